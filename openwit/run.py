@@ -13,7 +13,7 @@ from openwit import storage
 from openwit.executor import Executor, ExecutorConfig, open_executor
 from openwit.log import Log, duration
 from openwit.manifest import Manifest
-from openwit.stage import C, Source, Stage
+from openwit.stage import NO_LINEAGE, C, Lineage, Source, Stage
 
 
 class NotYet(Exception):
@@ -44,7 +44,9 @@ class Run:
         """The URL of a folder or file of the work folder."""
         return storage.join(self.work, *names)
 
-    def stage(self, stage: Stage[C], config: C, sources: Sequence[Source], folder: str) -> Manifest:
+    def stage(
+        self, stage: Stage[C], config: C, sources: Sequence[Source], folder: str, lineage: Lineage = NO_LINEAGE
+    ) -> Manifest:
         """The manifest of `folder` with every partition done. In a dry run it only says what it would do, and
         raises NotYet where something is to do. Raises WorkError naming the partitions that failed."""
         plan = stages.plan(stage, config, sources, folder)
@@ -54,7 +56,7 @@ class Run:
         if not plan.todo and stages.is_complete(plan):
             self.log.say(f"{stage.name}: {len(sources)}/{len(sources)} done before")
             return manifests.read(folder)
-        return stages.run(plan, self._open(), self.log, recipe=self.recipe)
+        return stages.run(plan, self._open(), self.log, recipe=self.recipe, lineage=lineage)
 
     def _open(self) -> Executor:
         if self._executor is None:

@@ -13,7 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import msgspec
@@ -28,6 +30,8 @@ from openwit.manifest import Manifest, Part, PartFile
 
 C = TypeVar("C", bound=IsDataclass)
 Counts = Counter[str]
+Lineage = Mapping[str, str]
+NO_LINEAGE: Lineage = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,7 @@ class Stage(Generic[C]):
     name: str
     version: int
     process: Callable[[C, Source, Target], Counts]
+    software: tuple[str, ...] = ()  # packages whose versions the manifest records
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,8 @@ def plan(stage: Stage[C], config: C, sources: Sequence[Source], folder: str) -> 
     return result
 
 
-def run(plan: Plan[C], executor: Executor, log: Log, *, recipe: str = "") -> Manifest:
-    """Does what is to do, then writes and returns the folder's manifest.
+def run(plan: Plan[C], executor: Executor, log: Log, *, recipe: str = "", lineage: Lineage = NO_LINEAGE) -> Manifest:
+    """Does what is to do, then writes and returns the folder's manifest; `lineage` (name → digest) joins its inputs.
 
     A partition that fails is tried again by the executor; the others are finished first, then WorkError names
     the failed ones. Files of partitions that no longer belong are removed.
@@ -169,9 +174,10 @@ def run(plan: Plan[C], executor: Executor, log: Log, *, recipe: str = "") -> Man
         stage=stage.name,
         version=stage.version,
         config=msgspec.to_builtins(plan.config),
-        inputs=_input_digests(plan.sources),
+        inputs={**lineage, **_input_digests(plan.sources)},
         parts=tuple(sorted(parts, key=lambda part: part.index)),
         recipe=recipe,
+        software={name: metadata.version(name) for name in stage.software},
     )
     manifests.write(folder, result)
     counts = dict(sorted(result.counts.items()))
