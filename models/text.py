@@ -25,7 +25,7 @@ class TextTransformer(nn.Module):
         self._initialise(config)
 
     def _initialise(self, config: TextConfig) -> None:
-        """The released code's scheme: the outputs of the 2L residual branches add up to a variance that is flat in L."""
+        """The released code's scheme: the variance that 2L residual branches add up to does not grow with L."""
         attention_std = config.width**-0.5
         residual_std = attention_std * (2 * config.layers) ** -0.5
         nn.init.normal_(self.token_embedding.weight, std=0.02)

@@ -15,11 +15,11 @@ HEADER_BYTES = 1 << 20
 MAX_PAGE_BYTES = 64 << 20
 
 # Every wiki answers to these names beside its own: https://www.mediawiki.org/wiki/Manual:Namespace
+_NAMES = "Talk,User,User talk,Project,Project talk,File,File talk,MediaWiki,MediaWiki talk,Template,Template talk"
 CANONICAL_NAMESPACES = {
-    **{"Media": -2, "Special": -1, "Talk": 1, "User": 2, "User talk": 3, "Project": 4, "Project talk": 5},
-    **{"File": 6, "File talk": 7, "Image": 6, "Image talk": 7, "MediaWiki": 8, "MediaWiki talk": 9},
-    **{"Template": 10, "Template talk": 11, "Help": 12, "Help talk": 13, "Category": 14, "Category talk": 15},
+    name: key for key, name in enumerate(f"{_NAMES},Help,Help talk,Category,Category talk".split(","), 1)
 }
+CANONICAL_NAMESPACES |= {"Media": -2, "Special": -1, "Image": 6, "Image talk": 7}
 _OPEN, _CLOSE, _END = b"<page>", b"</page>", b"</mediawiki>"
 _NAMESPACE = re.compile(r'<namespace key="(-?\d+)"[^>]*>([^<]+)</namespace>')
 _LANGUAGE = re.compile(r'xml:lang="([^"]+)"')
@@ -75,17 +75,15 @@ class Dump:
         """Every page, in order. Raises InputError, with file, offset and what was found, where the file is no
         export, is damaged, or ends before </mediawiki>."""
         chunks = self.stream.chunks()
-        buffer, offset = self._read_header(chunks), 0
+        scan = _Scan(self._read_header(chunks), self.max_page_bytes)
         for chunk in _then_none(chunks):
-            found = _Scan(buffer, offset, self.max_page_bytes)
-            for start, page in found.pages():
+            for offset, page in scan.pages():
                 self.num_pages += 1
-                yield self._parse(start, page) if page else BrokenPage(start, found.reason)
-            buffer, offset = found.rest()
-            if chunk is None:
-                self._check_end(buffer, offset)
-                return
-            buffer += chunk
+                yield self._parse(offset, page) if page else BrokenPage(offset, scan.reason)
+            if chunk is not None:
+                scan.add(chunk)
+        if not scan.ended:
+            yield from self._at_end(scan)
 
     def _read_header(self, chunks: Iterator[bytes]) -> bytes:
         header = b""
@@ -103,10 +101,12 @@ class Dump:
         self.site.language = language[1] if language else ""
         return header
 
-    def _check_end(self, rest: bytes, offset: int) -> None:
-        if _END in rest:
+    def _at_end(self, scan: _Scan) -> Iterator[BrokenPage]:
+        """What is left when the dump does not end between two pages: a last page that never closes, or nothing."""
+        if _END in scan.buffer:
+            yield BrokenPage(scan.offset, "does not end before the dump does")
             return
-        end, tail = offset + len(rest), rest[-40:].decode("utf-8", "replace")
+        end, tail = scan.offset + len(scan.buffer), scan.buffer[-40:].decode("utf-8", "replace")
         raise InputError(
             f"{self.url}: cut off at byte {end} of its text, after {self.num_pages} pages; "
             f"expected </mediawiki>, found {tail!r}; fetch it again"
@@ -130,35 +130,38 @@ class Dump:
 
 
 class _Scan:
-    """Cuts whole pages out of what was read so far; a page that never closes or is too long comes out as None."""
+    """Cuts whole pages out of what was read so far; a page that never closes or is too long comes out as None.
+    `offset` is where `buffer` begins in the dump."""
 
-    def __init__(self, buffer: bytes, offset: int, max_page_bytes: int) -> None:
-        self.buffer, self.offset, self.max_page_bytes = buffer, offset, max_page_bytes
-        self.done = 0
+    def __init__(self, buffer: bytes, max_page_bytes: int) -> None:
+        self.buffer, self.offset, self.max_page_bytes = buffer, 0, max_page_bytes
         self.reason = ""
+        self.ended = False
+
+    def add(self, chunk: bytes) -> None:
+        self.buffer += chunk
 
     def pages(self) -> Iterator[tuple[int, bytes | None]]:
-        buffer = self.buffer
-        while (start := buffer.find(_OPEN, self.done)) >= 0:
+        buffer, begin, done = self.buffer, self.offset, 0
+        while (start := buffer.find(_OPEN, done)) >= 0:
             end = buffer.find(_CLOSE, start)
             following = buffer.find(_OPEN, start + 1, end if end >= 0 else len(buffer))
             if following >= 0:
-                self.done, self.reason = following, "does not end before the next page begins"
-                yield self.offset + start, None
+                done, self.reason = following, "does not end before the next page begins"
+                yield begin + start, None
             elif end >= 0:
-                self.done = end + len(_CLOSE)
-                yield self.offset + start, buffer[start : self.done]
+                done = end + len(_CLOSE)
+                yield begin + start, buffer[start:done]
             elif len(buffer) - start > self.max_page_bytes:
-                self.done = len(buffer) - len(_OPEN)
-                self.reason = f"is longer than {self.max_page_bytes} bytes"
-                yield self.offset + start, None
+                done, self.reason = len(buffer) - len(_OPEN), f"is longer than {self.max_page_bytes} bytes"
+                yield begin + start, None
             else:
-                self.done = start
-                return
-        self.done = max(self.done, len(buffer) - len(_END) - 1, 0)
-
-    def rest(self) -> tuple[bytes, int]:
-        return self.buffer[self.done :], self.offset + self.done
+                done = start
+                break
+        else:
+            self.ended = self.ended or buffer.find(_END, done) >= 0
+            done = max(done, len(buffer) - len(_END) + 1)  # the mark may lie across two chunks
+        self.buffer, self.offset = buffer[done:], begin + done
 
 
 def read_titles(url: str) -> list[str]:

@@ -22,13 +22,8 @@ _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:'[\p{L}\p{N}][\p{L}\p{M
 
 def words(text: str) -> list[str]:
     """The normalised words of `text` in order; empty where it has none."""
-    if text.isascii():
-        found = _ASCII_WORD.findall(text.lower())
-    else:
-        found = _WORD.findall(_fold(text))
-    if "'s" in text or not text.isascii() or "'S" in text:
-        return [_without_possessive(word) if "'" in word else word for word in found]
-    return found
+    found = _ASCII_WORD.findall(text.lower()) if text.isascii() else _WORD.findall(_fold(text))
+    return [_without_possessive(word) if "'" in word else word for word in found]
 
 
 def normalize(text: str) -> str:

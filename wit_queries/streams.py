@@ -27,8 +27,11 @@ _UNREAD = {
 class _Decompressor(Protocol):
     """One compressed stream; a file may hold several, end to end."""
 
-    eof: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
 
     @property
     def needs_input(self) -> bool: ...

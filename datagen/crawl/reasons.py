@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 _RULES = (
-    (re.compile(r"^image_(\w+)"), "image_{}"),  # our resizer's words
+    (re.compile(r"^image_(\w+):"), "image_{}"),  # our resizer's words
     (re.compile(r"refused_address|too_many_redirects|\btoo_large"), None),  # the policy's own words stand as they are
+    (re.compile(r"infinite loop", re.IGNORECASE), "too_many_redirects"),
     (re.compile(r"HTTP Error (\d{3})"), "http_{}"),
     (re.compile(r"X-Robots-Tag"), "disallowed"),
     (re.compile(r"unknown url type"), "scheme"),
-    (re.compile(r"infinite loop", re.IGNORECASE), "too_many_redirects"),
     (re.compile(r"deadline passed|timed out", re.IGNORECASE), "timeout"),
     (re.compile(r"Name or service not known|name resolution|getaddrinfo|nodename", re.IGNORECASE), "dns"),
     (re.compile(r"certificate|SSL|TLS", re.IGNORECASE), "tls"),

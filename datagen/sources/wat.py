@@ -106,7 +106,7 @@ def read_candidates(url: str, counts: Counter[str]) -> Iterator[Candidate]:
                 counts["files_truncated"] += 1
                 break
             yield from _record_candidates(body, f"{name}#{record.stream_pos}", counts)
-    if not counts["records"] and not counts["files_truncated"]:
+    if not counts["records"]:
         raise InputError(f"{url}: no WAT record in it; expected WARC metadata records as Common Crawl writes them")
 
 

@@ -1,0 +1,68 @@
+"""From an encoded picture to the image tower's input, as CLIP prepares its evaluation pictures.
+
+Shapes: B batch · S image side in pixels.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from openwit.errors import InputError
+
+# Mean and standard deviation of WIT's pixels, in [0, 1], from OpenAI's released preprocessing.
+MEAN_RGB = (0.48145466, 0.4578275, 0.40821073)
+STD_RGB = (0.26862954, 0.26130258, 0.27577711)
+
+
+def decode_image(encoded: bytes) -> Image.Image:
+    """The picture in RGB, upright, what is transparent laid over white. Raises InputError where it is no picture."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as opened:
+            opened.load()
+            image = ImageOps.exif_transpose(opened)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"not a readable picture ({len(encoded)} bytes): {error}") from None
+    return to_rgb(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The picture in RGB: alpha and palette transparency over white, 16-bit grey scaled to 8 bits."""
+    if image.mode.startswith("I"):  # Pillow's own conversion clips 16 bits at 255: a white picture
+        grey = np.asarray(image).astype(np.int64) >> 8
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        paper = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(paper, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def resize_and_crop(image: Image.Image, image_px: int) -> Tensor:
+    """uint8 [3, S, S]: shorter side to `image_px` by antialiased bicubic interpolation, then the centre square."""
+    width, height = image.size
+    if width <= height:
+        size = (image_px, max(image_px, int(image_px * height / width)))
+    else:
+        size = (max(image_px, int(image_px * width / height)), image_px)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = round((size[0] - image_px) / 2), round((size[1] - image_px) / 2)
+    square = image.crop((left, top, left + image_px, top + image_px))
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+
+
+def normalize_pixels(pixels: Tensor) -> Tensor:
+    """float32 of the same shape [..., 3, S, S] and device from uint8 pixels: /255, then WIT's mean and deviation."""
+    mean = torch.tensor(MEAN_RGB, device=pixels.device).view(3, 1, 1)
+    std = torch.tensor(STD_RGB, device=pixels.device).view(3, 1, 1)
+    return (pixels.float() / 255 - mean) / std
+
+
+def preprocess(image: Image.Image, image_px: int) -> Tensor:
+    """float32 [3, S, S] for the image tower from a picture in any mode."""
+    return normalize_pixels(resize_and_crop(to_rgb(image), image_px))

@@ -1,0 +1,5 @@
+"""`python -m pipelines` is `openwit`."""
+
+from pipelines.cli import main
+
+main()

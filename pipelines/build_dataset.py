@@ -1,0 +1,45 @@
+"""openwit build-dataset: from the query list and a crawl's WAT files to WebDataset shards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from datagen import line
+from datagen.crawl import crawl
+from datagen.funnel import funnel
+from openwit import stage
+from openwit.manifest import Manifest
+from openwit.run import Run
+from pipelines.cli import Invocation
+from pipelines.session import opened
+
+
+def command(invocation: Invocation) -> None:
+    """Builds shards/ and prints the funnel."""
+    recipe = invocation.recipe
+    with opened(invocation, recipe.executor) as run:
+        if recipe.embedded:
+            from pipelines.serve_web import built
+
+            built(invocation)
+        matched = line.match_candidates(run, recipe.sources, recipe.candidates)
+        selected = line.select_pairs(run, matched, recipe.cap, recipe.candidates.num_partitions)
+        with _web(invocation, run, selected):
+            line.crawl_images(run, selected, recipe.crawl)
+        for row in funnel(invocation.work):
+            invocation.log.say(str(row))
+
+
+@contextlib.contextmanager
+def _web(invocation: Invocation, run: Run, selected: Manifest) -> Iterator[None]:
+    """The embedded web answers while there is something to fetch from it."""
+    recipe = invocation.recipe
+    plan = stage.plan(crawl.STAGE, recipe.crawl, line.crawl_sources(run, selected), run.folder("shards"))
+    if not recipe.embedded or not plan.todo or invocation.dry_run:
+        yield
+        return
+    from pipelines.demo_web.server import running
+
+    with running(run.folder("web"), recipe.web.port):
+        yield

@@ -1,0 +1,210 @@
+"""The command line: openwit COMMAND RECIPE [--work DIR] [--section.field VALUE …] [--dry-run]."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import fcntl
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openwit.errors import ConfigError, OpenwitError
+
+if TYPE_CHECKING:
+    from openwit.log import Log
+    from pipelines.recipes import Recipe
+
+COMMANDS = {  # name: (module, what it does)
+    "demo": ("demo", "the whole line on the embedded example, from the dump to an evaluated model"),
+    "demo-web": ("serve_web", "build the embedded web and serve it on loopback"),
+    "queries": ("queries", "the query list, from a Wikipedia dump, page views and WordNet"),
+    "build-dataset": ("build_dataset", "candidates, matching, the cap and the crawl, into WebDataset shards"),
+    "dedup-check": ("dedup_check", "the overlap of the shards with the evaluation sets"),
+    "pretrain": ("pretrain", "contrastive training on the shards"),
+    "evaluate": ("evaluate", "zero-shot classification and linear probe of the last checkpoint"),
+    "stats": ("stats", "what is in the shards: a table, --json, and an HTML page"),
+}
+USAGE = "openwit COMMAND RECIPE [--work DIR] [--section.field VALUE …] [--dry-run] [--debug]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """What the user asked for: a recipe with its overrides, in a work folder."""
+
+    recipe: Recipe
+    work: str
+    log: Log
+    dry_run: bool
+    as_json: bool
+    resume: bool
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command and exits: 0 done, 1 failed work, 2 the user's mistake, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        _run([word for word in words if word != "--debug"])
+    except OpenwitError as error:
+        _fail(str(error), error.exit_code, debug)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from here", 130, debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(_os_message(error), 1, debug)
+    except Exception as error:  # the last boundary: one line for the user, everything with --debug
+        _fail(f"internal error, please report it: {type(error).__name__}: {error}; --debug shows where", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    line = " ".join(message.split())
+    print(f"openwit: error: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _os_message(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where}no space left on the disk; free some and run the same command again"
+    return f"{where}{error.strerror or error}"
+
+
+def _run(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("openwit", usage=USAGE, add_help=False, allow_abbrev=False)
+    parser.add_argument("--work")
+    for flag in ("--dry-run", "--json", "--resume", "--help", "-h", "--version"):
+        parser.add_argument(flag, action="store_true")
+    positional = [word for word in words[:2] if not word.startswith("-")]
+    given, rest = parser.parse_known_args(words[len(positional) :])
+    command, recipe_name = [*positional, "", ""][:2]
+    if given.version:
+        print("openwit", importlib.import_module("importlib.metadata").version("openwit"))
+        return
+    if not command:
+        print(_help())
+        if not (given.help or given.h) and words:
+            raise ConfigError(f"no command before {words[0]}; usage: {USAGE}")
+        return
+    if command not in COMMANDS:
+        raise ConfigError(f"{command}: unknown command{_near(command, COMMANDS)}; there are {', '.join(COMMANDS)}")
+    from pipelines import recipes
+
+    recipe_name = recipe_name or ("demo" if command.startswith("demo") else "")
+    if not recipe_name:
+        if given.help or given.h:
+            print(_help())
+            return
+        raise ConfigError(f"{command}: which recipe? one of {', '.join(recipes.RECIPES)}")
+    work = given.work or f"runs/{recipe_name}"
+    recipe = recipes.create(recipe_name, work)
+    if given.help or given.h:
+        print(_field_help(command, recipe))
+        return
+    _start(command, recipes.override(recipe, _overrides(rest, recipe)), work, given)
+
+
+def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -> None:
+    from openwit import storage
+    from openwit.log import Log
+
+    module = importlib.import_module(f"pipelines.{COMMANDS[command][0]}")
+    events = Path(storage.local_path(work)) / "log.jsonl" if storage.is_local(work) and not given.dry_run else None
+    with contextlib.ExitStack() as stack:
+        if events is not None:
+            stack.enter_context(_lock(work))
+            _claim(recipe.name, work)
+        log = Log(events)
+        log.event("command", command=command, recipe=recipe.name)
+        invocation = Invocation(
+            recipe=recipe, work=work, log=log, dry_run=given.dry_run, as_json=given.json, resume=given.resume
+        )
+        module.command(invocation)
+
+
+@contextlib.contextmanager
+def _lock(work: str) -> Iterator[None]:
+    """Two commands in one work folder would undo each other's work."""
+    from openwit import storage
+
+    folder = Path(storage.local_path(work))
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"--work {work}: another openwit command is running there; wait or stop it") from None
+        yield
+
+
+def _claim(recipe: str, work: str) -> None:
+    from openwit import storage
+
+    url = storage.join(work, "recipe.json")
+    if not storage.exists(url):
+        storage.write_json(url, {"recipe": recipe})
+        return
+    owner = storage.read_json(url).get("recipe")
+    if owner != recipe:
+        raise ConfigError(f"--work {work}: holds recipe {owner}, not {recipe}; give another folder with --work DIR")
+
+
+def _overrides(rest: list[str], recipe: Recipe) -> dict[str, str]:
+    from openwit.config import describe
+
+    changes: dict[str, str] = {}
+    words = iter(rest)
+    known = [entry.path for entry in describe(recipe)]
+    for word in words:
+        if not word.startswith("--"):
+            raise ConfigError(f"{word}: unexpected; a field is set by --section.field VALUE")
+        name, equals, value = word[2:].partition("=")
+        name = name.replace("-", "_")
+        if not equals:
+            following = next(words, None)
+            if following is None or (following.startswith("--") and name not in known):
+                if name in known:
+                    raise ConfigError(f"--{name}: its value is missing")
+                from openwit.config import override
+
+                override(recipe, {name: ""})  # raises, and suggests the right field
+            value = following or ""
+        changes[name] = value
+    return changes
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _help() -> str:
+    lines = [f"usage: {USAGE}", "", "CLIP's data set and training, rebuilt in the open.", "", "commands:"]
+    lines += [f"  {name:<14} {text}" for name, (_, text) in COMMANDS.items()]
+    lines += ["", "recipes: demo, laptop, cc_small, wit400m; openwit COMMAND RECIPE --help lists every field"]
+    return "\n".join(lines)
+
+
+def _field_help(command: str, recipe: Recipe) -> str:
+    from openwit.config import describe
+
+    lines = [f"usage: openwit {command} {recipe.name} [--work DIR] [--section.field VALUE …] [--dry-run] [--debug]"]
+    lines += ["", COMMANDS[command][1], "", f"fields of recipe {recipe.name}:"]
+    for entry in describe(recipe):
+        shown = json.dumps(entry.value, ensure_ascii=False).replace('"', "")
+        lines.append(f"  --{entry.path} {shown}")
+        lines.append(f"        {entry.help} ({entry.type})")
+    return "\n".join(lines)

@@ -1,0 +1,45 @@
+"""The list of queries as a person reads it: terms a source, examples of each, head and tail of the counts."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from openwit import storage
+from wit_queries.merge import QUERIES_JSON, QUERIES_PARQUET, SOURCES
+
+NUM_EXAMPLES = 6
+
+
+def summarize(folder: str) -> str:
+    """Some twenty lines on the list in `folder`. Raises InputError where there is none."""
+    record = storage.read_json(storage.join(folder, QUERIES_JSON))
+    with storage.open_input(storage.join(folder, QUERIES_PARQUET)) as file:
+        table = pq.read_table(file)
+    lines = [f"{table.num_rows:,} queries from {record['words_counted']:,} words of text"]
+    pmi = record["thresholds"]["reached_min_pmi"]
+    notes = {"bigram": f"PMI >= {pmi:.2f}"} if pmi is not None else {}
+    notes["title"] = f"views >= {record['thresholds']['min_total_views']}"
+    notes["word"] = f"count >= {record['thresholds']['min_count']}"
+    for source in SOURCES:
+        rows = table.filter(pc.equal(table["source"], source))
+        note = f"  [{notes[source]}]" if source in notes else ""
+        lines.append(f"  {source + 's':<8} {rows.num_rows:>8,}{note}  {_examples(rows)}")
+    measured = table.filter(pc.is_valid(table["count"])).sort_by([("count", "descending"), ("query", "ascending")])
+    seen = measured.filter(pc.greater(measured["count"], 0))
+    lines.append(f"  head of the counts: {_counted(seen.slice(0, NUM_EXAMPLES))}")
+    lines.append(f"  tail of the counts: {_counted(seen.slice(max(0, seen.num_rows - NUM_EXAMPLES)))}")
+    lines.append(f"  {table.num_rows - seen.num_rows:,} terms do not occur in the text or have more than two words")
+    return "\n".join(lines)
+
+
+def _examples(rows: pa.Table) -> str:
+    """Terms at equal distances, so that the examples are not all of the head."""
+    step = max(1, rows.num_rows // NUM_EXAMPLES)
+    return " · ".join(rows["query"].to_pylist()[::step][:NUM_EXAMPLES])
+
+
+def _counted(rows: pa.Table) -> str:
+    pairs = zip(rows["query"].to_pylist(), rows["count"].to_pylist(), strict=True)
+    return " · ".join(f"{query} {count:,}" for query, count in pairs)
