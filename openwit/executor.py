@@ -152,6 +152,7 @@ def _ray_connection(config: ExecutorConfig) -> Iterator[None]:
             ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             ray.init(
+                address="local",  # else Ray joins whatever cluster runs on this machine
                 num_cpus=config.workers,
                 include_dashboard=False,
                 log_to_driver=False,

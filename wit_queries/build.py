@@ -27,13 +27,8 @@ from wit_queries.wikitext import plain_text
 
 __all__ = ["build_queries", "summarize"]
 
-WORDS, PAIRS, PAGES, VIEWS, FACTS = (
-    ".words.parquet",
-    ".pairs.parquet",
-    ".pages.parquet",
-    ".views.parquet",
-    ".facts.json",
-)
+WORDS, PAIRS, PAGES = ".words.parquet", ".pairs.parquet", ".pages.parquet"
+VIEWS, FACTS = ".views.parquet", ".facts.json"
 
 
 def build_queries(run: Run, config: QueriesConfig) -> Manifest:
@@ -94,7 +89,7 @@ def sift_views(config: ViewsConfig, source: Source, target: Target) -> Counter[s
     stream = InputStream(source.url("views"))
     table, counts = titles.read_views(stream, config.projects, config.min_hourly_views)
     _write(table, target.path(VIEWS))
-    _write_facts(target, stream, {"role": "views"})
+    _write_facts(target, stream, {"role": "views", **json.loads(to_json(config))})
     return counts
 
 

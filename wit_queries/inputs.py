@@ -78,13 +78,14 @@ def _package_folder(name: str) -> Path | None:
 def _expand(urls: Sequence[str], field: str) -> list[str]:
     found: list[str] = []
     for url in urls:
+        fs, path = url_to_fs(url)
         if "*" not in url:
-            if not storage.exists(url):
-                raise InputError(f"{field}: {url}: no such file")
+            if not fs.isfile(path):
+                what = f"is a folder; write its files, e.g. {url}/*" if fs.isdir(path) else "no such file"
+                raise InputError(f"{field}: {url}: {what}")
             found.append(url)
             continue
-        fs, pattern = url_to_fs(url)
-        matches = sorted(str(fs.unstrip_protocol(path)) if "://" in url else str(path) for path in fs.glob(pattern))
+        matches = sorted(str(fs.unstrip_protocol(name)) if "://" in url else str(name) for name in fs.glob(path))
         if not matches:
             raise InputError(f"{field}: {url}: no file matches")
         found.extend(matches)

@@ -1,0 +1,16 @@
+"""openwit dedup-check: the overlap of the shards with the recipe's evaluation sets, on Ray."""
+
+from __future__ import annotations
+
+from datagen.duplicates.check import check_overlap
+from pipelines.cli import Invocation
+from pipelines.session import opened
+
+
+def command(invocation: Invocation) -> None:
+    """Writes duplicates/ (report, overlap a set, exclusions) and prints the share of each set."""
+    recipe = invocation.recipe
+    with opened(invocation, recipe.overlap_executor) as run:
+        report = check_overlap(run, recipe.overlap)
+        for line in report.lines():
+            invocation.log.say(line)

@@ -1,0 +1,27 @@
+"""openwit stats: what is in the shards, as a table, JSON, or an HTML page."""
+
+from __future__ import annotations
+
+import sys
+
+from openwit import storage
+from pipelines.cli import Invocation
+
+
+def command(invocation: Invocation) -> None:
+    """Prints a table (or JSON with --json) and writes report/index.html."""
+    from datagen.statistics.collect import collect, to_json
+    from datagen.statistics.page import write_page
+    from datagen.statistics.terminal import print_table
+
+    statistics = collect(invocation.work, attribution=invocation.recipe.attribution)
+    if invocation.as_json:
+        sys.stdout.write(to_json(statistics) + "\n")
+        return
+    from rich.console import Console
+
+    print_table(statistics, Console())
+    if not invocation.dry_run:
+        page = storage.join(invocation.work, "report", "index.html")
+        write_page(statistics, page)
+        invocation.log.say(f"page: {page}")

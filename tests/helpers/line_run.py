@@ -1,0 +1,60 @@
+"""The data line on a small made web, as a program: python -m helpers.line_run WORK PORT KIND WORKERS."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from helpers.pairs import image_link, wat_record
+
+from datagen import line
+from datagen.config import CandidatesConfig, CapConfig, CrawlConfig, SourcesConfig
+from openwit import manifest
+from openwit.executor import ExecutorConfig
+from openwit.log import Log
+from openwit.manifest import Manifest, Part, PartFile
+from openwit.run import Run
+from openwit.storage import sha256
+
+NUM_PICTURES, NUM_PARTITIONS = 120, 4
+
+
+def prepare(work: Path) -> None:
+    """A query list, and three WAT files whose pages show NUM_PICTURES pictures, each twice."""
+    folder = work / "queries"
+    folder.mkdir(parents=True)
+    path = folder / "queries.parquet"
+    pq.write_table(pa.table({"query": ["cat", "dog", "red house"]}), path)
+    file = PartFile(name=path.name, bytes=path.stat().st_size, sha256=sha256(path))
+    part = Part(index=0, key="made", rows=3, files=(file,), counts={"in": 3, "kept": 3})
+    manifest.write(str(folder), Manifest(stage="queries", version=1, config={}, inputs={}, parts=(part,)))
+    words = ["a cat", "the dog", "a red house", "nothing"]
+    names = []
+    for index in range(3):
+        pages = []
+        for page in range(10):
+            numbers = [(index * 80 + page * 8 + k) % NUM_PICTURES for k in range(8)]
+            links = [image_link(f"/ok/{n}", f"{words[n % 4]} number {n} {page % 2}") for n in numbers]
+            pages.append(wat_record(f"http://site.example.test/{index}/{page}.html", links))
+        (work / f"{index}.warc.wat.gz").write_bytes(b"".join(pages))
+        names.append(f"{index}.warc.wat.gz")
+    (work / "wat.paths").write_text("\n".join(names) + "\n")
+
+
+def build(work: Path, port: int, executor: ExecutorConfig) -> Manifest:
+    """Everything from the WAT files to the shards."""
+    with Run(str(work), "test", executor, Log()) as run:
+        sources = SourcesConfig(wat_paths=str(work / "wat.paths"), wat_prefix=str(work))
+        matched = line.match_candidates(run, sources, CandidatesConfig(num_partitions=NUM_PARTITIONS))
+        selected = line.select_pairs(run, matched, CapConfig(max_pairs=50), NUM_PARTITIONS)
+        crawl = CrawlConfig(connect_to=(f"*.example.test=127.0.0.1:{port}",), threads=4, image_px=64)
+        return line.crawl_images(run, selected, crawl)
+
+
+if __name__ == "__main__":
+    place, port_text, kind, workers = sys.argv[1:]
+    if kind not in ("local", "ray"):
+        raise SystemExit(f"kind {kind}")
+    build(Path(place), int(port_text), ExecutorConfig(kind=kind, workers=int(workers)))  # type: ignore[arg-type]

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wit_queries.normalize import normalize
+from wit_queries.wikitext import plain_text
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "expected"),
+    [
+        ("'''Anarchism''' is a ''[[political philosophy]]''", "anarchism is a political philosophy"),
+        ("[[stateless society|stateless societies]] and [[state]]s", "stateless societies and states"),
+        ("a {{cite|x={{nested|{{deep}}}}|y}} b", "a b"),
+        ("a {{empty|}} b {{{parameter|}}} c", "a b c"),
+        ("a\n{| class=x\n|-\n| cell {{t|\n}}\n{| inner\n|}\n|}\nb", "a b"),
+        ("{{infobox| x =\n{| table\n|}\n| y}} text", "text"),
+        ("a<ref name=x>note [[link]]</ref> b<ref name=x/> c", "a b c"),
+        ("a <!-- hidden {{ --> b", "a b"),
+        ("a <!-- never closed", "a"),
+        ("<math>x^2 {{</math>area <gallery>\nFile:a.jpg|b\n</gallery>", "area"),
+        ("[[File:x.jpg|thumb|a [[nested]] caption [http://a.b c]]] text", "text"),
+        ("[[Image:x.jpg]] [[category:Y|sort]] [[:Category:Shown]] [[fr:Titre]] seen", "category shown seen"),
+        ("[http://example.org label text] [//example.org] http://bare.example/x?y=z.", "label text"),
+        ("H<sub>2</sub>O<br/>next<div class=a>block</div>", "h2o next block"),
+        ("AT&amp;T&nbsp;is &eacute;lan&ndash;vital", "at t is élan vital"),
+        ("== Head ==\n* item\n# number\n__NOTOC__", "head item number"),
+        ("<nowiki>[[not a link|really]] {{x}}</nowiki>", "not a link really x"),
+        ("{{never closed and [[open link", "never closed and open link"),
+        ("closed}} never ]] opened |}", "closed never opened"),
+        ("[[a [sic] b]] '''''both'''''", "a sic b both"),
+        ("Bob''''s", "bob"),
+        ("<REF>x</REF >after", "after"),
+        ("", ""),
+    ],
+)
+def test_the_text_that_a_reader_sees_is_kept(wikitext: str, expected: str) -> None:
+    assert normalize(plain_text(wikitext)) == expected
+
+
+def test_names_of_hidden_namespaces_come_from_the_wiki() -> None:
+    text = "[[Datei:x.jpg|mini]] [[Kategorie:Y]] Wort"
+    assert normalize(plain_text(text, frozenset({"datei", "kategorie"}))) == "wort"
+
+
+def test_words_around_a_template_are_no_neighbours() -> None:
+    assert "\n" in plain_text("five {{convert|5|km}} later")
+
+
+@given(st.text(alphabet="[]{}|'<>/!-=ref:\n a*&;"))
+def test_any_markup_gives_text(wikitext: str) -> None:
+    plain_text(wikitext)
+
+
+@pytest.mark.parametrize(
+    "piece", ["[[", "{{", "{{a|", "<ref>", "<!--", "<", "[http://a ", "]]", "{|\n", "'", "[[a|", "[x]"]
+)
+def test_a_megabyte_of_one_mark_is_cleaned(piece: str) -> None:
+    plain_text(piece * (1_000_000 // len(piece)))
+    plain_text(("\n" + piece) * 100_000)
