@@ -25,10 +25,11 @@ from openwit.errors import InputError
 MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
 NUM_MERGES = 49152 - 256 - 2
 END_OF_WORD = "</w>"
-# The reference matches this pattern without regard to case: of lower-case text that reaches beyond the letters
-# written here only for the long s. The special tokens of the reference are left out on purpose: a text from the web
-# that spells one must not end itself.
-WORD_PATTERN = r"'[sſ]|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+# The reference matches without regard to case, which in lower-case text matters for two signs: the long s (an s) and
+# U+0345 (an iota, so a letter). Its special tokens are left out on purpose: a text from the web that spells one must
+# not end itself. Signs that Unicode gained after the Rust engine's tables (version 16) count as "other", as they did
+# for the released tokenizer.
+WORD_PATTERN = r"'[sſ]|'t|'re|'ve|'m|'ll|'d|[\p{L}\x{345}]+|[\p{N}]|[^\s\p{L}\p{N}\x{345}]+"
 
 # Loader processes give the parallelism, and Rust threads that were alive at a fork are lost.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -59,7 +60,7 @@ class Tokenizer:
         self.vocabulary_size = self.end_token + 1
         vocabulary = {word: i for i, word in enumerate(self._words)}
         self._rust = tokenizers.Tokenizer(models.BPE(vocabulary, merges, end_of_word_suffix=END_OF_WORD))
-        self._rust.pre_tokenizer = pre_tokenizers.Sequence([  # type: ignore[assignment]
+        self._rust.pre_tokenizer = pre_tokenizers.Sequence([
             pre_tokenizers.Split(tokenizers.Regex(WORD_PATTERN), behavior="removed", invert=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ])  # fmt: skip

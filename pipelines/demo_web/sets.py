@@ -82,17 +82,21 @@ def _heldout_tones(config: DemoWebConfig, pictures: list[Picture]) -> list[Pictu
     "man firefighter: dark skin tone" is a part of "woman firefighter: dark skin tone", so both are held out or none.
     """
     toned = [picture for picture in pictures if picture.tones]
+    written = {picture.key: (picture.name.casefold(), f"-{picture.slug}-") for picture in toned}
     order = [picture for picture in toned if len(picture.tones) == 1]
     Random(f"{config.seed}/heldout").shuffle(order)
     held: dict[str, Picture] = {}
     per_base: Counter[str] = Counter()
     sizes = Counter(picture.base for picture in order)
+    most = {base: min(_MAX_HELDOUT_PER_BASE, size - 1) for base, size in sizes.items()}
     for picture in order:
-        together = [other for other in toned if _stands_in(picture, other) and other.key not in held]
-        fits = len(held) + len(together) <= config.num_heldout and len(together) <= _MAX_TOGETHER
-        if picture.key in held or not fits:
+        if picture.key in held:
             continue
-        if all(len(p.tones) == 1 and per_base[p.base] < min(_MAX_HELDOUT_PER_BASE, sizes[p.base] - 1) for p in together):
+        name, slug = written[picture.key]
+        together = [p for p in toned if name in written[p.key][0] or slug in written[p.key][1]]
+        together = [p for p in together if p.key not in held]
+        fits = len(held) + len(together) <= config.num_heldout and len(together) <= _MAX_TOGETHER
+        if fits and all(len(p.tones) == 1 and per_base[p.base] < most[p.base] for p in together):
             held |= {p.key: p for p in together}
             per_base.update(p.base for p in together)
         if len(held) == config.num_heldout:
@@ -104,7 +108,3 @@ def _heldout_tones(config: DemoWebConfig, pictures: list[Picture]) -> list[Pictu
         )
     return [held[key] for key in sorted(held)]
 
-
-def _stands_in(inner: Picture, outer: Picture) -> bool:
-    """Whether a reader of the outer picture's name or address would also read the inner one's name."""
-    return inner.name.casefold() in outer.name.casefold() or f"-{inner.slug}-" in f"-{outer.slug}-"

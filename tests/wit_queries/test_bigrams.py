@@ -5,7 +5,7 @@ import math
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwit.errors import InputError
@@ -27,6 +27,7 @@ def selected(min_count: int = 1, min_pmi: float | None = None, target: int | Non
     return select(scored, min_count=min_count, min_pmi=min_pmi, target=target, num_words=num_words)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(alphabet="abc ", max_size=30), min_size=1, max_size=5))
 def test_pmi_is_the_logarithm_of_how_much_oftener_than_by_chance(lines: list[str]) -> None:
     pairs, counts, num_words = corpus(lines)

