@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import inspect
+import math
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -52,17 +55,19 @@ def override(config: C, changes: Mapping[str, str]) -> C:
 
 def _override(config: C, changes: dict[tuple[str, ...], str], prefix: str) -> C:
     hints = typing.get_type_hints(type(config))
+    known = {field.name for field in dataclasses.fields(config) if field.init}
     new: dict[str, object] = {}
     for name in dict.fromkeys(path[0] for path in changes):
         inner = {path[1:]: text for path, text in changes.items() if path[0] == name}
-        whole = prefix + ".".join((name, *next(iter(inner))))
+        whole = prefix + ".".join((name, *max(inner)))
         value = getattr(config, name, None)
-        if name not in hints:
+        if name not in known:
             raise ConfigError(f"--{whole}: unknown field{_suggestion(config, whole.removeprefix(prefix), prefix)}")
         if dataclasses.is_dataclass(value):
             if () in inner:
-                fields = ", ".join(f"--{whole}.{f.name}" for f in dataclasses.fields(value))
-                raise ConfigError(f"--{whole}: is a section; set one of its fields: {fields}")
+                section = prefix + name
+                fields = ", ".join(f"--{section}.{f.name}" for f in dataclasses.fields(value))
+                raise ConfigError(f"--{section}: is a section; set one of its fields: {fields}")
             new[name] = _override(cast(IsDataclass, value), inner, f"{prefix}{name}.")
         elif set(inner) != {()}:
             raise ConfigError(f"--{whole}: {prefix}{name} has no fields of its own")
@@ -75,6 +80,7 @@ def _override(config: C, changes: dict[tuple[str, ...], str], prefix: str) -> C:
 
 
 def _suggestion(config: IsDataclass, wanted: str, prefix: str) -> str:
+    """What the user may have meant: by the path below `prefix`, else by the field's own name in any section."""
     known = [entry.path for entry in describe(config)]
     near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
     if not near:
@@ -95,9 +101,12 @@ def parse_value(kind: object, text: str, path: str) -> object:
     if kind is str:
         return text
     try:
-        return msgspec.convert(text, cast(Any, kind), strict=False)
+        value = msgspec.convert(text.strip(), cast(Any, kind), strict=False)
     except msgspec.ValidationError:
         raise ConfigError(f"--{path}={text}: expected {type_name(kind)}") from None
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no word for it
+        raise ConfigError(f"--{path}={text}: expected a finite number")
+    return cast(object, value)
 
 
 def type_name(kind: object) -> str:
@@ -124,27 +133,59 @@ def describe(config: IsDataclass, prefix: str = "") -> Iterator[FieldHelp]:
             yield FieldHelp(prefix + field.name, type_name(hints[field.name]), value, comments.get(field.name, ""))
 
 
+_FIELD = re.compile(r"""    (\w+):(?:[^#"']|"[^"]*"|'[^']*')*#\s*(.+)$""")
+
+
+@functools.cache
 def _comments(kind: type) -> dict[str, str]:
     """The trailing comments of a dataclass's fields, which are their help."""
     found = {}
     for base in reversed(kind.__mro__[:-1]):
-        for line in inspect.getsource(base).splitlines():
-            if match := re.match(r"    (\w+):[^#]*#\s*(.+)$", line):
+        for line in textwrap.dedent(inspect.getsource(base)).splitlines():
+            if match := _FIELD.match(line):
                 found[match[1]] = match[2].strip()
     return found
 
 
 def to_json(config: object) -> bytes:
     """Canonical JSON of a config: sorted keys, so equal configs give equal bytes."""
-    return msgspec.json.encode(config, order="sorted")
+    return msgspec.json.encode(_plain(msgspec.to_builtins(config)), order="sorted")
+
+
+def _plain(value: object) -> object:
+    """The same with whole floats as integers: a float field is 10.0 when parsed, and 10 where a recipe wrote 10."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float):
+        assert math.isfinite(value), "JSON has no word for it"
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    return value
 
 
 def from_json(kind: type[C], data: bytes) -> C:
-    """The config that `to_json` wrote. Raises ConfigError where fields are missing, unknown or of another type."""
+    """The config that `to_json` wrote; a field that is missing has its default.
+
+    Raises ConfigError where a field without default is missing, or one is unknown or of another type.
+    """
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        config = msgspec.json.decode(data, type=kind)
+        written = msgspec.json.decode(data)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{kind.__name__}: {error}") from None
+    known = {entry.path for entry in describe(config)}
+    if unknown := [path for path in _paths(written) if path not in known]:
+        raise ConfigError(f"{kind.__name__}: unknown field {unknown[0]}{_suggestion(config, unknown[0], '')}")
+    return config
+
+
+def _paths(tree: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _paths(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 def digest(*values: object) -> str:

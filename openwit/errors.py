@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 
+def one_line(text: str) -> str:
+    """The text with its line breaks made spaces: a message is one line, whatever it quotes."""
+    return " ".join(part for part in text.splitlines() if part)
+
+
 class OpenwitError(Exception):
-    """Something a user must read; `exit_code` is what the command returns."""
+    """Something a user must read, in one line; `exit_code` is what the command returns."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class ConfigError(OpenwitError):

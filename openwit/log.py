@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from openwit.storage import writing
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
@@ -31,15 +33,16 @@ class Log:
         self.path = path
         self.stream = stream or sys.stderr
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            with writing(str(path)):
+                path.parent.mkdir(parents=True, exist_ok=True)
 
     def event(self, name: str, **fields: object) -> None:
-        """Appends {"time", "event", …fields} as one JSON line."""
+        """Appends {"time", "event", …fields} as one JSON line, in one piece. Raises WorkError on a full disk."""
         if self.path is None:
             return
         line = json.dumps({"time": round(time.time(), 3), "event": name, **fields}, ensure_ascii=False, default=str)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with writing(str(self.path)), self.path.open("ab", buffering=0) as file:
+            file.write(f"{line}\n".encode())
 
     def say(self, text: str) -> None:
         """One line for the person at the terminal."""
@@ -125,13 +128,14 @@ class _BarProgress:
 
 def duration(seconds: float) -> str:
     """Seconds as a person reads them: 4.2 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
+    seconds = round(seconds)
     if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+        return f"{seconds // 60} min {seconds % 60:02d} s"
     if seconds < 86400 * 2:
-        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
-    return f"{int(seconds // 86400)} d {int(seconds % 86400 // 3600)} h"
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 86400} d {seconds % 86400 // 3600} h"
 
 
 def summary(counts: Counter[str]) -> str:

@@ -32,6 +32,9 @@ class Run:
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _executor: Executor | None = None
 
+    def __post_init__(self) -> None:
+        self.work = storage.absolute(self.work)
+
     def __enter__(self) -> Run:
         return self
 

@@ -44,7 +44,7 @@ class Input:
     @classmethod
     def outside(cls, url: str) -> Input:
         """An input that no stage made. Raises InputError where it is missing."""
-        return cls(url=url, identity=storage.identity(url))
+        return cls(url=storage.absolute(url), identity=storage.identity(url))
 
     @classmethod
     def made(cls, folder: str, file: PartFile) -> Input:
@@ -82,11 +82,13 @@ class Target:
         return f"{self.index:05d}"
 
     def path(self, suffix: str) -> Path:
-        """The local path to write this partition's `NNNNN<suffix>` to."""
+        """The local path to write this partition's `NNNNN<suffix>` to; `.json` is the sidecar's own."""
+        assert suffix != ".json", "the sidecar's name"
         return self.scratch / f"{self.name}{suffix}"
 
     def named(self, name: str) -> Path:
         """The local path of a file that is published under a name of its own (stages of one partition)."""
+        assert name != manifests.MANIFEST, "the manifest's name"
         return self.scratch / name
 
     def note(self, suffix: str) -> Path:
@@ -133,6 +135,8 @@ class Plan(Generic[C]):
 
 def plan(stage: Stage[C], config: C, sources: Sequence[Source], folder: str) -> Plan[C]:
     """Reads the folder's sidecars and sorts the partitions into done and to do; changes nothing."""
+    assert len({source.index for source in sources}) == len(sources), "two partitions of one number"
+    folder = storage.absolute(folder)
     result = Plan(stage=stage, config=config, folder=folder, sources=sources)
     finished = _finished(folder)
     for source in sources:
@@ -148,10 +152,12 @@ def run(plan: Plan[C], executor: Executor, log: Log, *, recipe: str = "", lineag
     """Does what is to do, then writes and returns the folder's manifest; `lineage` (name → digest) joins its inputs.
 
     A partition that fails is tried again by the executor; the others are finished first, then WorkError names
-    the failed ones. Files of partitions that no longer belong are removed.
+    the failed ones. The old manifest and the files of partitions that no longer belong, or are to be redone, are
+    removed first: while there is a manifest, all that it names is whole.
     """
     stage, folder = plan.stage, plan.folder
-    _remove_strays(folder, {source.index for source in plan.sources})
+    storage.delete(storage.join(folder, manifests.MANIFEST))
+    _remove_strays(folder, {part.index for part in plan.done})
     tasks = [_Task(stage, plan.config, s, folder, partition_key(stage, plan.config, s)) for s in plan.todo]
     parts, failed = list(plan.done), []
     with log.progress(stage.name, total=len(plan.sources), done=len(plan.done)) as progress:
@@ -180,6 +186,7 @@ def run(plan: Plan[C], executor: Executor, log: Log, *, recipe: str = "", lineag
         software={name: metadata.version(name) for name in stage.software},
     )
     manifests.write(folder, result)
+    storage.clear_scratch(folder)
     counts = dict(sorted(result.counts.items()))
     log.event("stage_done", stage=stage.name, partitions=len(parts), rows=result.rows, counts=counts)
     return result
@@ -191,7 +198,7 @@ def is_complete(plan: Plan[C]) -> bool:
         stored = manifests.read(plan.folder)
     except InputError:
         return False
-    return {part.key for part in stored.parts} == {part.key for part in plan.done} and not plan.todo
+    return not plan.todo and list(stored.parts) == sorted(plan.done, key=lambda part: part.index)
 
 
 def seconds_of(plan: Plan[C]) -> float:
@@ -217,7 +224,7 @@ def _input_digests(sources: Sequence[Source]) -> dict[str, str]:
 
 def _run_task(task: _Task[C]) -> Part:
     started = time.monotonic()
-    with storage.scratch_folder(task.folder) as scratch:
+    with storage.writing(task.folder), storage.scratch_folder(task.folder) as scratch:
         target = Target(task.source.index, scratch)
         counts = task.stage.process(task.config, task.source, target)
         check_counts(counts)
@@ -251,21 +258,21 @@ def _finished(folder: str) -> dict[int, Part]:
     sizes = storage.list_sizes(folder)
     parts = {}
     for name in sizes:
-        if not re.fullmatch(r"\d{5}\.json", name):
+        if not re.fullmatch(r"\d{5,}\.json", name):
             continue
         try:
             part = msgspec.json.decode(storage.read_bytes(storage.join(folder, name)), type=Part)
-        except (msgspec.ValidationError, msgspec.DecodeError):
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError):
             continue  # it vouches for nothing
-        if all(sizes.get(file.name) == file.bytes for file in part.files):
+        if name == f"{part.index:05d}.json" and all(sizes.get(file.name) == file.bytes for file in part.files):
             parts[part.index] = part
     return parts
 
 
-def _remove_strays(folder: str, indexes: set[int]) -> None:
-    """Deletes files of partitions that no longer belong, and what a killed run left in the scratch folder."""
+def _remove_strays(folder: str, done: set[int]) -> None:
+    """Deletes the files of all partitions but those done, and what a killed run left in the scratch folder."""
     for name in storage.list_sizes(folder):
-        match = re.match(r"(\d{5})[._]", name)
-        if match and int(match[1]) not in indexes:
+        match = re.match(r"(\d{5,})[._]", name)
+        if match and int(match[1]) not in done:
             storage.delete(storage.join(folder, name))
     storage.clear_scratch(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -15,9 +16,8 @@ from typing import IO, Any, cast
 
 import fsspec
 from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
 
-from openwit.errors import InputError
+from openwit.errors import InputError, OpenwitError, WorkError
 
 SCRATCH = ".scratch"
 HASHED_BYTES = 256 << 20
@@ -25,7 +25,7 @@ HASHED_BYTES = 256 << 20
 
 def is_local(url: str) -> bool:
     """Whether the URL names a file of this machine."""
-    return "://" not in url or url.startswith("file://")
+    return "://" not in url or url.startswith(("file://", "local://"))
 
 
 def join(folder: str, *names: str) -> str:
@@ -33,66 +33,94 @@ def join(folder: str, *names: str) -> str:
     return posixpath.join(folder, *names)
 
 
+def absolute(url: str) -> str:
+    """The URL with a relative local path made absolute: workers may stand in another folder."""
+    return local_path(url) if is_local(url) else url
+
+
+@contextlib.contextmanager
+def _reading(url: str) -> Iterator[None]:
+    """Whatever goes wrong becomes an InputError that names the URL; object stores have many kinds of errors."""
+    try:
+        yield
+    except OpenwitError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{url}: no such file") from None
+    except Exception as error:
+        text = getattr(error, "strerror", None) or error
+        raise InputError(f"{url}: cannot be read ({type(error).__name__}: {text})") from error
+
+
+def _filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system and the path on it. What it remembers of listings is forgotten: other processes write too."""
+    try:
+        fs, path = url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"{url}: cannot be opened ({error})") from None
+    fs.invalidate_cache()
+    return fs, path
+
+
 def exists(url: str) -> bool:
     """Whether a file or folder stands at the URL."""
-    fs, path = url_to_fs(url)
-    return bool(fs.exists(path))
+    with _reading(url):
+        fs, path = _filesystem(url)
+        return bool(fs.exists(path))
 
 
 def open_input(url: str) -> IO[bytes]:
     """The file opened for reading bytes. Raises InputError, naming it, where it is missing or unreadable."""
-    try:
-        return cast(IO[bytes], fsspec.open(url, "rb").open())
-    except FileNotFoundError:
-        raise InputError(f"{url}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{url}: cannot be read ({error})") from None
+    with _reading(url):
+        fs, path = _filesystem(url)
+        return cast(IO[bytes], fs.open(path, "rb"))
 
 
 def read_bytes(url: str) -> bytes:
     """The whole file. Raises InputError where it is missing or unreadable."""
-    with open_input(url) as file:
+    with open_input(url) as file, _reading(url):
         return file.read()
 
 
 def read_json(url: str) -> Any:
     """The parsed JSON file. Raises InputError where it is missing, unreadable or no JSON."""
+    data = read_bytes(url)
     try:
-        return json.loads(read_bytes(url))
-    except ValueError as error:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{url}: is not JSON ({error})") from None
 
 
 def list_sizes(folder: str) -> dict[str, int]:
     """The names of the files directly in `folder`, sorted, with their sizes in bytes; empty where there is none."""
-    fs, path = url_to_fs(folder)
-    if not fs.isdir(path):
-        return {}
-    fs.invalidate_cache()
-    entries = (entry for entry in fs.ls(path, detail=True) if entry["type"] == "file")
-    return dict(sorted((posixpath.basename(entry["name"]), int(entry["size"])) for entry in entries))
+    with _reading(folder):
+        fs, path = _filesystem(folder)
+        if not fs.isdir(path):
+            return {}
+        entries = (entry for entry in fs.ls(path, detail=True) if entry["type"] == "file")
+        return dict(sorted((posixpath.basename(entry["name"]), int(entry["size"])) for entry in entries))
 
 
 def delete(url: str) -> None:
     """The file is gone afterwards, whether it was there or not."""
-    fs, path = url_to_fs(url)
-    with contextlib.suppress(FileNotFoundError):
+    fs, path = _filesystem(url)
+    with contextlib.suppress(FileNotFoundError), writing(url):
         fs.rm_file(path)
 
 
 def identity(url: str) -> str:
     """A text that changes when an outside file's content does: sha256 of a local file up to 256 MB, else size
-    with ETag or modification time. Raises InputError where the file is missing.
+    with ETag or modification time. Raises InputError where the file is missing or a folder.
     """
-    fs, path = url_to_fs(url)
-    try:
+    with _reading(url):
+        fs, path = _filesystem(url)
         info = fs.info(path)
-    except FileNotFoundError:
-        raise InputError(f"{url}: no such file") from None
-    if is_local(url) and info["size"] <= HASHED_BYTES:
-        return sha256(Path(path))
-    mark = info.get("ETag") or info.get("mtime") or info.get("LastModified") or ""
-    return f"{info.get('size')}:{mark}"
+        if info["type"] == "directory":
+            raise InputError(f"{url}: is a folder, a file is expected")
+        if is_local(url) and info["size"] <= HASHED_BYTES:
+            return sha256(Path(path))
+    marks = (info.get(name) for name in ("ETag", "mtime", "LastModified", "created"))
+    return f"{info['size']}:{next((mark for mark in marks if mark), '')}"
 
 
 def sha256(path: Path) -> str:
@@ -102,13 +130,28 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
+def writing(url: str) -> Iterator[None]:
+    """A disk that is full or may not be written to becomes a WorkError that names the URL; nothing else helps
+    there than the user, so it is not tried again."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WorkError(f"{url}: no space left on the disk; free some and run the same command again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+            raise WorkError(f"{url}: cannot be written ({error.strerror}); give a folder that can") from error
+        raise
+
+
+@contextlib.contextmanager
 def scratch_folder(folder: str) -> Iterator[Path]:
     """A new local folder for files on their way to `folder`: on its own disk where that is local, so that
     publishing is a rename; removed afterwards with whatever was left in it."""
     parent = None
     if is_local(folder):
         parent = Path(local_path(folder)) / SCRATCH
-        parent.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="openwit-", dir=parent, ignore_cleanup_errors=True) as name:
         yield Path(name)
 
@@ -126,16 +169,17 @@ def local_path(url: str) -> str:
 
 def publish(source: Path, url: str) -> None:
     """Moves a finished local file to the URL: fsync and rename, or one upload. Readers never see a part of it."""
-    fs, path = url_to_fs(url)
-    if not isinstance(fs, LocalFileSystem):
+    fs, path = _filesystem(url)
+    if not is_local(url):
         fs.put_file(str(source), path)
         source.unlink()
         return
-    with source.open("rb") as file:
-        os.fsync(file.fileno())
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    source.replace(path)
-    _sync_folder(Path(path).parent)
+    with writing(url):
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        source.replace(path)
+        _sync_folder(Path(path).parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -148,8 +192,8 @@ def _sync_folder(folder: Path) -> None:
 
 def write_bytes(url: str, data: bytes) -> None:
     """The file holds exactly `data` afterwards; a reader sees the old content or the new, never a part."""
-    folder = posixpath.dirname(url) or "."
-    with scratch_folder(folder) as scratch:
+    folder = posixpath.dirname(local_path(url)) if is_local(url) else url
+    with scratch_folder(folder) as scratch, writing(url):
         part = scratch / "part"
         part.write_bytes(data)
         publish(part, url)

@@ -13,7 +13,9 @@ ROUNDS = (
     ("{phrase}{with_tone}, emoji", "icon - {name}", "{a_tone_phrase}"),
     ("cartoon of {a_phrase}{with_tone}", "picture: {phrase}{comma_tone}", "{name} | OpenMoji"),
 )
-_NO_ARTICLE = re.compile(r"(?:[A-Z]|\d|(?:people|women|men|family|flag|kiss|couple|keycap)\b|\w+(?:s|ing|ed) |\w+[^s]s$)")
+_NO_ARTICLE = re.compile(
+    r"(?:[A-Z]|\d|(?:people|women|men|family|flag|kiss|couple|keycap)\b|\w+(?:s|ing|ed) |\w+[^s]s$)"
+)
 
 
 def caption(template: str, picture: Picture) -> str:

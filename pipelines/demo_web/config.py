@@ -56,7 +56,8 @@ class DemoWebConfig:
                 raise ConfigError(f"{name}={getattr(self, name)}: must not be negative")
         if self.num_planted > self.num_things:
             raise ConfigError(
-                f"num_planted={self.num_planted}: only held-out things can be planted; at most num_things={self.num_things}"
+                f"num_planted={self.num_planted}: only held-out things can be planted; write at most"
+                f" {self.num_things} (num_things)"
             )
         if not self.slow_s > 0:
             raise ConfigError(f"slow_s={self.slow_s}: must be positive")

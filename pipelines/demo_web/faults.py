@@ -8,9 +8,12 @@ from typing import Literal
 
 from pipelines.demo_web.config import DemoWebConfig
 from pipelines.demo_web.names import Picture
+from pipelines.demo_web.render import format_of
 
 Kind = Literal["missing", "error", "slow", "truncated", "cut", "html", "noai", "mirrored"]
-HTML_POSING_AS_JPEG = b"<!DOCTYPE html><html><head><title>Gone</title></head><body><p>This picture moved.</p></body></html>\n"
+HTML_POSING_AS_JPEG = (
+    b"<!DOCTYPE html><html><head><title>Gone</title></head><body><p>This picture moved.</p></body></html>\n"
+)
 
 
 @dataclass(frozen=True)
@@ -45,17 +48,17 @@ def plan_faults(config: DemoWebConfig, shown: list[Picture], hosts: tuple[str, .
     chosen = random.sample(shown, min(len(kinds), len(shown)))
     faults = []
     for kind, picture in zip(kinds, chosen, strict=False):
-        host = random.choice(hosts)
-        faults.append(Fault(kind, host, f"/large/{picture.slug}.jpg", picture))
+        ending = format_of(picture.key, config.seed) if kind == "mirrored" else "jpg"
+        faults.append(Fault(kind, random.choice(hosts), f"/large/{picture.slug}.{ending}", picture))
     return faults
 
 
-def stored_bytes(fault: Fault, jpeg: bytes) -> bytes | None:
-    """The file behind the address, made from the picture's JPEG; None where the server has none."""
+def stored_bytes(fault: Fault, picture: bytes) -> bytes | None:
+    """The file behind the address, made from the picture's file; None where the server has none."""
     if fault.kind in ("missing", "error"):
         return None
     if fault.kind == "html":
         return HTML_POSING_AS_JPEG
     if fault.kind == "truncated":
-        return jpeg[: len(jpeg) * 2 // 5]
-    return jpeg
+        return picture[: len(picture) * 2 // 5]
+    return picture

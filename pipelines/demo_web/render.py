@@ -28,7 +28,7 @@ class Drawing:
 
 def format_of(key: str, seed: int) -> Format:
     """The format in which the web serves a drawing: half JPEG, the others PNG and WebP."""
-    return Random(f"{seed}/format/{key}").choices(("jpg", "png", "webp"), (5, 3, 2))[0]  # type: ignore[return-value]
+    return Random(f"{seed}/format/{key}").choices(("jpg", "png", "webp"), (5, 3, 2))[0]
 
 
 def encode(drawing: Drawing) -> bytes:
@@ -40,7 +40,8 @@ def encode(drawing: Drawing) -> bytes:
     from PIL import Image
 
     random = Random(f"{drawing.seed}/render/{drawing.key}/{drawing.altered}")
-    shade = "#" + "".join(f"{random.randint(224, 255):02x}" for _ in range(3))
+    level = random.randint(226, 250)
+    shade = "#" + "".join(f"{level + random.randint(-4, 4):02x}" for _ in range(3))  # pastel: drawings hold the colour
     svg = (drawings_folder() / f"{drawing.key}.svg").read_text(encoding="utf-8")
     px = drawing.picture_px * (2 if drawing.altered else 1)
     png = resvg_py.svg_to_bytes(svg_string=svg, width=px, height=px, background=shade, skip_system_fonts=True)
@@ -81,6 +82,4 @@ def logo() -> bytes:
 
 
 # A transparent GIF of one pixel, as layouts and trackers use it.
-PIXEL_GIF = bytes.fromhex(
-    "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
-)
+PIXEL_GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")

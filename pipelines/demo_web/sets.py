@@ -10,8 +10,8 @@ from openwit.errors import ConfigError
 from pipelines.demo_web.config import DemoWebConfig
 from pipelines.demo_web.names import Picture
 
-# Concrete things with one plain word as name, no people and no flags, whose drawings resemble no other drawing:
-# by a 64-bit DCT hash each differs from every other named drawing in at least 14 bits.
+# Concrete things with one plain word as name, no people and no flags. Their drawings resemble neither each other nor
+# any other drawing, so that what the overlap check should answer is beyond doubt.
 THINGS = tuple(
     """laptop spider rainbow printer orca dove balloon airplane turtle grapes eagle giraffe crown brain tulip taco
     snake shark rabbit motorcycle backpack teapot stethoscope fountain candy broom scorpion megaphone ladder books
@@ -103,8 +103,7 @@ def _heldout_tones(config: DemoWebConfig, pictures: list[Picture]) -> list[Pictu
             break
     if len(held) < config.num_heldout:
         raise ConfigError(
-            f"num_heldout={config.num_heldout}: only {len(held)} compositions can be held out of {len(pictures)} pictures;"
-            f" write at most that, or raise max_pictures"
+            f"num_heldout={config.num_heldout}: only {len(held)} compositions can be held out of {len(pictures)}"
+            f" pictures; write at most that, or raise max_pictures"
         )
     return [held[key] for key in sorted(held)]
-

@@ -58,14 +58,7 @@ def write_crawl(folder: Path, captures: list[Capture], num_files: int) -> None:
 def wat_bytes(index: int, captures: list[Capture]) -> bytes:
     """One WAT file: the warcinfo record, then a record for each request and each response, as gzip members."""
     name = _warc_name(index)
-    information = (
-        "Software-Info: openwit demo web\r\n"
-        f"Extracted-Date: {_START:%a, %d %b %Y %H:%M:%S} GMT\r\n"
-        "format: WARC File Format 1.0\r\n"
-        "conformsTo: http://bibnum.bnf.fr/WARC/WARC_ISO_28500_version1_latestdraft.pdf\r\n"
-        "\r\n"
-    ).encode()
-    members = [_record("warcinfo", _date(0), {"WARC-Filename": f"{name}.wat.gz"}, information, name)]
+    members = [_warcinfo_record(name)]
     offset = 0
     for number, capture in enumerate(captures):
         for kind in ("request", "response"):
@@ -148,23 +141,38 @@ def _container(filename: str, offset: int, record: bytes) -> dict[str, object]:
     return {"Filename": filename, "Compressed": True, "Offset": str(offset), "Gzip-Metadata": member}
 
 
+def _warcinfo_record(name: str) -> bytes:
+    information = (
+        "Software-Info: openwit demo web\r\n"
+        f"Extracted-Date: {_START:%a, %d %b %Y %H:%M:%S} GMT\r\n"
+        "format: WARC File Format 1.0\r\n"
+        "conformsTo: http://bibnum.bnf.fr/WARC/WARC_ISO_28500_version1_latestdraft.pdf\r\n"
+        "\r\n"
+    ).encode()
+    header = {
+        "WARC-Type": "warcinfo",
+        "WARC-Date": _date(0),
+        "WARC-Filename": f"{name}.wat.gz",
+        "WARC-Record-ID": _record_id(f"{name}/wat"),
+        "Content-Type": "application/warc-fields",
+        "Content-Length": str(len(information)),
+        "WARC-Block-Digest": _digest(information),
+    }
+    return _member(_warc_record(header, information))
+
+
 def _metadata_record(url: str, number: int, refers_to: str, body: bytes) -> bytes:
-    fields = {"WARC-Target-URI": url, "WARC-Refers-To": refers_to}
-    return _record("metadata", _date(number), fields, body, f"{refers_to}/wat")
-
-
-def _record(kind: str, date: str, fields: dict[str, str], body: bytes, name: str) -> bytes:
-    """A gzip member that holds one WARC record of the WAT file."""
-    record_id = {"WARC-Record-ID": _record_id(f"{name}/{kind}")}
-    before = {name: value for name, value in fields.items() if name != "WARC-Refers-To"}
-    after = {name: value for name, value in fields.items() if name == "WARC-Refers-To"}
-    content_type = "application/warc-fields" if kind == "warcinfo" else "application/json"
-    header = {"WARC-Type": kind}
-    header |= {"WARC-Date": date, **before} if kind == "warcinfo" else {**before, "WARC-Date": date}
-    header |= record_id | after | {"Content-Type": content_type, "Content-Length": str(len(body))}
-    if kind != "warcinfo":
-        header["WARC-Payload-Digest"] = _digest(body)
-    header["WARC-Block-Digest"] = _digest(body)
+    header = {
+        "WARC-Type": "metadata",
+        "WARC-Target-URI": url,
+        "WARC-Date": _date(number),
+        "WARC-Record-ID": _record_id(f"{refers_to}/wat"),
+        "WARC-Refers-To": refers_to,
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "WARC-Payload-Digest": _digest(body),
+        "WARC-Block-Digest": _digest(body),
+    }
     return _member(_warc_record(header, body))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import html
 import json
 import pickle
 import subprocess
@@ -103,8 +104,7 @@ def test_a_spelled_special_token_stays_plain_text(tokenizer: Tokenizer, literal:
     # <|endoftext|>; a text from the web could then end itself, so here neither is special.
     ids = tokenizer.encode([f"a {literal} dog"])[0].tolist()
     assert ids.count(tokenizer.end_token) == ids.count(tokenizer.start_token) == 1
-    assert literal.strip("<>|").replace("_", " ") in tokenizer.decode(ids).replace("_ ", " ").replace(" _", " ")
-    assert ids.index(tokenizer.end_token) > 4
+    assert tokenizer.decode(ids).replace(" ", "") == f"a{literal}dog"
 
 
 def test_a_long_text_is_cut_and_still_ends_in_the_end_token() -> None:
@@ -128,9 +128,7 @@ def test_decoding_gives_the_cleaned_words_back(tokenizer: Tokenizer) -> None:
 def test_the_shortcut_for_plain_ascii_cleans_like_the_long_way(text: str) -> None:
     import ftfy
 
-    long_way = " ".join(ftfy.fix_text(text).replace("&", "").split()).lower()
-    assert clean(text.replace("&", "")) == " ".join(ftfy.fix_text(text.replace("&", "")).split()).lower()
-    assert clean(text) == clean(text + " ") or long_way
+    assert clean(text) == " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
 
 
 def test_no_texts_give_no_rows_and_one_bare_string_is_refused(tokenizer: Tokenizer) -> None:

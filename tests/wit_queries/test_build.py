@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from helpers.dumps import page, write_dump, write_large_dumps
 
+from helpers.dumps import page, write_dump, write_large_dumps
 from openwit import manifest as manifests
 from openwit.config import to_json
 from openwit.errors import InputError, WorkError
@@ -66,14 +67,29 @@ def small(folder: Path, **changes: Any) -> QueriesConfig:
 def products(work: Path) -> dict[str, bytes]:
     """All that belongs to the list: not the sidecars, which hold times."""
     paths = [
-        p for p in (work / "queries").rglob("*") if p.is_file() and not p.name[:5].isdigit() or p.suffix == ".parquet"
+        p for p in (work / "queries").rglob("*") if (p.is_file() and not p.name[:5].isdigit()) or p.suffix == ".parquet"
     ]
     return {str(path.relative_to(work)): path.read_bytes() for path in sorted(paths)}
 
 
-def test_a_small_dump_gives_exactly_this_list(tmp_path: Path) -> None:
-    made = build(tmp_path / "work", small(tmp_path))
-    table = pq.read_table(tmp_path / "work" / "queries" / "queries.parquet")
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work folder of the small list, for tests that only read it or copy it."""
+    folder = tmp_path_factory.mktemp("small")
+    build(folder / "work", small(folder))
+    return folder / "work"
+
+
+def counted_before(built: Path, folder: Path) -> Path:
+    """A copy of the work folder in which dumps and views are done and the list is not."""
+    work = Path(shutil.copytree(built, folder / "work"))
+    for path in (work / "queries").glob("*.*"):
+        path.unlink()
+    return work
+
+
+def test_a_small_dump_gives_exactly_this_list(built: Path) -> None:
+    table = pq.read_table(built / "queries" / "queries.parquet")
     assert table.schema.equals(QUERIES)
     rows = [(r["query_id"], r["query"], r["source"], r["count"]) for r in table.to_pylist()]
     assert rows == [
@@ -83,27 +99,27 @@ def test_a_small_dump_gives_exactly_this_list(tmp_path: Path) -> None:
         (3, "and", "word", 4),
         (4, "cat", "word", 4),
         (5, "grand slam", "bigram", 6),
-        (6, "slam and", "bigram", 2),
+        (6, "the cat", "bigram", 4),
         (7, "fast", "synset", 0),
     ]
     assert [row["views"] is not None for row in table.to_pylist()] == [False, False, True, False, True, *[False] * 3]
+    made = manifests.read(str(built / "queries"))
     assert made.counts["in"] == 5 + 2 + 2 + 4
-    assert made.parts[0].file("queries.parquet").name == "queries.parquet"
+    assert made.rows == 8
+    assert {file.name for file in made.parts[0].files} == {"queries.parquet", "queries.json"}
 
 
-def test_every_page_and_line_ends_in_one_counted_state(tmp_path: Path) -> None:
-    build(tmp_path / "work", small(tmp_path))
-    pages = manifests.read(str(tmp_path / "work" / "queries" / "counts")).counts
+def test_every_page_and_line_ends_in_one_counted_state(built: Path) -> None:
+    pages = manifests.read(str(built / "queries" / "counts")).counts
     expected = {"dropped.broken": 1, "dropped.namespace": 1, "dropped.redirect": 2, "in": 6, "kept": 2}
     assert pages == expected
-    lines = manifests.read(str(tmp_path / "work" / "queries" / "views")).counts
+    lines = manifests.read(str(built / "queries" / "views")).counts
     assert lines["in"] == lines["kept"] + sum(n for name, n in lines.items() if name.startswith("dropped."))
 
 
-def test_the_record_names_inputs_thresholds_and_counts_a_source(tmp_path: Path) -> None:
+def test_the_record_names_inputs_thresholds_and_counts_a_source(built: Path, tmp_path: Path) -> None:
     config = small(tmp_path)
-    build(tmp_path / "work", config)
-    record = json.loads((tmp_path / "work" / "queries" / "queries.json").read_text())
+    record = json.loads((built / "queries" / "queries.json").read_text())
     assert [entry["name"] for entry in record["inputs"] if entry["role"] == "dump"] == ["one.xml.bz2", "two.xml.gz"]
     for entry in record["inputs"]:
         assert entry["bytes"] > 0
@@ -114,9 +130,8 @@ def test_the_record_names_inputs_thresholds_and_counts_a_source(tmp_path: Path) 
     assert record["queries_by_source"] == {"word": 5, "bigram": 2, "title": 0, "synset": 1}
 
 
-def test_the_summary_shows_each_source_and_both_ends_of_the_counts(tmp_path: Path) -> None:
-    build(tmp_path / "work", small(tmp_path))
-    text = summarize(str(tmp_path / "work" / "queries"))
+def test_the_summary_shows_each_source_and_both_ends_of_the_counts(built: Path, tmp_path: Path) -> None:
+    text = summarize(str(built / "queries"))
     assert "8 queries" in text
     assert "grand slam" in text
     assert "head of the counts: the 8 · " in text
@@ -124,20 +139,18 @@ def test_the_summary_shows_each_source_and_both_ends_of_the_counts(tmp_path: Pat
         summarize(str(tmp_path / "empty"))
 
 
-def test_one_and_two_workers_give_equal_bytes_and_a_second_run_does_nothing(tmp_path: Path) -> None:
+def test_one_and_two_workers_give_equal_bytes_and_a_second_run_does_nothing(built: Path, tmp_path: Path) -> None:
     config = small(tmp_path)
-    build(tmp_path / "one", config, workers=1)
     build(tmp_path / "two", config, workers=2)
-    assert products(tmp_path / "one") == products(tmp_path / "two")
-    assert len(products(tmp_path / "one")) >= 13
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*")}
-    build(tmp_path / "one", config, workers=2)
-    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*")}
+    assert products(built) == products(tmp_path / "two")
+    assert len(products(built)) >= 13
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "two").rglob("*")}
+    build(tmp_path / "two", config, workers=1)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "two").rglob("*")}
 
 
-def test_another_threshold_counts_no_dump_again(tmp_path: Path) -> None:
-    build(tmp_path / "work", small(tmp_path))
-    counted = tmp_path / "work" / "queries" / "counts" / "00000.json"
+def test_another_threshold_counts_no_dump_again(built: Path, tmp_path: Path) -> None:
+    counted = Path(shutil.copytree(built, tmp_path / "work")) / "queries" / "counts" / "00000.json"
     before = counted.stat().st_mtime_ns
     terms = TermsConfig(min_count=7, min_bigram_count=2, num_bigrams=0, min_total_views=5, max_queries=2)
     made = build(tmp_path / "work", small(tmp_path, terms=terms))
@@ -189,14 +202,15 @@ def test_the_real_excerpt_and_wordnet_give_a_list_with_known_terms(tmp_path: Pat
     ],
 )
 def test_a_threshold_that_leaves_nothing_fails_with_what_to_write(
-    tmp_path: Path, changes: dict[str, Any], message: str
+    built: Path, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
+    work = counted_before(built, tmp_path)
     with pytest.raises(WorkError, match=message):
-        build(tmp_path / "work", small(tmp_path, **changes))
-    assert not (tmp_path / "work" / "queries" / "queries.parquet").exists()
+        build(work, small(tmp_path, **changes))
+    assert not (work / "queries" / "queries.parquet").exists()
 
 
-def test_a_cut_dump_fails_alone_and_the_mended_file_is_enough_to_go_on(tmp_path: Path) -> None:
+def test_a_cut_dump_fails_alone_and_the_mended_file_is_enough_to_go_on(built: Path, tmp_path: Path) -> None:
     config = small(tmp_path)
     cut = Path(config.dumps[0])
     whole = cut.read_bytes()
@@ -208,8 +222,7 @@ def test_a_cut_dump_fails_alone_and_the_mended_file_is_enough_to_go_on(tmp_path:
     assert (counts / "00001.json").exists()
     cut.write_bytes(whole)
     build(tmp_path / "work", config)
-    build(tmp_path / "other", config)
-    assert products(tmp_path / "work") == products(tmp_path / "other")
+    assert products(tmp_path / "work") == products(built)
 
 
 def test_a_dump_without_articles_is_told_by_its_namespaces(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from helpers.dumps import FOOTER, HEADER, page, write_dump
 
+from helpers.dumps import FOOTER, HEADER, page, write_dump
 from openwit.errors import InputError
 from wit_queries.dump import BrokenPage, Dump, Page, read_titles
 from wit_queries.inputs import dump_urls

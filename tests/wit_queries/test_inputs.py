@@ -49,9 +49,9 @@ def test_patterns_give_their_files_in_order(tmp_path: Path) -> None:
 
 
 def test_missing_files_folders_and_empty_patterns_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="dumps: .*none.xml: no such file"):
+    with pytest.raises(InputError, match=r"dumps: .*none.xml: no such file"):
         dump_urls([str(tmp_path / "none.xml")])
-    with pytest.raises(InputError, match="dumps: .* is a folder; write its files"):
+    with pytest.raises(InputError, match=r"dumps: .* is a folder; write its files"):
         dump_urls([str(tmp_path)])
     with pytest.raises(InputError, match=r"view_files: .*\*.gz: no file matches"):
         view_urls([f"{tmp_path}/*.gz"])

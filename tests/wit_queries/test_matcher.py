@@ -48,5 +48,5 @@ def test_a_query_without_words_matches_nothing() -> None:
 
 
 def test_another_mode_is_refused() -> None:
-    with pytest.raises(ConfigError, match="mode=metaclip.*words"):
+    with pytest.raises(ConfigError, match=r"mode=metaclip.*words"):
         QueryMatcher(["a"], mode="metaclip")

@@ -1,0 +1,174 @@
+"""What is in the data set: collected from the manifests and tables of a work folder, or of img2dataset's folder."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datagen.crawl.reasons import reason
+from datagen.funnel import FunnelStep, funnel
+from datagen.statistics.config import StatisticsConfig
+from datagen.statistics.distribution import Distribution, distribution
+from datagen.statistics.queries import QueryStatistics, collect_queries
+from datagen.statistics.samples import Sample, collect_samples
+from openwit import manifest as manifests
+from openwit import storage
+from openwit.errors import InputError
+
+SHARD = re.compile(r"\d{5,}\.parquet")
+WANTED = ("url", "caption", "captions", "status", "error_message", "width", "height")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """All that the table, the JSON and the page show. What a folder cannot tell is None or empty."""
+
+    work: str
+    recipe: str
+    attribution: str
+    funnel: list[FunnelStep]
+    shards: int
+    tar_bytes: int
+    images: int  # fetched
+    pairs: int  # captions of the fetched pictures
+    failures: dict[str, int]  # reason → number
+    width_px: Distribution
+    height_px: Distribution
+    caption_chars: Distribution
+    caption_words: Distribution
+    captions_per_image: Distribution
+    num_hosts: int
+    hosts: dict[str, int]  # the commonest, host → pictures
+    queries: QueryStatistics | None
+    samples: list[Sample] = field(default_factory=list)
+
+
+@dataclass
+class _Tally:
+    """What is added up over the shards."""
+
+    images: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    hosts: Counter[str] = field(default_factory=Counter)
+    width: Counter[int] = field(default_factory=Counter)
+    height: Counter[int] = field(default_factory=Counter)
+    chars: Counter[int] = field(default_factory=Counter)
+    words: Counter[int] = field(default_factory=Counter)
+    captions: Counter[int] = field(default_factory=Counter)
+
+
+def collect(
+    work: str,
+    *,
+    attribution: str = "",
+    config: StatisticsConfig = StatisticsConfig(),  # noqa: B008  (frozen)
+) -> Statistics:
+    """The statistics of a work folder, or of a folder that img2dataset wrote (the shards alone). Raises InputError
+    where there are no shards, or a table is damaged."""
+    folder = _shards_folder(work)
+    sizes = storage.list_sizes(folder)
+    tally = _Tally()
+    for name in sizes:
+        if SHARD.fullmatch(name):
+            _add_shard(tally, storage.join(folder, name))
+    return Statistics(
+        work=work,
+        recipe=_recipe(folder),
+        attribution=attribution,
+        funnel=funnel(work),
+        shards=sum(1 for name in sizes if SHARD.fullmatch(name)),
+        tar_bytes=sum(size for name, size in sizes.items() if name.endswith(".tar")),
+        images=tally.images,
+        pairs=sum(captions * images for captions, images in tally.captions.items()),
+        failures=_commonest(tally.failures),
+        width_px=distribution(tally.width),
+        height_px=distribution(tally.height),
+        caption_chars=distribution(tally.chars),
+        caption_words=distribution(tally.words),
+        captions_per_image=distribution(tally.captions),
+        num_hosts=len(tally.hosts),
+        hosts=_commonest(tally.hosts, config.rows),
+        queries=collect_queries(work, config.rows),
+        samples=collect_samples(folder, config.gallery),
+    )
+
+
+def to_json(statistics: Statistics) -> str:
+    """Indented JSON; the samples without their pictures."""
+    content = msgspec.to_builtins(statistics)
+    for sample in content["samples"]:
+        del sample["jpeg"]
+    return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
+
+
+def _shards_folder(work: str) -> str:
+    folders = [storage.join(work, "shards"), work]
+    for folder in folders:
+        if any(SHARD.fullmatch(name) for name in storage.list_sizes(folder)):
+            return folder
+    raise InputError(f"{work}: no shards (NNNNN.parquet) here or in shards/; openwit build-dataset makes them")
+
+
+def _recipe(folder: str) -> str:
+    if not storage.exists(storage.join(folder, manifests.MANIFEST)):
+        return ""
+    return manifests.read(folder).recipe
+
+
+def _add_shard(tally: _Tally, url: str) -> None:
+    for batch in _batches(url):
+        columns = {name: batch.column(name).to_pylist() for name in WANTED if name in batch.schema.names}
+        nothing = [None] * batch.num_rows
+        for address, status, message in zip(
+            columns.get("url", nothing), columns["status"], columns.get("error_message", nothing), strict=True
+        ):
+            if status == "success":
+                tally.images += 1
+                tally.hosts[urlsplit(address or "").hostname or ""] += 1
+            else:
+                tally.failures[reason(message or "")] += 1
+        _add_sizes(tally, columns)
+        _add_captions(tally, columns, nothing)
+
+
+def _batches(url: str) -> Iterator[pa.RecordBatch]:
+    with storage.open_input(url) as file:
+        try:
+            parquet = pq.ParquetFile(file)
+        except pa.ArrowInvalid as error:
+            raise InputError(f"{url}: is damaged ({error})") from None
+        names = [name for name in WANTED if name in parquet.schema_arrow.names]
+        if "status" not in names:
+            raise InputError(f"{url}: has no column status, so img2dataset did not write it")
+        yield from parquet.iter_batches(columns=names)
+
+
+def _add_sizes(tally: _Tally, columns: dict[str, list[object]]) -> None:
+    for name, counter in (("width", tally.width), ("height", tally.height)):
+        values = columns.get(name, [])
+        counter.update(value for value in values if isinstance(value, int))  # of a failure it is null
+
+
+def _add_captions(tally: _Tally, columns: dict[str, list[object]], nothing: list[None]) -> None:
+    lists = columns.get("captions", nothing)
+    firsts = columns.get("caption", nothing)
+    for status, several, first in zip(columns["status"], lists, firsts, strict=True):
+        if status != "success":
+            continue
+        captions = [entry["caption"] for entry in several] if isinstance(several, list) else [first]
+        texts = [text for text in captions if isinstance(text, str)]
+        tally.captions[len(texts)] += 1
+        tally.chars.update(len(text) for text in texts)
+        tally.words.update(len(text.split()) for text in texts)
+
+
+def _commonest(counts: Counter[str], number: int | None = None) -> dict[str, int]:
+    """By falling number, then by name."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:number])

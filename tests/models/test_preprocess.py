@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.preprocess import MEAN_RGB, STD_RGB, decode_image, normalize_pixels, preprocess, resize_and_crop
+from openwit.errors import InputError
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("size", [(300, 200), (201, 333), (64, 64), (40, 30), (1000, 31), (65, 64)])
+def test_pixels_are_those_of_open_clips_evaluation_transform(size: tuple[int, int]) -> None:
+    transform = pytest.importorskip("open_clip.transform")
+    theirs = transform.image_transform(64, is_train=False, mean=MEAN_RGB, std=STD_RGB)
+    torch.testing.assert_close(preprocess(noise(*size), 64), theirs(noise(*size)), atol=1e-6, rtol=0)
+
+
+def test_normalised_pixels_have_the_released_mean_and_deviation() -> None:
+    grey = torch.full((1, 3, 2, 2), 128, dtype=torch.uint8)
+    expected = [(128 / 255 - mean) / std for mean, std in zip(MEAN_RGB, STD_RGB, strict=True)]
+    torch.testing.assert_close(normalize_pixels(grey)[0, :, 0, 0], torch.tensor(expected))
+
+
+def test_what_is_transparent_is_laid_over_white() -> None:
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    half = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
+    assert decode_image(encoded(clear)).getpixel((0, 0)) == (255, 255, 255)
+    assert decode_image(encoded(half)).getpixel((0, 0)) == (127, 127, 127)
+    palette = clear.convert("P")
+    assert decode_image(encoded(palette, transparency=palette.getpixel((0, 0)))).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bit_grey_keeps_its_shades() -> None:
+    deep = Image.fromarray(np.array([[0, 0x8000], [0x40FF, 0xFFFF]], dtype=np.uint16))
+    assert np.asarray(decode_image(encoded(deep)))[..., 0].tolist() == [[0, 128], [64, 255]]
+
+
+def test_a_rotated_photograph_stands_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn a quarter clockwise
+    assert decode_image(encoded(noise(30, 20), "JPEG", exif=exif)).size == (20, 30)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"<html>not a picture</html>", encoded(noise(50, 50))[:300]])
+def test_what_is_no_picture_is_an_input_error(damaged: bytes) -> None:
+    with pytest.raises(InputError, match=f"not a readable picture .{len(damaged)} bytes"):
+        decode_image(damaged)
+
+
+def test_resizing_gives_bytes_of_the_asked_square() -> None:
+    square = resize_and_crop(noise(90, 50), 32)
+    assert (square.shape, square.dtype) == ((3, 32, 32), torch.uint8)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openwit.log import LineProgress, Log, duration, summary
+
+
+def test_each_event_is_one_json_line_even_from_many_threads(tmp_path: Path) -> None:
+    log = Log(tmp_path / "deep" / "log.jsonl")
+    text = "line\nbreak ü " + "x" * 20_000
+
+    def write(writer: int) -> None:
+        for number in range(20):
+            log.event("tick", writer=writer, number=number, text=text, path=tmp_path)
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    events = [json.loads(line) for line in (tmp_path / "deep" / "log.jsonl").read_text().splitlines()]
+    assert Counter(event["writer"] for event in events) == {0: 20, 1: 20, 2: 20, 3: 20}
+    assert all(event["text"] == text and event["event"] == "tick" and event["time"] > 0 for event in events)
+
+
+def test_a_log_without_a_path_keeps_events_to_itself(tmp_path: Path) -> None:
+    Log(None, io.StringIO()).event("tick")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_say_writes_one_line_to_the_stream() -> None:
+    stream = io.StringIO()
+    Log(None, stream).say("queries: 3 of 4")
+    assert stream.getvalue() == "queries: 3 of 4\n"
+
+
+def test_progress_in_a_pipe_ends_with_done_total_rate_and_counts() -> None:
+    stream = io.StringIO()
+    with Log(None, stream).progress("crawl", total=3) as progress:
+        progress.advance(counts={"in": 5, "kept": 3, "dropped.http_404": 2})
+        progress.advance(2, counts={"in": 5, "kept": 4, "dropped.timeout": 1})
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("crawl: 3/3 in ")
+    assert line.endswith("/s)  in 10, kept 7 (http_404 2, timeout 1)")
+
+
+def test_progress_shows_an_eta_while_something_is_left() -> None:
+    stream = io.StringIO()
+    lines = LineProgress(stream, "crawl", total=4, done=1, every_s=0)
+    lines.advance()
+    assert "crawl: 2/4" in stream.getvalue()
+    assert "ETA" in stream.getvalue()
+
+
+def test_progress_of_what_was_done_before_says_so() -> None:
+    stream = io.StringIO()
+    with Log(None, stream).progress("match", total=7, done=7):
+        pass
+    assert stream.getvalue() == "match: 7/7 done before\n"
+
+
+def test_progress_on_a_terminal_is_a_live_bar_with_eta_and_counts() -> None:
+    leader, follower = os.openpty()
+    with os.fdopen(follower, "w") as terminal:
+        with Log(None, terminal).progress("crawl", total=2) as progress:
+            progress.advance(counts={"in": 1234, "kept": 1000})
+            progress.advance(counts={"in": 1, "kept": 1})
+        shown = os.read(leader, 1 << 16).decode()
+    os.close(leader)
+    assert "crawl" in shown
+    assert "2/2" in shown
+    assert "ETA" in shown
+
+
+def test_an_error_inside_progress_is_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), Log(None, io.StringIO()).progress("x", total=1):
+        raise KeyError
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (4.24, "4.2 s"),
+        (59.97, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (3599.9, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+        (273_600, "3 d 4 h"),
+    ],
+)
+def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@given(st.floats(0, 1e9))
+def test_durations_never_show_sixty_of_a_unit(seconds: float) -> None:
+    assert not any(name in f" {duration(seconds)}" for name in (" 60.0 s", " 60 s", " 60 min"))
+
+
+def test_the_summary_names_the_three_commonest_reasons() -> None:
+    counts = Counter({"in": 1000, "kept": 990, "dropped.a": 1, "dropped.b": 4, "dropped.c": 3, "dropped.d": 2})
+    assert summary(counts) == "  in 1,000, kept 990 (b 4, c 3, d 2)"
+    assert summary(Counter()) == ""

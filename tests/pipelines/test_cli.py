@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def openwit(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    command = [sys.executable, "-m", "pipelines", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd, env=environment, check=False)
+
+
+def refused(*words: str, code: int = 2) -> str:
+    """The one line that a refused command prints."""
+    result = openwit(*words)
+    assert result.returncode == code, result
+    assert "Traceback" not in result.stderr
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("openwit: error: ")
+    return line
+
+
+def test_help_lists_the_commands() -> None:
+    result = openwit("--help")
+    assert result.returncode == 0
+    assert all(name in result.stdout for name in ("queries", "build-dataset", "dedup-check", "pretrain", "wit400m"))
+
+
+def test_a_commands_help_lists_every_field_with_value_type_and_meaning() -> None:
+    result = openwit("build-dataset", "demo", "--help")
+    assert result.returncode == 0
+    assert "--cap.max_pairs" in result.stdout
+    assert "pairs that one query selects at the most (int)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("pretrian", "demo"), "pretrian: unknown command; did you mean pretrain?"),
+        (("queries",), "queries: which recipe? one of demo,"),
+        (("queries", "dmeo"), "dmeo: unknown recipe; did you mean demo?"),
+        (("queries", "demo", "--crawl.timout_s", "5"), "--crawl.timout_s: unknown field"),
+        (("queries", "demo", "--cap.max_pair", "5"), "did you mean --cap.max_pairs?"),
+        (("queries", "demo", "--cap.max_pairs", "many"), "--cap.max_pairs=many: expected int"),
+        (("queries", "demo", "--cap.max_pairs"), "--cap.max_pairs: its value is missing"),
+        (("queries", "demo", "--cap.max_pairs", "0"), "cap.max_pairs=0: must be at least 1"),
+        (("queries", "demo", "--cap.mode=fair"), "--cap.mode=fair: expected one of strict, expected"),
+        (("queries", "demo", "--cap", "5"), "--cap: is a section; set one of its fields: --cap.max_pairs"),
+        (("queries", "demo", "extra"), "extra: unexpected"),
+        (("--debug-all",), "no command before --debug-all"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_write(words: tuple[str, ...], part: str) -> None:
+    assert part in refused(*words)
+
+
+def test_a_work_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": "laptop"}))
+    line = refused("stats", "demo", "--work", str(tmp_path))
+    assert "holds recipe laptop, not demo; give another folder with --work DIR" in line
+
+
+def test_two_commands_in_one_work_folder_are_refused(tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "another openwit command is running there" in refused("stats", "demo", "--work", str(tmp_path))
+
+
+def test_a_missing_dump_is_named(tmp_path: Path) -> None:
+    line = refused("queries", "demo", "--queries.dumps", "/nowhere/dump.xml.bz2", "--work", str(tmp_path))
+    assert "/nowhere/dump.xml.bz2: no such file" in line
+
+
+def test_a_missing_list_of_wat_files_is_named(tmp_path: Path) -> None:
+    assert "queries" in refused("build-dataset", "cc_small", "--work", str(tmp_path))
+
+
+def test_a_work_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    line = refused("queries", "demo", "--work", str(tmp_path / "file" / "below"), code=1)
+    assert "file" in line
+
+
+def test_training_without_shards_says_which_command_makes_them(tmp_path: Path) -> None:
+    assert "build-dataset" in refused("pretrain", "demo", "--work", str(tmp_path))
+
+
+def test_evaluating_without_a_checkpoint_says_which_command_makes_it(tmp_path: Path) -> None:
+    assert "run openwit pretrain demo first" in refused("evaluate", "demo", "--work", str(tmp_path))
+
+
+def test_debug_shows_the_traceback() -> None:
+    result = openwit("queries", "demo", "--cap.max_pairs", "0", "--debug")
+    assert result.returncode == 2
+    assert "Traceback" in result.stderr
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    result = openwit("queries", "demo", "--work", str(work), "--dry-run")
+    assert result.returncode == 0
+    assert "articles: 0 done" in result.stderr
+    assert not work.exists()

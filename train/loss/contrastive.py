@@ -1,0 +1,42 @@
+"""One loss, several implementations with the same result."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from train.loss.chunked import chunked_loss
+from train.loss.collectives import Group, require_equal_rows
+from train.loss.reference import reference_loss
+
+LossImpl = Literal["reference", "chunked"]
+_IMPLS = {"reference": reference_loss, "chunked": chunked_loss}
+
+
+def contrastive_loss(
+    image_BD: Tensor, text_BD: Tensor, scale: Tensor, impl: LossImpl = "chunked", group: Group = None
+) -> Tensor:
+    """The symmetric cross entropy over all pairs of all ranks, a scalar: the same number on each rank.
+
+    `image_BD` and `text_BD` are this rank's unit vectors, B the same on each rank; row b of both is one pair; `scale`
+    is the logit scale, not its logarithm (paper, section 2.3 and figure 3). `group` None: the default process group
+    where there is one, else this process alone.
+
+    Each gradient (image, text, scale) is this rank's share of the global loss's gradient times the number of ranks,
+    so DistributedDataParallel's average over ranks gives the exact gradient of the global loss for the parameters of
+    both encoders and for the scale.
+
+    Raises ValueError for features that are no pairs, or differ in shape between ranks.
+    """
+    if image_BD.ndim != 2 or image_BD.shape != text_BD.shape or not len(image_BD):
+        raise ValueError(
+            f"image features {tuple(image_BD.shape)} and text features {tuple(text_BD.shape)}: must be equal, "
+            "[pairs, embedding], at least one pair"
+        )
+    if scale.numel() != 1:
+        raise ValueError(f"scale of shape {tuple(scale.shape)}: must be one number")
+    if impl not in _IMPLS:
+        raise ValueError(f"impl={impl!r}: must be one of {', '.join(_IMPLS)}")
+    require_equal_rows(image_BD, group)
+    return _IMPLS[impl](image_BD, text_BD, scale.reshape(()), group)
