@@ -19,7 +19,7 @@ def command(invocation: Invocation) -> None:
     """Builds shards/ and prints the funnel."""
     recipe = invocation.recipe
     with opened(invocation, recipe.executor) as run:
-        if recipe.embedded:
+        if recipe.embedded and not run.dry_run:
             from pipelines.serve_web import built
 
             built(invocation)
@@ -40,6 +40,7 @@ def _web(invocation: Invocation, run: Run, selected: Manifest) -> Iterator[None]
         yield
         return
     from pipelines.demo_web.server import running
+    from pipelines.serve_web import web_folder
 
-    with running(run.folder("web"), recipe.web.port):
+    with running(web_folder(invocation), recipe.web.port):
         yield

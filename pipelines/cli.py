@@ -99,6 +99,7 @@ def _run(words: list[str]) -> None:
         return
     if command not in COMMANDS:
         raise ConfigError(f"{command}: unknown command{_near(command, COMMANDS)}; there are {', '.join(COMMANDS)}")
+    from openwit.config import override
     from pipelines import recipes
 
     recipe_name = recipe_name or ("demo" if command.startswith("demo") else "")
@@ -112,7 +113,7 @@ def _run(words: list[str]) -> None:
     if given.help or given.h:
         print(_field_help(command, recipe))
         return
-    _start(command, recipes.override(recipe, _overrides(rest, recipe)), work, given)
+    _start(command, override(recipe, _overrides(rest, recipe)), work, given)
 
 
 def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -> None:
@@ -161,7 +162,7 @@ def _claim(recipe: str, work: str) -> None:
 
 
 def _overrides(rest: list[str], recipe: Recipe) -> dict[str, str]:
-    from openwit.config import describe
+    from openwit.config import describe, override
 
     changes: dict[str, str] = {}
     words = iter(rest)
@@ -176,8 +177,6 @@ def _overrides(rest: list[str], recipe: Recipe) -> dict[str, str]:
             if following is None or (following.startswith("--") and name not in known):
                 if name in known:
                     raise ConfigError(f"--{name}: its value is missing")
-                from openwit.config import override
-
                 override(recipe, {name: ""})  # raises, and suggests the right field
             value = following or ""
         changes[name] = value

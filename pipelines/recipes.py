@@ -3,15 +3,20 @@ same commands."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from datagen.config import CandidatesConfig, CapConfig, CrawlConfig, SourcesConfig
 from datagen.duplicates.config import OverlapConfig
+from models.config import ClipConfig, TextConfig, VisionTransformerConfig
+from openwit.errors import ConfigError
 from openwit.executor import ExecutorConfig
+from openwit.storage import join
 from pipelines.demo_web.config import DemoWebConfig
-from train.config import PretrainConfig
-from train.evals.config import EvaluateConfig
-from wit_queries.config import QueriesConfig
+from train.config import PretrainConfig, StreamConfig
+from train.evals.config import EvaluateConfig, ZeroShotConfig
+from wit_queries.config import QueriesConfig, TermsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +25,120 @@ class Recipe:
 
     name: str  # of the recipe
     embedded: bool = False  # the embedded web is built, and served while the crawl runs
-    executor: ExecutorConfig
-    queries: QueriesConfig
-    sources: SourcesConfig
-    candidates: CandidatesConfig
-    cap: CapConfig
-    crawl: CrawlConfig
-    overlap_executor: ExecutorConfig
-    overlap: OverlapConfig
-    pretrain: PretrainConfig
-    evaluate: EvaluateConfig
-    web: DemoWebConfig = DemoWebConfig()
+    executor: ExecutorConfig  # of queries and build-dataset
+    queries: QueriesConfig  # the list of search terms
+    sources: SourcesConfig  # where candidates come from
+    candidates: CandidatesConfig  # which are worth matching
+    cap: CapConfig  # pairs a query
+    crawl: CrawlConfig  # how pictures are fetched
+    overlap_executor: ExecutorConfig  # of dedup-check
+    overlap: OverlapConfig  # with which evaluation sets
+    pretrain: PretrainConfig  # the model and its training
+    evaluate: EvaluateConfig  # what the model is tested on
+    web: DemoWebConfig = field(default_factory=DemoWebConfig)  # the embedded web
+
+
+def demo(work: str) -> Recipe:
+    """The embedded example: everything in minutes, on two cores, without the internet."""
+    web = DemoWebConfig()
+    return Recipe(
+        name="demo",
+        embedded=True,
+        executor=ExecutorConfig(kind="local", workers=2),
+        queries=QueriesConfig(
+            dumps=("gensim",),
+            view_files=(join(work, "pageviews", "*.gz"),),
+            terms=TermsConfig(min_count=20, min_bigram_count=5, num_bigrams=2000, min_total_views=70),
+        ),
+        sources=SourcesConfig(
+            wat_paths=join(work, "web", "crawl-data", "OPENWIT-DEMO", "wat.paths.gz"), wat_prefix=join(work, "web")
+        ),
+        candidates=CandidatesConfig(num_partitions=6),
+        cap=CapConfig(max_pairs=1500),
+        crawl=CrawlConfig(connect_to=(f"*.test=127.0.0.1:{web.port}",), deadline_s=3.0, threads=16, image_px=112),
+        overlap_executor=ExecutorConfig(kind="ray", workers=2),
+        overlap=OverlapConfig(eval_sets=(f"things={join(work, 'web', 'eval', 'things.parquet')}",)),
+        pretrain=PretrainConfig(
+            model=ClipConfig(
+                embed_dim=192,
+                vision=VisionTransformerConfig(image_px=64, patch_px=16, width=192, layers=3, heads=3),
+                text=TextConfig(context_length=32, width=192, layers=2, heads=3),
+            ),
+            stream=StreamConfig(resize_px=72, num_lanes=6, shuffle_window=512, threads=1, cache_decoded_mb=200),
+            batch_pairs=192,
+            num_steps=400,
+            learning_rate=1e-3,
+            warmup_steps=40,
+            device="cpu",
+            ranks=2,
+            save_every=50,
+        ),
+        evaluate=EvaluateConfig(
+            zero_shot_set=join(work, "web", "eval", "skin_tones.parquet"),
+            zero_shot=ZeroShotConfig(prompts=("{label}", "a drawing of {label}.", "icon - {label}")),
+        ),
+        web=web,
+    )
+
+
+def laptop(work: str) -> Recipe:
+    """One's own Wikipedia dump and a few WAT files, a small model on one GPU."""
+    return Recipe(
+        name="laptop",
+        executor=ExecutorConfig(kind="local", workers=4),
+        queries=QueriesConfig(terms=TermsConfig(min_count=50, num_bigrams=20_000)),
+        sources=SourcesConfig(max_files=4),
+        candidates=CandidatesConfig(num_partitions=16),
+        cap=CapConfig(max_pairs=1000),
+        crawl=CrawlConfig(),
+        overlap_executor=ExecutorConfig(kind="ray", workers=4),
+        overlap=OverlapConfig(),
+        pretrain=PretrainConfig(batch_pairs=1024, num_steps=20_000, precision="bf16", ranks=1, warmup_steps=1000),
+        evaluate=EvaluateConfig(),
+    )
+
+
+def cc_small(work: str) -> Recipe:
+    """A hundredth of one Common Crawl snapshot: the line as on the whole web, in days on one machine."""
+    return Recipe(
+        name="cc_small",
+        executor=ExecutorConfig(kind="ray", workers=16),
+        queries=QueriesConfig(),
+        sources=SourcesConfig(max_files=900),
+        candidates=CandidatesConfig(num_partitions=500),
+        cap=CapConfig(max_pairs=2000),
+        crawl=CrawlConfig(),
+        overlap_executor=ExecutorConfig(kind="ray", workers=16),
+        overlap=OverlapConfig(),
+        pretrain=PretrainConfig(batch_pairs=8192, num_steps=50_000, precision="bf16"),
+        evaluate=EvaluateConfig(),
+    )
+
+
+def wit400m(work: str) -> Recipe:
+    """The paper's scale: 500,000 queries, 20,000 pairs a query, ViT-B/32 for 32 epochs, on a Ray cluster."""
+    return Recipe(
+        name="wit400m",
+        executor=ExecutorConfig(kind="ray", workers=1024, address="auto"),
+        queries=QueriesConfig(terms=TermsConfig(min_count=100, num_bigrams=100_000, max_queries=500_000)),
+        sources=SourcesConfig(),
+        candidates=CandidatesConfig(num_partitions=40_000),
+        cap=CapConfig(max_pairs=20_000),
+        crawl=CrawlConfig(),
+        overlap_executor=ExecutorConfig(kind="ray", workers=1024, address="auto"),
+        overlap=OverlapConfig(),
+        pretrain=PretrainConfig(precision="bf16"),
+        evaluate=EvaluateConfig(),
+    )
+
+
+RECIPES: dict[str, Callable[[str], Recipe]] = {recipe.__name__: recipe for recipe in (demo, laptop, cc_small, wit400m)}
+
+
+def create(name: str, work: str) -> Recipe:
+    """The recipe of that name for a work folder. Raises ConfigError with the nearest name where there is none."""
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, list(RECIPES), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{name}: unknown recipe{hint}; there are {', '.join(RECIPES)}")
+    return RECIPES[name](work)

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+from openwit import storage
+from openwit.errors import ConfigError
 from pipelines.cli import Invocation
 
 
 def built(invocation: Invocation) -> dict[str, int]:
     """Builds the web in the work folder's web/ where it is not there yet; returns its counts."""
-    from openwit import storage
     from pipelines.demo_web.build import build_web
 
-    if invocation.dry_run:
-        return {}
-    folder = storage.join(invocation.work, "web")
-    if not storage.exists(storage.join(folder, "web.json")):
-        invocation.log.say("demo-web: rendering the pictures and writing the pages")
-    return build_web(invocation.recipe.web, storage.local_path(folder))
+    recipe = invocation.recipe
+    if not storage.is_local(invocation.work):
+        raise ConfigError(f"--work {invocation.work}: the embedded web needs a local folder")
+    return build_web(recipe.web, web_folder(invocation), recipe.executor.workers, invocation.log)
+
+
+def web_folder(invocation: Invocation) -> str:
+    """Where the web of this work folder lies."""
+    return storage.local_path(storage.join(invocation.work, "web"))
 
 
 def command(invocation: Invocation) -> None:
-    """Serves until interrupted."""
-    from openwit import storage
-    from pipelines.demo_web.server import serve
+    """Builds, then serves until interrupted."""
+    from pipelines.demo_web.command import build_and_serve
 
-    counts = built(invocation)
     if invocation.dry_run:
+        invocation.log.say(
+            f"demo-web: would build {web_folder(invocation)} and serve port {invocation.recipe.web.port}"
+        )
         return
-    port = invocation.recipe.web.port
-    described = ", ".join(f"{number:,} {name}" for name, number in counts.items())
-    invocation.log.say(f"demo-web: {described}")
-    invocation.log.say(f"serving on http://127.0.0.1:{port}/ until interrupted (Ctrl-C)")
-    serve(storage.local_path(storage.join(invocation.work, "web")), port)
+    recipe = invocation.recipe
+    build_and_serve(recipe.web, web_folder(invocation), recipe.executor.workers, invocation.log)

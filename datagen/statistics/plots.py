@@ -16,7 +16,7 @@ def histogram(title: str, shown: Distribution) -> str:
     if not shown.number:
         return f'<div class="card"><h3>{escape(title)}</h3><p class="soft">None known.</p></div>'
     top, step = max(shown.counts), (WIDTH - 2 * SIDE) / len(shown.counts)
-    bars = []
+    columns = []
     for place, count in enumerate(shown.counts):
         height = (HEIGHT - FOOT - 4) * count / top
         low, high = shown.start + place * shown.step, shown.start + (place + 1) * shown.step - 1
@@ -24,7 +24,7 @@ def histogram(title: str, shown: Distribution) -> str:
         if place == len(shown.counts) - 1:
             values = f"{low:,} and more"
         x, y = SIDE + place * step, HEIGHT - FOOT - height
-        bars.append(
+        columns.append(
             f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{max(step - 1.5, 0.5):.1f}" height="{height:.1f}">'
             f"<title>{values}: {count:,}</title></rect>"
         )
@@ -33,7 +33,8 @@ def histogram(title: str, shown: Distribution) -> str:
     if last > shown.start:
         labels += _text(WIDTH - SIDE, HEIGHT - 4, f"{last:,}+", "end")
     words = f"median {shown.median:,}, mean {shown.mean:,.1f}; 98% from {shown.low:,} to {shown.high:,}"
-    return f'<div class="card"><h3>{escape(title)}</h3>{_svg(HEIGHT, _base(), *bars, labels)}<p class="note">{words}</p></div>'
+    drawing = _svg(HEIGHT, _base(), *columns, labels)
+    return f'<div class="card"><h3>{escape(title)}</h3>{drawing}<p class="note">{words}</p></div>'
 
 
 def bars(rows: Sequence[tuple[str, int, int]]) -> str:

@@ -58,7 +58,7 @@ def build_web(config: DemoWebConfig, folder: str, workers: int = 2, log: Log | N
     with _reported(folder), _scratch(target) as scratch:
         counts = _write(config, scratch, workers, log or Log(stream=io.StringIO()))
         marker = {"made_of": made_of, "counts": counts, "sha256": _checksums(scratch), "attribution": ATTRIBUTION}
-        _write_synced(scratch / MARKER, json.dumps(marker, indent=1, sort_keys=True, ensure_ascii=False).encode())
+        _write_synced(scratch / MARKER, json.dumps(marker, indent=1, ensure_ascii=False).encode())
         _move_into_place(scratch, target)
     return counts
 
@@ -267,6 +267,9 @@ def _move_into_place(scratch: Path, target: Path) -> None:
     if target.exists():
         target.rename(aside)
     scratch.rename(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -12,7 +12,6 @@ import errno
 import hashlib
 import http.client
 import json
-import mimetypes
 import os
 import socket
 import subprocess
@@ -30,6 +29,15 @@ from openwit.errors import ConfigError, InputError, WorkError
 HEALTH_PATH = "/.openwit"
 _START_TIMEOUT_S = 30.0
 _DRIBBLE_S = 0.2
+_CONTENT_TYPES = {
+    ".css": "text/css",
+    ".gif": "image/gif",
+    ".html": "text/html; charset=utf-8",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".txt": "text/plain",
+    ".webp": "image/webp",
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,14 @@ def web_digest(folder: str) -> str:
     return hashlib.sha256((Path(folder) / "web.json").read_bytes()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Health:
+    """Which content a server has, and the process that it leaves with; 0: it lasts until interrupted."""
+
+    digest: str
+    owner: int
+
+
 class WebServer(ThreadingHTTPServer):
     """A thread a connection, on 127.0.0.1."""
 
@@ -68,8 +84,9 @@ class WebServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 1024
 
-    def __init__(self, site: Site, port: int) -> None:
+    def __init__(self, site: Site, port: int, parent: int) -> None:
         self.site = site
+        self.parent = parent
         super().__init__(("127.0.0.1", port), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -98,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, with_body: bool) -> None:
         path = unquote(self.path.partition("?")[0])
         if path == HEALTH_PATH:
-            self._send(200, "application/json", json.dumps({"digest": self.server.site.digest}).encode(), with_body)
+            self._send_health(with_body)
             return
         host = self.headers.get("Host", "").partition(":")[0].lower()
         name = f"{host}{path}" + ("index.html" if path.endswith("/") else "")
@@ -111,9 +128,16 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send_file(name, fault, with_body)
 
+    def _send_health(self, with_body: bool) -> None:
+        parent = self.server.parent
+        if parent and os.getppid() != parent:
+            os._exit(0)  # nobody may rely on a server whose owner is gone
+        health = {"digest": self.server.site.digest, "owner": parent}
+        self._send(200, "application/json", json.dumps(health).encode(), with_body)
+
     def _send_file(self, name: str, fault: str | None, with_body: bool) -> None:
         site = self.server.site
-        kind = site.content_types.get(name) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+        kind = site.content_types.get(name) or _CONTENT_TYPES[site.files[name].suffix]
         body = site.files[name].read_bytes()
         if fault in ("slow", "cut") and with_body:
             self._send_badly(kind, body, fault)
@@ -127,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_head(self, status: int, kind: str, length: int, robots_tag: str = "") -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "text/html; charset=utf-8" if kind == "text/html" else kind)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(length))
         if robots_tag:
             self.send_header("X-Robots-Tag", robots_tag)
@@ -153,7 +177,7 @@ def serve(folder: str, port: int, parent: int = 0) -> None:
     """
     site = Site.load(folder)
     try:
-        server = WebServer(site, port)
+        server = WebServer(site, port, parent)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise ConfigError(
@@ -166,8 +190,8 @@ def serve(folder: str, port: int, parent: int = 0) -> None:
         server.serve_forever()
 
 
-def _busy(port: int) -> ConfigError:
-    return ConfigError(f"web.port={port}: already in use by another program; give a free one with --web.port N")
+def _busy(port: int, program: str = "another program") -> ConfigError:
+    return ConfigError(f"web.port={port}: already in use by {program}; give a free one with --web.port N")
 
 
 def _leave_with(parent: int) -> None:
@@ -180,15 +204,16 @@ def _leave_with(parent: int) -> None:
 def running(folder: str, port: int) -> Iterator[None]:
     """The web in `folder` answers on 127.0.0.1:`port` meanwhile, from a process of its own.
 
-    A server of the same content that answers there already is used, and left running. Raises ConfigError where
-    another program has the port.
+    A lasting server of the same content that answers there already (`serve`) is used, and left running. Raises
+    ConfigError where another program has the port, or another run, whose server would leave with it.
     """
     digest = Site.load(folder).digest
-    if _ask(port) == digest:
+    health = _ask(port)
+    if health == Health(digest, 0):
         yield
         return
     if _is_open(port):
-        raise _busy(port)
+        raise _busy(port, f"another openwit run, process {health.owner}") if health and health.owner else _busy(port)
     process = _start(folder, port)
     try:
         _wait_until_up(process, port, digest)
@@ -220,19 +245,19 @@ def _wait_until_up(process: subprocess.Popen[str], port: int, digest: str) -> No
         if process.poll() is not None:
             text = process.stderr.read().strip() if process.stderr else ""
             raise (ConfigError if process.returncode == 2 else WorkError)(text or "the demo web's server died")
-        if _ask(port) == digest:
+        if _ask(port) == Health(digest, os.getpid()):
             return
         time.sleep(0.05)
     raise WorkError(f"web.port={port}: the demo web's server did not answer within {_START_TIMEOUT_S:.0f} s")
 
 
-def _ask(port: int) -> str | None:
-    """The digest of the demo web that answers on the port; None where none does."""
+def _ask(port: int) -> Health | None:
+    """What the demo web that answers on the port says of itself; None where none does."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", HEALTH_PATH)
         answer = json.loads(connection.getresponse().read(4096))
-        return str(answer["digest"])
+        return Health(str(answer["digest"]), int(answer["owner"]))
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return None
     finally:

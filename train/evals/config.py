@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from openwit.errors import ConfigError
 
@@ -36,3 +36,13 @@ class LinearProbeConfig:
             raise ConfigError(f"linear_probe.seed={self.seed}: must be 0 or more")
         if self.batch_images < 1:
             raise ConfigError(f"linear_probe.batch_images={self.batch_images}: must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What the last checkpoint is tested on."""
+
+    zero_shot_set: str = ""  # parquet file with key, image (encoded) and label (name of the class); empty: none
+    zero_shot: ZeroShotConfig = field(default_factory=ZeroShotConfig)  # classification by names
+    digits: bool = True  # linear probe on scikit-learn's 1,797 digits
+    linear_probe: LinearProbeConfig = field(default_factory=LinearProbeConfig)  # logistic regression on features

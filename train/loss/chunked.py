@@ -1,10 +1,14 @@
 """The contrastive loss in O(N·D) memory: tiles of the similarity are made, used and forgotten, twice.
 
-Forward: this rank's image rows against all texts, tile by tile, with online log-sum-exps of rows (complete) and of
-columns (partial; one combination over ranks completes them). Backward: the same tiles again, each turned into
-G = exp(S - row) + exp(S - column) - 2·[diagonal], which two products spread over images and texts. Every tile is
-computed on one rank only. The maximum is the running one of each row and column: a fixed maximum, the scale say,
-drives most exponentials into subnormal numbers, which is several times slower and wrong where they are flushed.
+Forward: this rank's image rows against all texts, tile by tile, with running sums of exponentials of rows (complete)
+and of columns (partial; one combination over ranks completes them). Backward: the same tiles again, each turned into
+G = softmax over the row + softmax over the column - 2·[diagonal], which two products spread over images and texts.
+Every tile is computed on one rank only.
+
+Two things about numbers. The maximum is the running one of each row and column: a fixed one, the scale say, drives
+most exponentials into subnormal numbers, which is several times slower and wrong where they are flushed. And maximum
+and sum stay two numbers: once added up as a log-sum-exp of a hundred, what is left of a confident pair's loss is
+rounding.
 
 Shapes: B rows of this rank · N rows of all ranks · D embedding · R×C one tile.
 """
@@ -12,6 +16,7 @@ Shapes: B rows of this rank · N rows of all ranks · D embedding · R×C one ti
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +24,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from train.loss.collectives import (
     Group,
+    add_exponentials_over_ranks,
     gather_rows,
-    log_sum_exp_over_ranks,
     ranks_of,
     scatter_row_sums,
     sum_over_ranks,
@@ -28,6 +33,15 @@ from train.loss.collectives import (
 
 TILE_ROWS = {"cpu": 512}  # a tile and its exponentials stay in a core's cache
 TILE_ROWS_ACCELERATOR = 4096  # large products; two tiles take 128 MB
+
+
+class _Softmax(NamedTuple):
+    """What the backward pass needs of the forward pass: softmax = exp(logit - max) / sum, both ways."""
+
+    row_max_B: Tensor
+    row_sum_B: Tensor
+    column_max_N: Tensor
+    column_sum_N: Tensor
 
 
 def chunked_loss(image_BD: Tensor, text_BD: Tensor, scale: Tensor, group: Group) -> Tensor:
@@ -43,23 +57,26 @@ class _ChunkedLoss(torch.autograd.Function):
         own = _own_rows(image_BD, group)
         with torch.autocast(image_BD.device.type, enabled=False):
             image, text = _accumulable(image_BD, text_ND)
-            row_B, column_N = _log_sum_exps(image, text, scale.to(image.dtype), group)
-            positive_B = (image * text[own]).sum(dim=1) * scale.to(image.dtype)
-            loss = sum_over_ranks(((row_B - positive_B) + (column_N[own] - positive_B)).sum(), group) / (2 * len(text))
-        ctx.save_for_backward(image_BD, text_ND, scale, row_B, column_N)
+            softmax, positive_B = _sum_exponentials(image, text, scale.to(image.dtype), own.start)
+            column_max, column_sum = add_exponentials_over_ranks(softmax.column_max_N, softmax.column_sum_N, group)
+            softmax = softmax._replace(column_max_N=column_max, column_sum_N=column_sum)
+            of_images_B = (softmax.row_max_B - positive_B) + softmax.row_sum_B.log()
+            of_texts_B = (column_max[own] - positive_B) + column_sum[own].log()
+            loss = sum_over_ranks((of_images_B + of_texts_B).sum(), group) / (2 * len(text))
+        ctx.save_for_backward(image_BD, text_ND, scale, *softmax)
         ctx.group = group  # type: ignore[attr-defined]
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_loss: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        image_BD, text_ND, scale, row_B, column_N = ctx.saved_tensors  # type: ignore[attr-defined]
+        image_BD, text_ND, scale, *softmax = ctx.saved_tensors  # type: ignore[attr-defined]
         group: Group = ctx.group  # type: ignore[attr-defined]
         own = _own_rows(image_BD, group)
         with torch.autocast(image_BD.device.type, enabled=False):
             image, text = _accumulable(image_BD, text_ND)
             wide_scale = scale.to(image.dtype)
-            image_grad, text_grad = _spread(image, text, wide_scale, (row_B, column_N, own.start))
+            image_grad, text_grad = _spread(image, text, wide_scale, _Softmax(*softmax), own.start)
             text_grad = scatter_row_sums(text_grad, group)
             # The average over ranks that follows divides by their number.
             share = grad_loss.to(image.dtype) * ranks_of(group)[1] / (2 * len(text))
@@ -69,14 +86,21 @@ class _ChunkedLoss(torch.autograd.Function):
         return image_grad.to(image_BD.dtype), text_grad.to(text_ND.dtype), scale_grad.to(scale), None
 
 
-def _log_sum_exps(image_BD: Tensor, text_ND: Tensor, scale: Tensor, group: Group) -> tuple[Tensor, Tensor]:
-    """log Σ exp of the logits: over all texts for each own image [B], over all ranks' images for each text [N]."""
-    row_max, row_sum = image_BD.new_full((len(image_BD),), -torch.inf), image_BD.new_zeros(len(image_BD))
-    column_max, column_sum = text_ND.new_full((len(text_ND),), -torch.inf), text_ND.new_zeros(len(text_ND))
+def _sum_exponentials(image_BD: Tensor, text_ND: Tensor, scale: Tensor, first_own: int) -> tuple[_Softmax, Tensor]:
+    """Row sums over all texts, column sums over this rank's images, and the logits of the pairs [B]."""
+    softmax = _Softmax(
+        image_BD.new_full((len(image_BD),), -torch.inf),
+        image_BD.new_zeros(len(image_BD)),
+        text_ND.new_full((len(text_ND),), -torch.inf),
+        text_ND.new_zeros(len(text_ND)),
+    )
+    positive_B = image_BD.new_empty(len(image_BD))
     for rows, columns, logits_RC, spare_RC in _tiles(image_BD, text_ND, scale):
-        _add_exponentials(row_max[rows], row_sum[rows], logits_RC, spare_RC, 1)
-        _add_exponentials(column_max[columns], column_sum[columns], logits_RC, spare_RC, 0)
-    return row_max + row_sum.log(), log_sum_exp_over_ranks(column_max, column_sum, group)
+        _add_exponentials(softmax.row_max_B[rows], softmax.row_sum_B[rows], logits_RC, spare_RC, 1)
+        _add_exponentials(softmax.column_max_N[columns], softmax.column_sum_N[columns], logits_RC, spare_RC, 0)
+        start, pairs = _pairs(logits_RC, rows, columns, first_own)
+        positive_B[start : start + len(pairs)] = pairs
+    return softmax, positive_B
 
 
 def _add_exponentials(highest: Tensor, exp_sum: Tensor, logits_RC: Tensor, spare_RC: Tensor, dim: int) -> None:
@@ -88,22 +112,31 @@ def _add_exponentials(highest: Tensor, exp_sum: Tensor, logits_RC: Tensor, spare
 
 
 def _spread(
-    image_BD: Tensor, text_ND: Tensor, scale: Tensor, sums: tuple[Tensor, Tensor, int]
+    image_BD: Tensor, text_ND: Tensor, scale: Tensor, softmax: _Softmax, first_own: int
 ) -> tuple[Tensor, Tensor]:
-    """G @ text [B, D] and Gᵀ @ image [N, D, this rank's part]; `sums` are the log-sum-exps and the diagonal's start."""
-    row_B, column_N, diagonal = sums
+    """G @ text [B, D] and this rank's part of Gᵀ @ image [N, D]."""
     image_grad, text_grad = torch.zeros_like(image_BD), torch.zeros_like(text_ND)
-    for rows, columns, logits_RC, spare_RC in _tiles(image_BD, text_ND, scale):
-        torch.sub(logits_RC, row_B[rows, None], out=spare_RC).exp_()
-        grad_RC = logits_RC.sub_(column_N[columns]).exp_().add_(spare_RC)
-        first = max(diagonal + rows.start, columns.start)
-        last = min(diagonal + rows.stop, columns.stop)
-        if first < last:
-            own_rows = slice(first - diagonal - rows.start, last - diagonal - rows.start)
-            grad_RC[own_rows, first - columns.start : last - columns.start].diagonal().sub_(2)
+    per_row_B, per_column_N = softmax.row_sum_B.reciprocal(), softmax.column_sum_N.reciprocal()
+    for rows, columns, logits_RC, grad_RC in _tiles(image_BD, text_ND, scale):
+        torch.sub(logits_RC, softmax.row_max_B[rows, None], out=grad_RC).exp_().mul_(per_row_B[rows, None])
+        logits_RC.sub_(softmax.column_max_N[columns]).exp_()
+        grad_RC.addcmul_(logits_RC, per_column_N[columns])
+        _pairs(grad_RC, rows, columns, first_own)[1].sub_(2)
         image_grad[rows].addmm_(grad_RC, text_ND[columns])
         text_grad[columns].addmm_(grad_RC.T, image_BD[rows])
     return image_grad, text_grad
+
+
+def _pairs(tile_RC: Tensor, rows: slice, columns: slice, first_own: int) -> tuple[int, Tensor]:
+    """The stretch of this rank's diagonal inside a tile, as a view, and the row of B where it starts.
+
+    Row b and text `first_own` + b are a pair.
+    """
+    start = max(rows.start, columns.start - first_own)
+    stop = max(start, min(rows.stop, columns.stop - first_own))
+    across = tile_RC[start - rows.start : stop - rows.start]
+    skipped = start + first_own - columns.start
+    return start, across[:, skipped : skipped + stop - start].diagonal()
 
 
 def _tiles(image_BD: Tensor, text_ND: Tensor, scale: Tensor) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:

@@ -48,15 +48,14 @@ def sum_over_ranks(values: Tensor, group: Group) -> Tensor:
     return values
 
 
-def log_sum_exp_over_ranks(highest: Tensor, exp_sum: Tensor, group: Group) -> Tensor:
-    """log of the sum over ranks of exp(highest)·exp_sum, elementwise, safe at any size of `highest`."""
-    if ranks_of(group)[1] > 1:
-        overall = highest.clone()
-        dist.all_reduce(overall, dist.ReduceOp.MAX, group=group)
-        exp_sum = exp_sum * (highest - overall).exp()
-        dist.all_reduce(exp_sum, dist.ReduceOp.SUM, group=group)
-        highest = overall
-    return highest + exp_sum.log()
+def add_exponentials_over_ranks(highest: Tensor, exp_sum: Tensor, group: Group) -> tuple[Tensor, Tensor]:
+    """The sum over ranks of exp(highest)·exp_sum, elementwise, in the same two parts: the overall highest and the sum
+    of exponentials below it."""
+    if ranks_of(group)[1] == 1:
+        return highest, exp_sum
+    overall = highest.clone()
+    dist.all_reduce(overall, dist.ReduceOp.MAX, group=group)
+    return overall, sum_over_ranks(exp_sum * (highest - overall).exp(), group)
 
 
 def require_equal_rows(rows_BD: Tensor, group: Group) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from helpers.ranks import run_ranks
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.ranks import run_ranks
 from models.clip import Clip
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from train.loss import chunked, contrastive_loss
@@ -59,15 +59,14 @@ def loss_and_gradients(image: Tensor, text: Tensor, scale: float, impl: Any) -> 
     return {name: tensor.double() for name, tensor in found.items() if tensor is not None}
 
 
-def assert_as_near_the_truth(image: Tensor, text: Tensor, scale: float, tolerance: float) -> None:
+def assert_as_near_the_truth(image: Tensor, text: Tensor, scale: float) -> None:
     truth = loss_and_gradients(image.double(), text.double(), scale, "reference")
     plain = loss_and_gradients(image, text, scale, "reference")
     fast = loss_and_gradients(image, text, scale, "chunked")
     assert fast.keys() == truth.keys()
-    # With a loss near nothing, the gradients are what is left after 1 - 1: they are judged on the scale of their terms.
-    size = {"loss": 1.0, "image": scale / len(image) ** 0.5, "text": scale / len(image) ** 0.5, "scale": 1.0}
     for name, true in truth.items():
-        allowed = (plain[name] - true).norm() + tolerance * max(size[name] * 0.1, true.norm().item())
+        # Gradients near nothing are what 1 - 1 leaves: the absolute part is one rounding of the terms.
+        allowed = (plain[name] - true).norm() + 1e-6 * true.norm() + 1e-7
         assert (fast[name] - true).norm() <= allowed, name
 
 
@@ -84,7 +83,7 @@ def test_chunked_is_as_near_the_truth_as_the_definition(
     n: int, kind: Callable[[int, torch.Generator], tuple[Tensor, Tensor]], scale: float
 ) -> None:
     image, text = kind(n, torch.Generator().manual_seed(n))
-    assert_as_near_the_truth(image.float(), text.float(), scale, 1e-6)
+    assert_as_near_the_truth(image.float(), text.float(), scale)
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -112,7 +111,7 @@ def test_double_precision_is_exact() -> None:
 
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
 def test_gradients_are_those_of_finite_differences(impl: Any) -> None:
-    image, text = flat(5, torch.Generator().manual_seed(0))
+    image, text = (rows[:, :6].contiguous() for rows in flat(5, torch.Generator().manual_seed(0)))
     inputs = (image.requires_grad_(), text.requires_grad_(), torch.tensor(7.0, dtype=torch.float64, requires_grad=True))
     assert torch.autograd.gradcheck(lambda i, t, s: contrastive_loss(i, t, s, impl) * 3, inputs)
 
@@ -142,9 +141,14 @@ def test_two_pairs_by_hand() -> None:
 def test_autocast_around_the_loss_does_not_reach_into_it(impl: Any) -> None:
     image, text = (rows.float() for rows in peaked(64, torch.Generator().manual_seed(0)))
     plain = loss_and_gradients(image, text, 100.0, impl)
+    inputs = [image.requires_grad_(), text.requires_grad_()]
     with torch.autocast("cpu", torch.bfloat16):
-        cast = loss_and_gradients(image, text, 100.0, impl)
-    assert all(torch.equal(cast[name], plain[name]) for name in plain)
+        loss = contrastive_loss(*inputs, torch.tensor(100.0), impl)
+    loss.backward()
+    assert torch.equal(loss.double(), plain["loss"])
+    for name, rows in zip(("image", "text"), inputs, strict=True):
+        assert rows.grad is not None
+        assert torch.equal(rows.grad.double(), plain[name])
 
 
 def test_chunked_repeats_bit_for_bit() -> None:

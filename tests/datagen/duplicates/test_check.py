@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from datagen.duplicates.check import check_overlap
+from datagen.duplicates.config import OverlapConfig
+from datagen.duplicates.report import Report
+from datagen.schemas import pair_uid
+from helpers.crawled import Fetched, altered, jpeg, png, scene, write_eval_set, write_shards
+from openwit import manifest as manifests
+from openwit.errors import ConfigError, InputError, WorkError
+from openwit.executor import ExecutorConfig
+from openwit.log import Log
+from openwit.run import Run
+
+ONE = ExecutorConfig(workers=1)
+
+
+def url(name: str) -> str:
+    return f"http://host.test/{name}.jpg"
+
+
+def others(start: int, number: int) -> list[Fetched]:
+    return [Fetched(url(f"other{seed}"), jpeg(scene(seed))) for seed in range(start, start + number)]
+
+
+def check(work: Path, config: OverlapConfig, executor: ExecutorConfig = ONE) -> Report:
+    with Run(str(work), "tiny", executor, Log(stream=io.StringIO())) as run:
+        return check_overlap(run, config)
+
+
+def things(folder: Path, *seeds: int, name: str = "things") -> str:
+    path = write_eval_set(folder / f"{name}.parquet", {f"k{seed}": png(scene(seed)) for seed in seeds})
+    return f"{name}={path}"
+
+
+def plant(work: Path) -> OverlapConfig:
+    """Of six things, 0 is in the shards as it is, 1 thrice as altered copies, 2 with two captions, 3–5 not at all;
+    one picture is damaged."""
+    raw = png(scene(0))
+    first = [Fetched(url("same"), jpeg(scene(0)), raw=raw), *others(100, 5)]
+    first += [Fetched(url(f"copy{n}"), jpeg(altered(scene(1), crop), 60)) for n, crop in enumerate((0.0, 0.02, 0.04))]
+    second = [*others(200, 5), Fetched(url("gone"), None), Fetched(url("damaged"), jpeg(scene(7))[:40])]
+    second += [Fetched(url("two"), jpeg(altered(scene(2))), captions=("first", "second"))]
+    write_shards(work / "shards", [first, second])
+    return OverlapConfig(eval_sets=(things(work, 0, 1, 2, 3, 4, 5), things(work, 3, 4, name="clean")))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file but the partitions' sidecars, which hold seconds."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not re.fullmatch(r"\d{5}\.json", path.name))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_the_report_says_exactly_what_was_planted(tmp_path: Path) -> None:
+    report = check(tmp_path, plant(tmp_path))
+    both = {entry.name: entry for entry in report.sets}
+    assert (both["things"].pictures, both["things"].overlapping, both["things"].pairs) == (6, 3, 5)
+    assert both["things"].share == 0.5
+    assert both["things"].by_sha256 == 1
+    assert (both["clean"].overlapping, both["clean"].share) == (0, 0.0)
+    assert (report.median_share, report.mean_share) == (0.25, 0.25)
+    assert (report.pictures_checked, report.pictures_overlapping, report.pictures_undecodable) == (16, 5, 1)
+    assert "things: 3 of 6 pictures are in the shards (50.0%" in "\n".join(report.lines())
+
+
+def test_the_tables_name_pairs_and_every_caption_of_an_overlapping_picture(tmp_path: Path) -> None:
+    report = check(tmp_path, plant(tmp_path))
+    folder = tmp_path / "duplicates"
+    rows = pq.read_table(folder / "overlap" / "things.parquet").to_pylist()
+    assert [row["eval_key"] for row in rows] == ["k0", "k1", "k1", "k1", "k2"]
+    assert rows[0]["uid"] == pair_uid(url("same"), "a picture")
+    assert (rows[0]["reason"], rows[0]["score"]) == ("sha256", 1.0)
+    assert all(row["reason"] == "phash" and 0.88 <= row["score"] <= 1 for row in rows[1:])
+    assert len(pq.read_table(folder / "overlap" / "clean.parquet")) == 0
+    excluded = pq.read_table(folder / "exclusions.parquet").to_pylist()
+    copies = [(name, "a picture") for name in ("same", "copy0", "copy1", "copy2")]
+    pairs = [*copies, ("two", "first"), ("two", "second")]
+    assert [row["uid"] for row in excluded] == sorted(pair_uid(url(name), text) for name, text in pairs)
+    assert {row["eval_set"] for row in excluded} == {"things"}
+    assert report.excluded_uids == 6
+
+
+def test_counts_add_up_and_name_the_reasons(tmp_path: Path) -> None:
+    check(tmp_path, plant(tmp_path))
+    counts = manifests.read(str(tmp_path / "duplicates" / "pairs")).counts
+    assert counts["in"] == 16
+    assert counts["kept"] == 10
+    assert counts["dropped.overlap_sha256"] == 1
+    assert counts["dropped.overlap_phash"] == 4
+    assert counts["dropped.undecodable"] == 1
+
+
+@pytest.mark.slow  # Ray takes some seconds to start
+def test_the_files_are_the_same_at_any_number_of_workers_and_on_ray(tmp_path: Path) -> None:
+    config = plant(tmp_path)
+    trees = []
+    for executor in (ONE, ExecutorConfig(workers=2), ExecutorConfig(kind="ray", workers=2)):
+        work = tmp_path / f"{executor.kind}{executor.workers}"
+        work.mkdir()
+        (work / "shards").symlink_to(tmp_path / "shards")
+        check(work, config, executor)
+        trees.append(tree(work / "duplicates"))
+    assert trees[0] == trees[1] == trees[2]
+    assert {"report.json", "report.html", "exclusions.parquet", "pairs/00001.parquet"} <= set(trees[0])
+
+
+def test_no_overlap_gives_empty_tables_and_a_page(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", [others(100, 4)])
+    report = check(tmp_path, OverlapConfig(eval_sets=(things(tmp_path, 0, 1),)))
+    assert (report.mean_share, report.pictures_overlapping, report.excluded_uids) == (0.0, 0, 0)
+    assert len(pq.read_table(tmp_path / "duplicates" / "exclusions.parquet")) == 0
+    assert "None." in (tmp_path / "duplicates" / "report.html").read_text()
+
+
+def test_all_overlap_gives_a_share_of_one(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", [[Fetched(url(f"{seed}"), jpeg(scene(seed))) for seed in range(4)]])
+    report = check(tmp_path, OverlapConfig(eval_sets=(things(tmp_path, 0, 1, 2, 3),)))
+    assert (report.sets[0].share, report.pictures_overlapping, report.pictures_checked) == (1.0, 4, 4)
+
+
+def test_an_evaluation_picture_that_occurs_600_times_counts_once(tmp_path: Path) -> None:
+    copy = jpeg(scene(0), 70)
+    write_shards(tmp_path / "shards", [[Fetched(url(f"{number}"), copy) for number in range(600)]])
+    report = check(tmp_path, OverlapConfig(eval_sets=(things(tmp_path, 0, 1),), gallery_pairs=5))
+    entry = report.sets[0]
+    assert (entry.overlapping, entry.pairs, report.excluded_uids) == (1, 600, 600)
+    assert (tmp_path / "duplicates" / "report.html").read_text().count("<figure>") == 5
+
+
+def test_shards_without_a_picture_are_checked_too(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", [[Fetched(url("gone"), None)]])
+    report = check(tmp_path, OverlapConfig(eval_sets=(things(tmp_path, 0),)))
+    assert report.pictures_checked == 0
+
+
+def test_a_second_check_does_nothing_and_another_threshold_does_not_index_again(tmp_path: Path) -> None:
+    config = plant(tmp_path)
+    before = check(tmp_path, config)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "duplicates").rglob("*") if path.is_file()}
+    assert check(tmp_path, config) == before
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    strict = check(tmp_path, OverlapConfig(eval_sets=config.eval_sets, max_distance64=0.0, max_distance256=0.0))
+    assert strict.pictures_overlapping < before.pictures_overlapping
+    index = tmp_path / "duplicates" / "index" / "00000.parquet"
+    assert index.stat().st_mtime_ns == times[index]
+
+
+def test_the_table_of_a_set_that_is_no_longer_asked_for_goes(tmp_path: Path) -> None:
+    config = plant(tmp_path)
+    check(tmp_path, config)
+    check(tmp_path, OverlapConfig(eval_sets=config.eval_sets[:1]))
+    assert [path.name for path in (tmp_path / "duplicates" / "overlap").iterdir()] == ["things.parquet"]
+
+
+def test_a_shard_that_ends_early_is_named(tmp_path: Path) -> None:
+    config = plant(tmp_path)
+    tar = tmp_path / "shards" / "00001.tar"
+    data = tar.read_bytes()
+    for cut in (len(data) // 2, len(data) // 2 + 77):
+        tar.write_bytes(data[:cut])
+        with pytest.raises(WorkError, match=r"00001\.tar: .*build-dataset again"):
+            check(tmp_path, config)
+
+
+def test_the_page_asks_nothing_of_the_network_and_shows_both_pictures(tmp_path: Path) -> None:
+    check(tmp_path, plant(tmp_path))
+    page = (tmp_path / "duplicates" / "report.html").read_text()
+    assert not re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?(?!data:)\w+:", page)
+    assert "<script" not in page
+    assert page.count("<img") == 10
+    assert page.index("score 0.") < page.index("the same bytes")  # the least certain first
+
+
+def test_the_report_in_json_is_the_report(tmp_path: Path) -> None:
+    report = check(tmp_path, plant(tmp_path))
+    stored = json.loads((tmp_path / "duplicates" / "report.json").read_text())
+    assert stored["sets"][0]["overlapping"] == report.sets[0].overlapping
+    assert re.fullmatch(r"[0-9a-f]{64}", stored["sets"][0]["sha256"])
+    assert stored["thresholds"]["max_distance256"] == 0.12
+
+
+def test_missing_inputs_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="eval_sets is empty"):
+        check(tmp_path, OverlapConfig())
+    with pytest.raises(InputError, match="build-dataset makes the shards"):
+        check(tmp_path, OverlapConfig(eval_sets=(things(tmp_path, 0),)))
+    write_shards(tmp_path / "shards", [others(100, 1)])
+    with pytest.raises(InputError, match=r"nowhere\.parquet: no such file"):
+        check(tmp_path, OverlapConfig(eval_sets=(f"things={tmp_path}/nowhere.parquet",)))

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datagen.duplicates.hashes import Fingerprints, decode, distance, shown, thumbnail
+from helpers.crawled import altered, jpeg, png, scene
+from openwit.errors import InputError
+
+
+def fingerprints(*pictures: bytes) -> Fingerprints:
+    return Fingerprints.of([thumbnail(decode(data)) for data in pictures])
+
+
+def apart(prints: Fingerprints) -> tuple[float, float]:
+    return (
+        float(distance(prints.hash64[0], prints.hash64[1], prints.firm64[0])),
+        float(distance(prints.hash256[0], prints.hash256[1], prints.firm256[0])),
+    )
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_a_recompressed_smaller_copy_stays_near_and_another_picture_is_far(seed: int) -> None:
+    picture = scene(seed)
+    short, long = apart(fingerprints(png(picture), jpeg(altered(picture, crop=0.0), quality=60)))
+    assert short <= 0.1
+    assert long <= 0.1
+    _, long = apart(fingerprints(png(picture), png(scene(seed + 20_000))))
+    assert long > 0.25
+
+
+def test_brightness_and_contrast_hardly_count() -> None:
+    picture = scene(3)
+    dim = (picture.astype(np.float32) * 0.6 + 40).astype(np.uint8)
+    assert max(apart(fingerprints(png(picture), png(dim)))) <= 0.02
+
+
+def test_a_copy_in_other_colours_differs_in_colours_alone() -> None:
+    gray = cv2.cvtColor(scene(4), cv2.COLOR_BGR2GRAY)
+    plain = cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)
+    tinted = np.clip(plain.astype(int) + [-60, 0, 60], 0, 255).astype(np.uint8)
+    prints = fingerprints(png(plain), png(tinted))
+    assert max(apart(prints)) <= 0.1
+    assert np.abs(prints.colors[0].astype(int) - prints.colors[1]).mean() > 20
+
+
+def test_hashes_are_signs_of_the_transform_against_a_plain_sum() -> None:
+    small = thumbnail(decode(png(scene(5)))).gray.astype(np.float64)
+    x = np.arange(32)
+    plain = np.array(
+        [
+            [np.sum(small * np.outer(np.cos(np.pi * k * (2 * x + 1) / 64), np.cos(np.pi * m * (2 * x + 1) / 64)))
+             for m in range(8)]
+            for k in range(8)
+        ]
+    )  # fmt: skip
+    bits = np.packbits((plain > np.median(plain)).ravel()).view(np.uint64)
+    assert fingerprints(png(scene(5))).hash64[0] == bits
+
+
+def test_a_flat_picture_has_no_contrast_and_a_symmetric_one_fewer_firm_bits() -> None:
+    flat = np.full((64, 64, 3), 200, np.uint8)
+    half = scene(6)[:, :64]
+    mirrored = np.concatenate([half, half[:, ::-1]], axis=1)
+    prints = fingerprints(png(flat), png(mirrored), png(scene(6)))
+    assert prints.contrast[0] == 0
+    firm = np.bitwise_count(prints.firm256).sum(axis=1)
+    assert firm[1] < 0.6 * firm[2]
+
+
+def test_what_is_transparent_shows_white() -> None:
+    picture = np.zeros((8, 8, 4), np.uint8)
+    picture[:4] = (10, 20, 30, 255)
+    decoded = decode(png(picture))
+    assert decoded[0, 0].tolist() == [10, 20, 30]
+    assert decoded[7, 7].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.full((8, 8), 128, np.uint8),
+        np.full((8, 8), 128 << 8, np.uint16),
+        np.full((8, 8, 3), 128 << 8, np.uint16),
+    ],
+)
+def test_grey_and_16_bit_pictures_are_read_at_their_level(picture: np.ndarray) -> None:
+    decoded = decode(png(picture))
+    assert decoded.shape == (8, 8, 3)
+    assert abs(int(decoded[0, 0, 0]) - 128) <= 1
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", jpeg(scene(1))[:20], b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_picture_is_an_input_error(data: bytes) -> None:
+    with pytest.raises(InputError, match="cannot be decoded"):
+        decode(data)
+
+
+def test_pictures_for_the_report_are_small_and_keep_their_shape() -> None:
+    picture = decode(shown(cv2.resize(scene(1), (600, 300))))
+    assert picture.shape == (32, 64, 3)  # 128 by 64, decoded at half size
+
+
+def test_no_pictures_give_no_fingerprints() -> None:
+    assert len(Fingerprints.of([])) == 0

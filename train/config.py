@@ -1,0 +1,89 @@
+"""What pretraining does: frozen, checked, and light to import (no torch), for recipes and the command line's help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from models.config import ClipConfig
+from openwit.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """How shards become batches. The order depends on num_lanes and shuffle_window only."""
+
+    resize_px: int = 224  # shorter side of a picture before the random square crop, in pixels; at least image_px
+    num_lanes: int = 64  # sequential streams that share a global batch equally; a multiple of the ranks
+    shuffle_window: int = 2048  # samples of a lane that are shuffled together, held in memory as files
+    threads: int = 4  # lanes of a rank that are read and decoded at once
+    read_ahead: int = 4  # batches ready before they are asked for
+    cache_decoded_mb: int = 0  # memory of each rank for resized pictures, so that a small data set is decoded once
+
+    def __post_init__(self) -> None:
+        for name in ("resize_px", "num_lanes", "shuffle_window", "threads", "read_ahead"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"stream.{name}={getattr(self, name)}: must be at least 1")
+        if self.cache_decoded_mb < 0:
+            raise ConfigError(f"stream.cache_decoded_mb={self.cache_decoded_mb}: must be 0 (no cache) or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One contrastive training; the defaults are ViT-B/32's in the paper (section 2.5, tables 18 and 19)."""
+
+    model: ClipConfig = field(default_factory=ClipConfig)  # the network
+    stream: StreamConfig = field(default_factory=StreamConfig)  # shards to batches
+    batch_pairs: int = 32768  # pairs of a global batch, all ranks together; a multiple of stream.num_lanes
+    num_steps: int = 390625  # optimizer steps; with 32,768 pairs this is the paper's 12.8 billion pairs
+    learning_rate: float = 5e-4  # at its highest, after the warm-up
+    warmup_steps: int = 2000  # steps of linear rise; then half a cosine to 0
+    weight_decay: float = 0.2  # decoupled; not on gains, biases and the logit scale
+    beta1: float = 0.9  # AdamW
+    beta2: float = 0.98  # AdamW
+    eps: float = 1e-6  # AdamW
+    max_logit_scale: float = 100.0  # the learned scale is clipped here
+    loss: Literal["chunked", "reference"] = "chunked"  # implementation of the contrastive loss
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the towers' arithmetic; weights and loss are always fp32
+    device: Literal["cuda", "cpu"] = "cuda"  # one GPU a rank, or the processor
+    ranks: int = 8  # processes on this machine; divides stream.num_lanes
+    seed: int = 0  # of weights and order
+    log_every: int = 10  # steps between lines of metrics.jsonl
+    save_every: int = 1000  # steps between checkpoints; the last step is always saved
+    keep_last: int = 3  # checkpoints kept
+
+    def __post_init__(self) -> None:
+        self._check_ranges()
+        lanes, image_px = self.stream.num_lanes, self.model.vision.image_px
+        if self.batch_pairs % lanes:
+            nearest = max(1, round(self.batch_pairs / lanes)) * lanes
+            raise ConfigError(
+                f"batch_pairs={self.batch_pairs}: must be a multiple of stream.num_lanes={lanes}; write {nearest}"
+            )
+        if lanes % self.ranks:
+            fitting = max(number for number in range(1, self.ranks + 1) if lanes % number == 0)
+            raise ConfigError(f"ranks={self.ranks}: must divide stream.num_lanes={lanes}; write {fitting}")
+        if self.stream.resize_px < image_px:
+            raise ConfigError(
+                f"stream.resize_px={self.stream.resize_px}: must be at least model.vision.image_px={image_px}, the "
+                f"side of the crop; write {image_px}"
+            )
+        if self.warmup_steps > self.num_steps:
+            raise ConfigError(
+                f"warmup_steps={self.warmup_steps}: is more than num_steps={self.num_steps}; "
+                f"write {self.num_steps // 10}"
+            )
+
+    def _check_ranges(self) -> None:
+        for name in ("batch_pairs", "num_steps", "ranks", "log_every", "save_every", "keep_last"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
+        for name in ("learning_rate", "eps", "max_logit_scale"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be more than 0")
+        for name in ("warmup_steps", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be at least 0")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be at least 0 and less than 1")

@@ -1,0 +1,94 @@
+"""From a tar's sample to a training example: a caption that may be used, and a square of pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from openwit.errors import InputError
+from train.images import Pixels, crop_square, decode_resized
+from train.order import draw
+from train.tars import TarSample, Unusable
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A pair ready for a batch: uint8 pixels [image_px, image_px, 3] and one caption."""
+
+    key: str
+    pixels: Pixels
+    caption: str
+
+
+class _Caption(msgspec.Struct):
+    uid: str = ""
+    caption: str | None = None
+
+
+class _Notes(msgspec.Struct):
+    """What key.json says of the pair; other fields are passed over."""
+
+    uid: str = ""
+    captions: list[_Caption] | None = None
+
+
+class DecodedCache:
+    """Resized pictures by key, up to a number of bytes: a small data set is decoded once, not every epoch."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.free_bytes = max_bytes
+        self.pixels: dict[str, Pixels] = {}
+
+    def get(self, key: str, encoded: bytes, resize_px: int) -> Pixels:
+        """uint8 [H, W, 3], the shorter side `resize_px`. Raises InputError where the bytes are no picture."""
+        pixels = self.pixels.get(key)
+        if pixels is None:
+            pixels = decode_resized(encoded, resize_px)
+            if pixels.nbytes <= self.free_bytes:
+                self.free_bytes -= pixels.nbytes
+                self.pixels[key] = pixels
+        return pixels
+
+
+@dataclass(frozen=True)
+class ExampleMaker:
+    """Makes examples; what it draws depends on (seed, epoch, key) alone."""
+
+    seed: int
+    resize_px: int
+    image_px: int
+    excluded: frozenset[str]
+    cache: DecodedCache
+
+    def make(self, sample: TarSample, epoch: int) -> Example | Unusable:
+        """The example, or why there is none: text, excluded or image."""
+        try:
+            captions = [caption for uid, caption in _captions(sample) if uid not in self.excluded]
+        except msgspec.DecodeError as error:
+            return Unusable(sample.key, "text", f"its json cannot be read ({error})")
+        if not captions:
+            return Unusable(sample.key, "excluded", "all its captions are excluded")
+        captions = [caption for caption in captions if caption.strip()]
+        if not captions:
+            return Unusable(sample.key, "text", "it has no caption")
+        encoded = next((sample.members[e] for e in IMAGE_EXTENSIONS if e in sample.members), None)
+        if encoded is None:
+            return Unusable(sample.key, "image", f"it has none of {', '.join(IMAGE_EXTENSIONS)}")
+        try:
+            pixels = self.cache.get(sample.key, encoded, self.resize_px)
+        except InputError as error:
+            return Unusable(sample.key, "image", str(error))
+        square = crop_square(pixels, self.image_px, draw("crop", self.seed, epoch, sample.key))
+        caption = captions[draw("caption", self.seed, epoch, sample.key) % len(captions)]
+        return Example(sample.key, square, caption)
+
+
+def _captions(sample: TarSample) -> list[tuple[str, str]]:
+    """(uid, caption) of the pair, one or several; [("", "")] where it has no text at all."""
+    notes = msgspec.json.decode(sample.members["json"], type=_Notes) if "json" in sample.members else _Notes()
+    if notes.captions:
+        return [(entry.uid, entry.caption or "") for entry in notes.captions]
+    return [(notes.uid, sample.members.get("txt", b"").decode("utf-8", "replace"))]

@@ -1,0 +1,107 @@
+"""One lane's stream of examples within an epoch, and the cursor from which it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from openwit.errors import WorkError
+from train.examples import Example, ExampleMaker
+from train.order import Lane, Window, lane_size, window_at
+from train.shards import DataSet, read_rows
+from train.tars import TarSample, Unusable
+
+
+@dataclass(frozen=True)
+class LaneCursor:
+    """Where a lane stands: rows used in this epoch (unusable ones included), and rows skipped by reason since
+    training began; `repeated` counts rows that were used again because the lane ran out."""
+
+    position: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def next_epoch(self) -> LaneCursor:
+        """The cursor at the next epoch's first row."""
+        return LaneCursor(0, self.skipped)
+
+
+class LaneReader:
+    """Reads one lane of one epoch; one thread at a time may ask it."""
+
+    def __init__(
+        self, data_set: DataSet, maker: ExampleMaker, lane: Lane, window: int, counter: tuple[int, int], at: LaneCursor
+    ) -> None:
+        """`counter` is (epoch, number of the lane); with the maker's seed it decides every draw."""
+        self.data_set, self.maker, self.lane, self.window_size = data_set, maker, lane, window
+        self.epoch, self.number = counter
+        self.num_samples = lane_size(lane)
+        self.position = at.position
+        self.skipped = dict(at.skipped)
+        self.notices: list[str] = []
+        self._rows: Iterator[TarSample | Unusable] = iter(())
+        self._next_row = -1
+        self._window: Window | None = None
+        self._samples: list[TarSample | Unusable] = []
+
+    @property
+    def cursor(self) -> LaneCursor:
+        """What to go on from after the examples taken so far."""
+        return LaneCursor(self.position, dict(self.skipped))
+
+    def take(self, num_examples: int) -> list[Example]:
+        """The next examples. Raises WorkError where a whole round of the lane gives none."""
+        examples: list[Example] = []
+        since_last = 0
+        while len(examples) < num_examples:
+            made = self._make(self._next_sample())
+            since_last += 1
+            if isinstance(made, Example):
+                examples.append(made)
+                since_last = 0
+            elif since_last >= self.num_samples:
+                raise WorkError(
+                    f"{self.data_set.folder}: none of the {self.num_samples} samples of lane {self.number} can be "
+                    f"used ({made.key}: {made.detail}); mend or rebuild these shards"
+                )
+        return examples
+
+    def take_notices(self) -> list[str]:
+        """Names of damaged samples and tars met since the last call; excluded ones are counted only."""
+        notices, self.notices = self.notices, []
+        return notices
+
+    def _make(self, sample: TarSample | Unusable) -> Example | Unusable:
+        made = self.maker.make(sample, self.epoch) if isinstance(sample, TarSample) else sample
+        if isinstance(made, Unusable):
+            self._count(made.reason)
+            notice = f"{made.key}: {made.detail}"
+            if made.reason != "excluded" and self.notices[-1:] != [notice]:
+                self.notices.append(notice)
+        elif self.position > self.num_samples:
+            self._count("repeated")
+        return made
+
+    def _count(self, reason: str) -> None:
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+
+    def _next_sample(self) -> TarSample | Unusable:
+        counter = (self.maker.seed, self.epoch, self.number)
+        window, used = self._window, 0
+        if window is None or not self._in_window(window):
+            window, used = window_at(self.position, self.num_samples, self.window_size, *counter)
+            self._window, self._samples = window, self._read(window.start, len(window.places))
+        place = self.position % self.num_samples - window.start
+        self.position += 1
+        return self._samples[int(window.places[place])]
+
+    def _in_window(self, window: Window) -> bool:
+        place = self.position % self.num_samples
+        return window.start <= place < window.start + len(window.places) and (
+            place > window.start or self.position < self.num_samples
+        )
+
+    def _read(self, start: int, number: int) -> list[TarSample | Unusable]:
+        if start != self._next_row:
+            self._rows = read_rows(self.data_set, self.lane, start)
+        self._next_row = start + number
+        return [next(self._rows) for _ in range(number)]
