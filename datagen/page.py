@@ -27,7 +27,7 @@ td.n, th.n { text-align: right; } td { overflow-wrap: anywhere; }
 .tile b { display: block; font-size: 1.4rem; line-height: 1.25; } .tile span { color: var(--soft); font-size: .85rem; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 1rem; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem; margin: 0; }
-.card h3 { margin-top: 0; }
+.card h3 { margin-top: 0; } .narrow { max-width: 46rem; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .7rem; }
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: .7rem; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .5rem;
@@ -76,8 +76,8 @@ def tiles(entries: Sequence[tuple[str, str]]) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table; numbers are set to the right with thousands separated."""
-    numeric = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
+    """A table; columns of numbers and percentages are set to the right, thousands separated."""
+    numeric = [bool(rows) and all(_is_numeric(row[i]) for row in rows) for i in range(len(header))]
     css = [' class="n"' if right else "" for right in numeric]
     head = "".join(f"<th{c}>{escape(name)}</th>" for name, c in zip(header, css, strict=True))
     lines = (
@@ -85,6 +85,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         for row in rows
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _is_numeric(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and value.endswith("%"))
 
 
 def _cell(value: object) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 
 from datagen import line
+from datagen.config import CrawlConfig
 from datagen.crawl import crawl
 from datagen.funnel import funnel
 from openwit import stage
 from openwit.manifest import Manifest
 from openwit.run import Run
 from pipelines.cli import Invocation
+from pipelines.recipes import Recipe
 from pipelines.session import opened
 
 
@@ -26,16 +29,23 @@ def command(invocation: Invocation) -> None:
         matched = line.match_candidates(run, recipe.sources, recipe.candidates)
         selected = line.select_pairs(run, matched, recipe.cap, recipe.candidates.num_partitions)
         with _web(invocation, run, selected):
-            line.crawl_images(run, selected, recipe.crawl)
+            line.crawl_images(run, selected, crawl_config(recipe))
         for row in funnel(invocation.work):
             invocation.log.say(str(row))
+
+
+def crawl_config(recipe: Recipe) -> CrawlConfig:
+    """The recipe's; where the web is the embedded one, its hosts are reached at its port and nowhere else."""
+    if not recipe.embedded:
+        return recipe.crawl
+    return dataclasses.replace(recipe.crawl, connect_to=(f"*.test=127.0.0.1:{recipe.web.port}",))
 
 
 @contextlib.contextmanager
 def _web(invocation: Invocation, run: Run, selected: Manifest) -> Iterator[None]:
     """The embedded web answers while there is something to fetch from it."""
     recipe = invocation.recipe
-    plan = stage.plan(crawl.STAGE, recipe.crawl, line.crawl_sources(run, selected), run.folder("shards"))
+    plan = stage.plan(crawl.STAGE, crawl_config(recipe), line.crawl_sources(run, selected), run.folder("shards"))
     if not recipe.embedded or not plan.todo or invocation.dry_run:
         yield
         return

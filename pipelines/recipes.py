@@ -40,7 +40,6 @@ class Recipe:
 
 def demo(work: str) -> Recipe:
     """The embedded example: everything in minutes, on two cores, without the internet."""
-    web = DemoWebConfig()
     return Recipe(
         name="demo",
         embedded=True,
@@ -54,8 +53,8 @@ def demo(work: str) -> Recipe:
             wat_paths=join(work, "web", "crawl-data", "OPENWIT-DEMO", "wat.paths.gz"), wat_prefix=join(work, "web")
         ),
         candidates=CandidatesConfig(num_partitions=6),
-        cap=CapConfig(max_pairs=1500),
-        crawl=CrawlConfig(connect_to=(f"*.test=127.0.0.1:{web.port}",), deadline_s=3.0, threads=16, image_px=112),
+        cap=CapConfig(max_pairs=500),
+        crawl=CrawlConfig(deadline_s=3.0, threads=16, image_px=112),
         overlap_executor=ExecutorConfig(kind="ray", workers=2),
         overlap=OverlapConfig(eval_sets=(f"things={join(work, 'web', 'eval', 'things.parquet')}",)),
         pretrain=PretrainConfig(
@@ -77,7 +76,6 @@ def demo(work: str) -> Recipe:
             zero_shot_set=join(work, "web", "eval", "skin_tones.parquet"),
             zero_shot=ZeroShotConfig(prompts=("{label}", "a drawing of {label}.", "icon - {label}")),
         ),
-        web=web,
     )
 
 

@@ -14,7 +14,7 @@ def command(invocation: Invocation) -> None:
     from datagen.statistics.page import write_page
     from datagen.statistics.terminal import print_table
 
-    statistics = collect(invocation.work, attribution=invocation.recipe.attribution)
+    statistics = collect(invocation.work, attribution=_attribution(invocation))
     if invocation.as_json:
         sys.stdout.write(to_json(statistics) + "\n")
         return
@@ -25,3 +25,11 @@ def command(invocation: Invocation) -> None:
         page = storage.join(invocation.work, "report", "index.html")
         write_page(statistics, page)
         invocation.log.say(f"page: {page}")
+
+
+def _attribution(invocation: Invocation) -> str:
+    """Whose pictures the report shows."""
+    marker = storage.join(invocation.work, "web", "web.json")
+    if not invocation.recipe.embedded or not storage.exists(marker):
+        return ""
+    return str(storage.read_json(marker)["attribution"])

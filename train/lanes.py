@@ -85,20 +85,14 @@ class LaneReader:
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
     def _next_sample(self) -> TarSample | Unusable:
-        counter = (self.maker.seed, self.epoch, self.number)
-        window, used = self._window, 0
-        if window is None or not self._in_window(window):
-            window, used = window_at(self.position, self.num_samples, self.window_size, *counter)
-            self._window, self._samples = window, self._read(window.start, len(window.places))
-        place = self.position % self.num_samples - window.start
-        self.position += 1
-        return self._samples[int(window.places[place])]
-
-    def _in_window(self, window: Window) -> bool:
         place = self.position % self.num_samples
-        return window.start <= place < window.start + len(window.places) and (
-            place > window.start or self.position < self.num_samples
-        )
+        window = self._window
+        if window is None or not window.start <= place < window.start + len(window.places):
+            counter = (self.maker.seed, self.epoch, self.number)
+            window = window_at(place, self.num_samples, self.window_size, *counter)
+            self._window, self._samples = window, self._read(window.start, len(window.places))
+        self.position += 1
+        return self._samples[int(window.places[place - window.start])]
 
     def _read(self, start: int, number: int) -> list[TarSample | Unusable]:
         if start != self._next_row:

@@ -82,13 +82,10 @@ class Window:
     places: npt.NDArray[np.int64]
 
 
-def window_at(position: int, num_samples: int, window: int, *counter: object) -> tuple[Window, int]:
-    """The window in which a lane of `num_samples` stands when `position` samples of it were used, and how many of
-    the window's samples are among those. Positions past the lane's end begin again."""
-    place = position % num_samples
+def window_at(place: int, num_samples: int, window: int, *counter: object) -> Window:
+    """The window that holds the `place`-th sample of a lane of `num_samples`, permuted."""
     start = place // window * window
-    size = min(window, num_samples - start)
-    return Window(start, permutation(size, "window", *counter, start)), place - start
+    return Window(start, permutation(min(window, num_samples - start), "window", *counter, start))
 
 
 def lanes_of_rank(rank: int, num_ranks: int, num_lanes: int) -> range:

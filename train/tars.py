@@ -94,8 +94,7 @@ def _parse(block: bytes, place: int) -> _Header | None:
     try:
         if int(stored, 8) != total:
             raise ValueError("checksum")
-        size_field = block[124:136]
-        size = int.from_bytes(size_field[1:], "big") if size_field[0] & 0x80 else int(size_field.strip(b" \0") or b"0", 8)
+        size = _number(block[124:136])
     except ValueError:
         raise _Broken(f"no tar header at byte {place}") from None
     if size > MAX_MEMBER_BYTES:
@@ -104,6 +103,13 @@ def _parse(block: bytes, place: int) -> _Header | None:
     if block[257:262] == b"ustar" and (prefix := block[345:500].split(b"\0", 1)[0]) and block[263:265] == b"00":
         name = prefix + b"/" + name
     return _Header(name.decode("utf-8", "replace"), size, block[156:157])
+
+
+def _number(field: bytes) -> int:
+    """Octal digits; or, for what they cannot hold, bytes after a first one of 0x80."""
+    if field[0] & 0x80:
+        return int.from_bytes(field[1:], "big")
+    return int(field.strip(b" \0") or b"0", 8)
 
 
 def _pax_path(content: bytes) -> str:

@@ -62,7 +62,8 @@ def _pairs(folder: str, entry: SetReport, rows: pa.Table, num_pairs: int) -> str
         label, left = evals[row["eval_key"]]
         images = [page.image(left, f"evaluation picture {row['eval_key']}"), page.image(shards[row["key"]], row["key"])]
         score = "the same bytes" if row["reason"] == "sha256" else f"score {row['score']:.3f}"
-        figures.append(page.figure(images, [f"{score} · {row['eval_key']} {label}", row["caption"] or ""]))
+        name = row["eval_key"] if label in ("", row["eval_key"]) else f"{row['eval_key']}, {label}"
+        figures.append(page.figure(images, [f"{score} · {name}", row["caption"] or ""]))
     count = f"All {len(own):,}" if len(chosen) == len(own) else f"{len(chosen):,} of {len(own):,}"
     note = f'<p class="soft">{count}, the least certain first. Left: the evaluation picture; right: the shard\'s.</p>'
     return f'{title}{note}<div class="pairs">{"".join(figures)}</div>'

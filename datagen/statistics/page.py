@@ -85,7 +85,7 @@ def _queries(queries: QueryStatistics) -> str:
     ]
     sources = page.table(("source", "queries", "matching", "matches", "selected", "share of selected"), rows)
     curve = (
-        '<div class="card"><h3>Pairs of each query, by rank</h3>'
+        '<div class="card narrow"><h3>Pairs of each query, by rank</h3>'
         f'{plots.head_and_tail(queries.curve)}<p class="note"><b class="key before"></b> matched'
         ' <b class="key after"></b> selected under the cap; both axes by logarithm</p></div>'
     )

@@ -9,13 +9,15 @@ from datagen.page import escape
 from datagen.statistics.distribution import Distribution
 
 WIDTH, HEIGHT, FOOT, SIDE = 360, 150, 18, 4
+CURVE_WIDTH = 480
+MAX_BAR = 40
 
 
 def histogram(title: str, shown: Distribution) -> str:
     """A card with the bins as bars, the first and last values as labels, and median and mean in words."""
     if not shown.number:
         return f'<div class="card"><h3>{escape(title)}</h3><p class="soft">None known.</p></div>'
-    top, step = max(shown.counts), (WIDTH - 2 * SIDE) / len(shown.counts)
+    top, step = max(shown.counts), min(MAX_BAR, (WIDTH - 2 * SIDE) / len(shown.counts))
     columns = []
     for place, count in enumerate(shown.counts):
         height = (HEIGHT - FOOT - 4) * count / top
@@ -31,7 +33,7 @@ def histogram(title: str, shown: Distribution) -> str:
     last = shown.start + (len(shown.counts) - 1) * shown.step
     labels = _text(SIDE, HEIGHT - 4, f"{shown.start:,}")
     if last > shown.start:
-        labels += _text(WIDTH - SIDE, HEIGHT - 4, f"{last:,}+", "end")
+        labels += _text(SIDE + step * len(shown.counts), HEIGHT - 4, f"{last:,}+", "end")
     words = f"median {shown.median:,}, mean {shown.mean:,.1f}; 98% from {shown.low:,} to {shown.high:,}"
     drawing = _svg(HEIGHT, _base(), *columns, labels)
     return f'<div class="card"><h3>{escape(title)}</h3>{drawing}<p class="note">{words}</p></div>'
@@ -56,7 +58,7 @@ def head_and_tail(curve: Sequence[tuple[int, int, int]]) -> str:
         return ""
     height, left = 220, 46
     most, last = max(matches for _, matches, _ in curve), curve[-1][0]
-    plot_width, plot_height = WIDTH * 2 - left - SIDE, height - FOOT - 10
+    plot_width, plot_height = CURVE_WIDTH - left - SIDE, height - FOOT - 10
 
     def x(rank: int) -> float:
         return left + plot_width * math.log(rank) / math.log(max(last, 2))
@@ -71,11 +73,11 @@ def head_and_tail(curve: Sequence[tuple[int, int, int]]) -> str:
     grid = []
     for power in range(math.floor(math.log10(max(most, 1))) + 1):
         level = y(10**power)
-        grid.append(f'<line x1="{left}" x2="{WIDTH * 2 - SIDE}" y1="{level:.1f}" y2="{level:.1f}"/>')
+        grid.append(f'<line x1="{left}" x2="{CURVE_WIDTH - SIDE}" y1="{level:.1f}" y2="{level:.1f}"/>')
         grid.append(_text(left - 6, level + 4, f"{10**power:,}", "end"))
     for power in range(math.floor(math.log10(last)) + 1):
         grid.append(_text(x(10**power), height - 4, f"{10**power:,}", "start" if power == 0 else "middle"))
-    return _svg(height, *grid, line(1, "before"), line(2, "after"), width=WIDTH * 2)
+    return _svg(height, *grid, line(1, "before"), line(2, "after"), width=CURVE_WIDTH)
 
 
 def _base() -> str:

@@ -6,9 +6,10 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,7 +19,11 @@ import pyarrow.parquet as pq
 from datagen.schemas import CAPTIONS, pair_uid
 from openwit import manifest as manifests
 from openwit import storage
+from openwit.executor import Failure, _attempt
 from openwit.manifest import Manifest, Part, PartFile
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 ROWS = pa.schema(
     [
@@ -36,6 +41,14 @@ ROWS = pa.schema(
         ("sha256", pa.string()),
     ]
 )
+
+
+class InThisProcess:
+    """An executor without workers."""
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R | Failure]]:
+        """See openwit.executor.Executor.map."""
+        return ((task, _attempt(function, task)) for task in tasks)
 
 
 def scene(seed: int, size: int = 128) -> np.ndarray:

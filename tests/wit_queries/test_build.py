@@ -18,13 +18,13 @@ import pytest
 from helpers.dumps import page, write_dump, write_large_dumps
 from openwit import manifest as manifests
 from openwit.config import to_json
-from openwit.errors import InputError, WorkError
+from openwit.errors import WorkError
 from openwit.executor import ExecutorConfig
 from openwit.log import Log
 from openwit.manifest import Manifest
 from openwit.run import NotYet, Run
 from pipelines.demo_web.pageviews import write_pageviews
-from wit_queries.build import build_queries, summarize
+from wit_queries.build import build_queries
 from wit_queries.config import QueriesConfig, TermsConfig, ViewsConfig
 from wit_queries.merge import QUERIES
 
@@ -128,15 +128,6 @@ def test_the_record_names_inputs_thresholds_and_counts_a_source(built: Path, tmp
     assert record["thresholds"]["min_count"] == 3
     assert record["thresholds"]["reached_min_pmi"] > 0
     assert record["queries_by_source"] == {"word": 5, "bigram": 2, "title": 0, "synset": 1}
-
-
-def test_the_summary_shows_each_source_and_both_ends_of_the_counts(built: Path, tmp_path: Path) -> None:
-    text = summarize(str(built / "queries"))
-    assert "8 queries" in text
-    assert "grand slam" in text
-    assert "head of the counts: the 8 · " in text
-    with pytest.raises(InputError, match=r"queries.json: no such file"):
-        summarize(str(tmp_path / "empty"))
 
 
 def test_one_and_two_workers_give_equal_bytes_and_a_second_run_does_nothing(built: Path, tmp_path: Path) -> None:

@@ -46,3 +46,13 @@ class EvaluateConfig:
     zero_shot: ZeroShotConfig = field(default_factory=ZeroShotConfig)  # classification by names
     digits: bool = True  # linear probe on scikit-learn's 1,797 digits
     linear_probe: LinearProbeConfig = field(default_factory=LinearProbeConfig)  # logistic regression on features
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Which evaluations a trained model goes through."""
+
+    zero_shot_set: str = ""  # parquet file of key, image, label; empty: no zero-shot evaluation
+    zero_shot: ZeroShotConfig = field(default_factory=ZeroShotConfig)  # prompts and batches
+    digits: bool = True  # whether a linear probe classifies scikit-learn's handwritten digits
+    linear_probe: LinearProbeConfig = field(default_factory=LinearProbeConfig)  # split and batches

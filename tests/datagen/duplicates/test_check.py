@@ -12,14 +12,12 @@ from datagen.duplicates.check import check_overlap
 from datagen.duplicates.config import OverlapConfig
 from datagen.duplicates.report import Report
 from datagen.schemas import pair_uid
-from helpers.crawled import Fetched, altered, jpeg, png, scene, write_eval_set, write_shards
+from helpers.crawled import Fetched, InThisProcess, altered, jpeg, png, scene, write_eval_set, write_shards
 from openwit import manifest as manifests
 from openwit.errors import ConfigError, InputError, WorkError
 from openwit.executor import ExecutorConfig
 from openwit.log import Log
 from openwit.run import Run
-
-ONE = ExecutorConfig(workers=1)
 
 
 def url(name: str) -> str:
@@ -30,7 +28,13 @@ def others(start: int, number: int) -> list[Fetched]:
     return [Fetched(url(f"other{seed}"), jpeg(scene(seed))) for seed in range(start, start + number)]
 
 
-def check(work: Path, config: OverlapConfig, executor: ExecutorConfig = ONE) -> Report:
+def check(work: Path, config: OverlapConfig) -> Report:
+    """In this process, which spares the start of workers."""
+    with Run(str(work), "tiny", ExecutorConfig(), Log(stream=io.StringIO()), _executor=InThisProcess()) as run:
+        return check_overlap(run, config)
+
+
+def check_by(executor: ExecutorConfig, work: Path, config: OverlapConfig) -> Report:
     with Run(str(work), "tiny", executor, Log(stream=io.StringIO())) as run:
         return check_overlap(run, config)
 
@@ -101,11 +105,12 @@ def test_counts_add_up_and_name_the_reasons(tmp_path: Path) -> None:
 def test_the_files_are_the_same_at_any_number_of_workers_and_on_ray(tmp_path: Path) -> None:
     config = plant(tmp_path)
     trees = []
-    for executor in (ONE, ExecutorConfig(workers=2), ExecutorConfig(kind="ray", workers=2)):
+    for kind, workers in (("local", 1), ("local", 2), ("ray", 2)):
+        executor = ExecutorConfig(kind=kind, workers=workers)
         work = tmp_path / f"{executor.kind}{executor.workers}"
         work.mkdir()
         (work / "shards").symlink_to(tmp_path / "shards")
-        check(work, config, executor)
+        check_by(executor, work, config)
         trees.append(tree(work / "duplicates"))
     assert trees[0] == trees[1] == trees[2]
     assert {"report.json", "report.html", "exclusions.parquet", "pairs/00001.parquet"} <= set(trees[0])
@@ -156,7 +161,7 @@ def test_the_table_of_a_set_that_is_no_longer_asked_for_goes(tmp_path: Path) -> 
     config = plant(tmp_path)
     check(tmp_path, config)
     check(tmp_path, OverlapConfig(eval_sets=config.eval_sets[:1]))
-    assert [path.name for path in (tmp_path / "duplicates" / "overlap").iterdir()] == ["things.parquet"]
+    assert [path.name for path in (tmp_path / "duplicates" / "overlap").glob("*.parquet")] == ["things.parquet"]
 
 
 def test_a_shard_that_ends_early_is_named(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_brightness_and_contrast_hardly_count() -> None:
 def test_a_copy_in_other_colours_differs_in_colours_alone() -> None:
     gray = cv2.cvtColor(scene(4), cv2.COLOR_BGR2GRAY)
     plain = cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)
-    tinted = np.clip(plain.astype(int) + [-60, 0, 60], 0, 255).astype(np.uint8)
+    tinted = np.clip(plain.astype(int) + np.array([-60, 0, 60]), 0, 255).astype(np.uint8)
     prints = fingerprints(png(plain), png(tinted))
     assert max(apart(prints)) <= 0.1
     assert np.abs(prints.colors[0].astype(int) - prints.colors[1]).mean() > 20
@@ -69,7 +69,7 @@ def test_a_flat_picture_has_no_contrast_and_a_symmetric_one_fewer_firm_bits() ->
     prints = fingerprints(png(flat), png(mirrored), png(scene(6)))
     assert prints.contrast[0] == 0
     firm = np.bitwise_count(prints.firm256).sum(axis=1)
-    assert firm[1] < 0.6 * firm[2]
+    assert firm[1] < 0.7 * firm[2]
 
 
 def test_what_is_transparent_shows_white() -> None:

@@ -54,7 +54,7 @@ def test_flat_pictures_match_by_their_bytes_alone(tmp_path: Path) -> None:
 def test_another_colour_is_another_picture(tmp_path: Path) -> None:
     picture = scene(1) // 2 + 60
     _, index = build_index(tmp_path, write_eval_set(tmp_path / "e.parquet", {"one": png(picture)}))
-    tinted = np.clip(picture.astype(int) + [-50, 0, 50], 0, 255).astype(np.uint8)
+    tinted = np.clip(picture.astype(int) + np.array([-50, 0, 50]), 0, 255).astype(np.uint8)
     assert search(index, png(picture)) == [(0, "one", "phash")]
     assert search(index, png(tinted)) == []
 

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from datagen.statistics.collect import collect
+from datagen.statistics.distribution import distribution
+from datagen.statistics.page import render, write_page
+from datagen.statistics.plots import head_and_tail, histogram
+from datagen.statistics.terminal import human_bytes, print_table
+from helpers.crawled import Fetched, jpeg, scene, write_shards
+
+VOID = {"meta", "img", "line", "rect", "polyline", "br"}
+
+
+class Nesting(HTMLParser):
+    """Fails where elements are not closed in order; keeps the addresses that are loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loaded += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    captions = ("<script>alert(1)</script>", "b", "c", "d", "e")
+    pictures = [Fetched(f"http://host{n}.test/{n}.jpg", jpeg(scene(n)), captions) for n in range(3)]
+    write_shards(tmp_path / "shards", [[*pictures, Fetched("http://host.test/gone", None)]])
+    return tmp_path
+
+
+def test_the_page_is_whole_and_loads_nothing(work: Path) -> None:
+    write_page(
+        collect(str(work), attribution="Drawings by OpenMoji, CC BY-SA 4.0"), str(work / "report" / "index.html")
+    )
+    text = (work / "report" / "index.html").read_text()
+    parser = Nesting()
+    parser.feed(text)
+    assert parser.open == []
+    assert len(parser.loaded) == 3
+    assert all(address.startswith("data:image/jpeg;base64,") for address in parser.loaded)
+    assert "@import" not in text
+    assert "url(" not in text
+    assert "Drawings by OpenMoji, CC BY-SA 4.0" in text
+
+
+def test_text_of_the_web_is_shown_as_text(work: Path) -> None:
+    text = render(collect(str(work))).decode()
+    assert "<script>" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "and 2 more" in text
+
+
+def test_equal_statistics_give_equal_pages(work: Path) -> None:
+    assert render(collect(str(work))) == render(collect(str(work)))
+
+
+def test_the_terminal_shows_the_main_numbers(work: Path) -> None:
+    stream = io.StringIO()
+    print_table(collect(str(work)), Console(file=stream, width=120))
+    text = stream.getvalue()
+    assert "3 pictures, 15 pairs, 1 shards" in text
+    assert re.search(r"crawl\s+images\s+4\s+3\s+75\.0%\s+http_404 1", text)
+    assert "host0.test" in text
+
+
+def test_bars_hold_their_values() -> None:
+    drawing = histogram("Words", distribution(Counter({1: 3, 2: 6})))
+    assert "<title>1: 3</title>" in drawing
+    assert "<title>2 and more: 6</title>" in drawing
+    assert "None known" in histogram("Words", distribution(Counter()))
+
+
+@pytest.mark.parametrize("curve", [[], [(1, 1, 1)], [(1, 500, 20), (10, 30, 20), (70, 1, 1)]])
+def test_a_curve_of_any_length_can_be_drawn(curve: list[tuple[int, int, int]]) -> None:
+    assert "nan" not in head_and_tail(curve)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_000_000_000, "2.0 GB"), (5 * 10**15, "5,000.0 TB")],
+)
+def test_bytes_are_readable(number: int, text: str) -> None:
+    assert human_bytes(number) == text

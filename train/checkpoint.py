@@ -1,0 +1,113 @@
+"""Checkpoints: step-NNNNNNNN/ with the weights, the optimizer's statistics, and where the stream stands.
+
+    model.safetensors        weights, OpenAI's names, fp32
+    optimizer.safetensors    "<parameter>/<statistic>"
+    state.json               step, data cursor, config
+
+Nothing in it is pickled. What training draws at random depends on (seed, step, key), so no generator's state is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.clip import Clip
+from openwit import storage
+from openwit.errors import InputError
+from train.batches import Cursor
+from train.checkpoint_files import NAME, folder_of, steps
+from train.config import PretrainConfig
+from train.optimizer import load_state_by_name, state_by_name
+
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What a checkpoint holds beside tensors."""
+
+    config: PretrainConfig
+    cursor: Cursor
+
+
+def save(folder: str, state: State, model: Clip, optimizer: torch.optim.Optimizer, keep_last: int) -> None:
+    """Publishes the checkpoint of `state.cursor.step` whole, then removes all but the `keep_last` newest."""
+    target = Path(storage.local_path(folder_of(folder, state.cursor.step)))
+    with storage.scratch_folder(folder) as scratch:
+        made = scratch / target.name
+        made.mkdir()
+        save_file(_plain(model.state_dict()), made / MODEL)
+        save_file(_plain(state_by_name(optimizer, model)), made / OPTIMIZER)
+        (made / STATE).write_bytes(msgspec.json.encode(state))
+        for path in (*made.iterdir(), made):
+            _sync(path)
+        made.rename(target)
+        _sync(target.parent)
+        for step in steps(folder)[:-keep_last]:
+            doomed = Path(storage.local_path(folder_of(folder, step)))
+            doomed.rename(scratch / doomed.name)  # it must lose its name before it loses a file
+            shutil.rmtree(scratch / doomed.name)
+
+
+def load_state(checkpoint: str) -> State:
+    """Raises InputError where the checkpoint lacks its state or holds another version's."""
+    url = storage.join(checkpoint, STATE)
+    try:
+        return msgspec.json.decode(storage.read_bytes(url), type=State)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise InputError(f"{url}: is no training state of openwit ({error})") from None
+
+
+def load_weights(checkpoint: str, model: Clip) -> None:
+    """Puts the checkpoint's weights into the model. Raises InputError where they are missing or do not fit."""
+    url = storage.join(checkpoint, MODEL)
+    try:
+        model.load_state_dict(_read(url))
+    except RuntimeError as error:
+        raise InputError(f"{url}: does not fit the model ({str(error).splitlines()[-1].strip()})") from None
+
+
+def load_optimizer(checkpoint: str, model: Clip, optimizer: torch.optim.Optimizer) -> None:
+    """Puts the checkpoint's statistics into the optimizer. Raises InputError where they are missing."""
+    load_state_by_name(optimizer, model, _read(storage.join(checkpoint, OPTIMIZER)))
+
+
+def load_model(checkpoint: str) -> Clip:
+    """The trained model of a checkpoint folder (`checkpoint_files.latest` finds one), on the CPU, in eval mode.
+
+    Raises InputError where the folder is no checkpoint.
+    """
+    if not NAME.fullmatch(Path(checkpoint).name) or not storage.exists(checkpoint):
+        raise InputError(f"{checkpoint}: is no checkpoint; expected a folder …/checkpoints/step-NNNNNNNN")
+    model = Clip(load_state(checkpoint).config.model)
+    load_weights(checkpoint, model)
+    return model.eval()
+
+
+def _read(url: str) -> dict[str, Tensor]:
+    try:
+        return load_file(storage.local_path(url))
+    except (OSError, SafetensorError) as error:
+        advice = "delete this checkpoint to go on from the one before"
+        raise InputError(f"{url}: cannot be read ({error}); {advice}") from None
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,61 @@
+"""An evaluation set on disk: a parquet file of key (string), image (encoded picture) and label (the class's name)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from models.preprocess import decode_image, preprocess
+from openwit.errors import InputError
+from openwit.storage import open_input
+
+COLUMNS = ("key", "image", "label")
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Row i of keys, images and labels is one picture; `names` are the distinct labels, sorted."""
+
+    url: str
+    keys: list[str]
+    images: list[bytes]
+    labels: list[str]
+    names: list[str]
+
+    def tensors(self, image_px: int) -> Iterator[Tensor]:
+        """Each picture as the image tower takes it, float32 [3, S, S], decoded as asked for. Raises InputError, naming
+        the key, for one that is no picture."""
+        for key, encoded in zip(self.keys, self.images, strict=True):
+            try:
+                image = decode_image(encoded)
+            except InputError as error:
+                raise InputError(f"{self.url}: key {key!r}: {error}") from None
+            yield preprocess(image, image_px)
+
+
+def load_eval_set(url: str) -> EvalSet:
+    """The whole set, pictures still encoded. Raises InputError where it is missing, of other columns, or empty."""
+    with open_input(url) as file:
+        try:
+            parquet = pq.ParquetFile(file)
+            missing = [name for name in COLUMNS if name not in parquet.schema_arrow.names]
+            if missing:
+                found = ", ".join(parquet.schema_arrow.names)
+                raise InputError(f"{url}: no column {', '.join(missing)}; found {found}; expected {', '.join(COLUMNS)}")
+            table = parquet.read(list(COLUMNS))
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{url}: is not a readable parquet file ({error})") from None
+    for name in COLUMNS:
+        if nulls := table.column(name).null_count:
+            raise InputError(f"{url}: column {name} has {nulls} empty values; an evaluation set has none")
+    if not table.num_rows:
+        raise InputError(f"{url}: holds no pictures")
+    columns = [table.column(name).to_pylist() for name in COLUMNS]
+    if not isinstance(columns[1][0], bytes) or not isinstance(columns[2][0], str):
+        types = ", ".join(f"{name} {table.schema.field(name).type}" for name in COLUMNS)
+        raise InputError(f"{url}: columns are {types}; expected key string, image binary, label string")
+    return EvalSet(url, *columns, names=sorted(set(columns[2])))

@@ -1,0 +1,87 @@
+"""Classification by the names of the classes alone (paper, section 3.1).
+
+Shapes: C classes · P prompts · B pictures of a batch · D embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from train.evals.config import ZeroShotConfig
+from train.evals.encoders import ImageTextEncoder, TextTokenizer, batches, evaluation_mode
+
+BATCH_TEXTS = 256
+
+
+def classifier_weights(
+    model: ImageTextEncoder, tokenizer: TextTokenizer, names: Sequence[str], prompts: Sequence[str]
+) -> Tensor:
+    """Unit vectors [C, D], one a class: the mean of its prompts' unit vectors, normalised again (the ensemble over
+    the embedding space of section 3.1.4). {label} in a prompt becomes the name."""
+    texts = [prompt.replace("{label}", name) for name in names for prompt in prompts]
+    with evaluation_mode(model):
+        rows = [
+            model.encode_text(tokenizer.encode(texts[start : start + BATCH_TEXTS]).to(model.device)).float()
+            for start in range(0, len(texts), BATCH_TEXTS)
+        ]
+    return F.normalize(torch.cat(rows).view(len(names), len(prompts), -1).mean(dim=1), dim=-1)
+
+
+def zero_shot(
+    model: ImageTextEncoder,
+    tokenizer: TextTokenizer,
+    images: Iterable[Tensor],
+    labels: Sequence[str],
+    names: Sequence[str],
+    config: ZeroShotConfig,
+) -> dict[str, float]:
+    """Shares in [0, 1]: `top1`, `top5` and `mean_per_class` (top-1 within each class, averaged over the classes that
+    occur); and `num_images`, `num_classes`.
+
+    `images` are preprocessed pictures [3, S, S], read as needed; `labels[i]`, one of `names`, goes with the i-th.
+    Raises ValueError for an unknown label or as many pictures as there are not labels.
+    """
+    index = {name: i for i, name in enumerate(names)}
+    if unknown := sorted(set(labels) - set(index)):
+        raise ValueError(f"label {unknown[0]!r} is none of the {len(names)} class names")
+    weights_CD = classifier_weights(model, tokenizer, names, config.prompts)
+    truth = torch.tensor([index[label] for label in labels])
+    ranks = _ranks_of_truth(model, batches(images, config.batch_images, model.device), weights_CD, truth)
+    hits = (ranks < 1).double()
+    count_C = torch.bincount(truth, minlength=len(names))
+    hits_C = torch.bincount(truth, weights=hits, minlength=len(names))
+    return {
+        "top1": hits.mean().item(),
+        "top5": (ranks < 5).double().mean().item(),
+        "mean_per_class": (hits_C[count_C > 0] / count_C[count_C > 0]).mean().item(),
+        "num_images": float(len(labels)),
+        "num_classes": float(len(names)),
+    }
+
+
+def _ranks_of_truth(
+    model: ImageTextEncoder, image_batches: Iterable[Tensor], weights_CD: Tensor, truth: Tensor
+) -> Tensor:
+    """How many classes score above each picture's own; of equal scores the earlier class is above."""
+    ranks: list[Tensor] = []
+    start = 0
+    with evaluation_mode(model):
+        for batch in image_batches:
+            scores_BC = model.encode_image(batch).float() @ weights_CD.T
+            own_B1 = truth[start : start + len(batch), None].to(scores_BC.device)
+            if len(own_B1) < len(batch):
+                raise ValueError(f"more pictures than the {len(truth)} labels")
+            own_score_B1 = scores_BC.gather(1, own_B1)
+            earlier_BC = torch.arange(len(weights_CD), device=scores_BC.device) < own_B1
+            above_BC = (scores_BC > own_score_B1) | ((scores_BC == own_score_B1) & earlier_BC)
+            if not scores_BC.isfinite().all():
+                raise ValueError("the model's embeddings hold NaN or infinity")
+            ranks.append(above_BC.sum(dim=1).cpu())
+            start += len(batch)
+    if start != len(truth) or not ranks:
+        raise ValueError(f"{start} pictures for {len(truth)} labels")
+    return torch.cat(ranks)

@@ -1,0 +1,103 @@
+"""A training job: what to learn from, where to, and how. Its record in the output folder keeps jobs apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from openwit import manifest as manifests
+from openwit import storage
+from openwit.config import IsDataclass, describe, from_json, to_json
+from openwit.errors import ConfigError
+from train.config import PretrainConfig
+
+RECORD = "config.json"
+# Fields that change neither what is learned nor its order (another number of ranks changes rounding only), so a run
+# may go on with other values.
+FREE_FIELDS = frozenset(
+    {"ranks", "log_every", "save_every", "keep_last", "stream.threads", "stream.read_ahead", "stream.cache_decoded_mb"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One pretraining run."""
+
+    data: str  # folder of shards with a manifest, any fsspec URL
+    exclusions: str  # parquet file whose column uid names captions not to train on; empty: all are used
+    out: str  # local folder for config.json, metrics.jsonl and checkpoints/
+    config: PretrainConfig
+
+    @property
+    def checkpoints(self) -> str:
+        """The folder of checkpoints."""
+        return storage.join(self.out, "checkpoints")
+
+    @property
+    def metrics(self) -> str:
+        """The file of metrics."""
+        return storage.join(self.out, "metrics.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """config.json: the job, and digests of what it read."""
+
+    job: Job
+    data_digest: str
+    exclusions_digest: str
+
+
+def make_record(job: Job) -> Record:
+    """The record of a job. Raises InputError where the data set or the exclusions are missing."""
+    excluded = storage.identity(job.exclusions) if job.exclusions else ""
+    return Record(job=job, data_digest=manifests.read(job.data).digest, exclusions_digest=excluded)
+
+
+def read_record(url: str) -> Record:
+    """The record at the URL. Raises InputError where it is missing, ConfigError where another version wrote it."""
+    try:
+        return from_json(Record, storage.read_bytes(url))
+    except ConfigError as error:
+        raise ConfigError(f"{url}: does not hold a training job of this version ({error})") from None
+
+
+def write_record(record: Record) -> str:
+    """Publishes config.json in the job's folder; gives its URL."""
+    url = storage.join(record.job.out, RECORD)
+    storage.write_bytes(url, to_json(record))
+    return url
+
+
+def require_same(before: Record, now: Record) -> None:
+    """Raises ConfigError where the folder's checkpoints come from another job: says what differs, what to do."""
+    out = now.job.out
+    elsewhere = f"take another --work, or delete {out}"
+    for path, old, new in _differences(before.job.config, now.job.config):
+        raise ConfigError(
+            f"pretrain.{path}={new}: the checkpoints in {out} were trained with {old}; "
+            f"write --pretrain.{path} {old} to go on with them, {elsewhere}"
+        )
+    if before.data_digest != now.data_digest:
+        raise ConfigError(f"{now.job.data}: is not the data set that the checkpoints in {out} saw; {elsewhere}")
+    if before.exclusions_digest != now.exclusions_digest:
+        raise ConfigError(f"the exclusions changed since the checkpoints in {out} were trained; {elsewhere}")
+
+
+def _differences(before: IsDataclass, now: IsDataclass) -> Iterator[tuple[str, object, object]]:
+    old = {entry.path: entry.value for entry in describe(before)}
+    new = {entry.path: entry.value for entry in describe(now)}
+    for path in sorted(old.keys() | new.keys()):
+        if path not in FREE_FIELDS and old.get(path) != new.get(path):
+            yield path, old.get(path), new.get(path)
+
+
+def on_this_machine(job: Job) -> Job:
+    """The job with absolute local paths, for a process in another folder. Raises ConfigError where `out` is remote."""
+    if not storage.is_local(job.out):
+        raise ConfigError(f"{job.out}: training writes to a local folder; take a local --work")
+    data, exclusions, out = (
+        storage.local_path(url) if url and storage.is_local(url) else url for url in (job.data, job.exclusions, job.out)
+    )
+    return dataclasses.replace(job, data=data, exclusions=exclusions, out=out)

@@ -1,0 +1,86 @@
+"""One rank of a training:  torchrun --nproc-per-node N -m train.main --config FOLDER/config.json"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from openwit.errors import OpenwitError
+
+LAUNCHED = "OPENWIT_LAUNCHED"  # set where standard input is a pipe that the launcher holds open while it lives
+FAILURES = "OPENWIT_FAILURES"  # folder for what went wrong, one file a rank
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0, 1 for failed work, 2 for the user's mistakes."""
+    parser = argparse.ArgumentParser(prog="train.main", description=__doc__)
+    parser.add_argument("--config", required=True, help="the config.json of a pretraining folder")
+    url = parser.parse_args(arguments).config
+    _leave_with_parents()
+    try:
+        _train(url)
+    except OpenwitError as error:
+        _tell(type(error).__name__, str(error))
+        return error.exit_code
+    except Exception as error:  # the boundary to the launcher, which shows its first line
+        traceback.print_exc()
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        _tell(type(error).__name__, f"{type(error).__name__}: {first_line}")
+        return 1
+    return 0
+
+
+def _train(url: str) -> None:
+    from train.job import read_record
+
+    record = read_record(url)
+    import torch
+
+    if os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    from train.loop import pretrain
+    from train.ranks import join_ranks
+
+    with join_ranks(record.job.config.device) as ranks:
+        pretrain(record.job, ranks)
+
+
+def _tell(kind: str, message: str) -> None:
+    """For the launcher and for a person who reads the output."""
+    rank = os.environ.get("RANK", "0")
+    print(f"rank {rank}: {message}", file=sys.stderr, flush=True)
+    if folder := os.environ.get(FAILURES):
+        note = {"kind": kind, "message": message, "rank": int(rank), "unix_s": time.time()}
+        path = Path(folder) / f"rank-{rank}.part"
+        path.write_text(json.dumps(note))
+        path.rename(path.with_suffix(".json"))
+
+
+def _leave_with_parents() -> None:
+    """A rank must not outlive torchrun (then its parent changes) nor the launcher (then standard input ends): each
+    may be killed without a word."""
+    parent = os.getppid()
+    watched = [sys.stdin] if os.environ.get(LAUNCHED) else []
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            readable, _, _ = select.select(watched, [], [], 0.5)
+            if readable and not os.read(0, 4096):
+                break
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # at once: other ranks may hang in a collective, and threads in a read

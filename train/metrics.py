@@ -1,0 +1,121 @@
+"""What training reports: metrics.jsonl, one line a logged step, and a live line for people.
+
+All fields but CLOCK_FIELDS are equal in two runs of the same job, bit for bit, killed in between or not (CPU, fp32).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TextIO
+
+from openwit import storage
+from openwit.log import duration
+
+CLOCK_FIELDS = frozenset({"unix_s", "step_s", "samples_per_s", "data_wait_share"})
+
+
+class Metrics:
+    """Appends to `path`, from `step` on: later lines, which a killed run left, are cut off."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        kept = [line for line in read_records(path) if int(str(line["step"])) <= step]
+        storage.write_bytes(str(path), "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def write(self, step: int, **values: object) -> dict[str, object]:
+        """Appends one line, and gives it back."""
+        record = {"step": step, **values, "unix_s": round(time.time(), 3)}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        return record
+
+
+def read_records(path: Path) -> list[dict[str, object]]:
+    """The lines of a metrics file; a half-written last one is left out, a missing file has none."""
+    records: list[dict[str, object]] = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+    return records
+
+
+def last_record(path: Path, tail_bytes: int = 1 << 16) -> dict[str, object] | None:
+    """The newest whole line of a metrics file that may be growing."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - tail_bytes))
+        lines = file.read().split(b"\n")[:-1]
+    if not lines:
+        return None
+    try:
+        record: dict[str, object] = json.loads(lines[-1])
+    except ValueError:
+        return None
+    return record
+
+
+class Clock:
+    """Times a lap of steps: how long, and what share of it was spent waiting for data."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self.started = time.perf_counter()
+        self.waited_s = 0.0
+        self.num_steps = 0
+
+    def step(self, waited_s: float) -> None:
+        """One more step, which waited for its batch."""
+        self.num_steps += 1
+        self.waited_s += waited_s
+
+    def lap(self, batch_pairs: int) -> dict[str, float]:
+        """CLOCK_FIELDS of the steps since the last lap."""
+        elapsed = time.perf_counter() - self.started
+        values = {
+            "step_s": round(elapsed / self.num_steps, 4),
+            "samples_per_s": round(self.num_steps * batch_pairs / elapsed, 1),
+            "data_wait_share": round(self.waited_s / elapsed, 4),
+        }
+        self._start()
+        return values
+
+
+class LiveLine:
+    """Shows records: one line rewritten on a terminal, else a line every ten seconds and the last."""
+
+    def __init__(self, stream: TextIO, num_steps: int, every_s: float = 10.0) -> None:
+        self.stream, self.num_steps, self.every_s = stream, num_steps, every_s
+        self.shown_step = 0
+        self.shown_at = time.monotonic()
+
+    def show(self, record: dict[str, object]) -> None:
+        """The newest record; one that was shown before is passed over."""
+        step = int(str(record["step"]))
+        last = step == self.num_steps
+        if step == self.shown_step:
+            return
+        if self.stream.isatty():
+            print(f"\r\033[K{self._text(record)}", end="\n" if last else "", file=self.stream, flush=True)
+        elif last or time.monotonic() - self.shown_at >= self.every_s:
+            print(self._text(record), file=self.stream, flush=True)
+            self.shown_at = time.monotonic()
+        else:
+            return
+        self.shown_step = step
+
+    def _text(self, record: dict[str, object]) -> str:
+        left_s = (self.num_steps - int(str(record["step"]))) * float(str(record["step_s"]))
+        return (
+            f"pretrain: {record['step']}/{self.num_steps}  loss {record['loss']:.4f}  "
+            f"{record['samples_per_s']:.0f} pairs/s  data wait {record['data_wait_share']:.0%}"
+            + (f"  ETA {duration(left_s)}" if left_s else "")
+        )
