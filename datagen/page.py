@@ -21,7 +21,7 @@ p { max-width: 46rem; } .soft, figcaption, th { color: var(--soft); }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); }
 th { text-align: left; font-weight: 500; }
-td.n, th.n { text-align: right; } td { overflow-wrap: anywhere; }
+td.n, th.n { text-align: right; } td { overflow-wrap: break-word; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .7rem; margin: 1rem 0; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .6rem .8rem; }
 .tile b { display: block; font-size: 1.4rem; line-height: 1.25; } .tile span { color: var(--soft); font-size: .85rem; }

@@ -22,7 +22,7 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from openwit.errors import ConfigError, OpenwitError, WorkError, one_line
+from openwit.errors import ConfigError, InputError, OpenwitError, WorkError, one_line
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,6 +55,7 @@ class Failure:
     error: str
     traceback: str = ""
     final: bool = False  # trying again cannot help
+    bad_input: bool = False  # the fault lies in what the user gave
 
 
 class Executor(Protocol):
@@ -80,7 +81,8 @@ def _attempt(function: Callable[[T], R], task: T) -> R | Failure:
     try:
         return function(task)
     except OpenwitError as error:
-        return Failure(str(error), traceback.format_exc(), final=True)
+        bad_input = isinstance(error, (ConfigError, InputError))
+        return Failure(str(error), traceback.format_exc(), final=True, bad_input=bad_input)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         where = f" (writing {error.filename})" if error.filename else ""

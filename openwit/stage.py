@@ -23,7 +23,7 @@ import msgspec
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.config import IsDataclass, digest
-from openwit.errors import InputError, WorkError
+from openwit.errors import InputError, OpenwitError, WorkError
 from openwit.executor import Executor, Failure
 from openwit.log import Log
 from openwit.manifest import Manifest, Part, PartFile
@@ -151,31 +151,27 @@ def plan(stage: Stage[C], config: C, sources: Sequence[Source], folder: str) -> 
 def run(plan: Plan[C], executor: Executor, log: Log, *, recipe: str = "", lineage: Lineage = NO_LINEAGE) -> Manifest:
     """Does what is to do, then writes and returns the folder's manifest; `lineage` (name → digest) joins its inputs.
 
-    A partition that fails is tried again by the executor; the others are finished first, then WorkError names
-    the failed ones. The old manifest and the files of partitions that no longer belong, or are to be redone, are
-    removed first: while there is a manifest, all that it names is whole.
+    A partition that fails is tried again by the executor; the others are finished first, then WorkError (InputError
+    where all the fault lies in the input) names the failed ones. The old manifest and the files of partitions that no
+    longer belong, or are to be redone, are removed first: while there is a manifest, all that it names is whole.
     """
     stage, folder = plan.stage, plan.folder
     storage.delete(storage.join(folder, manifests.MANIFEST))
     _remove_strays(folder, {part.index for part in plan.done})
     tasks = [_Task(stage, plan.config, s, folder, partition_key(stage, plan.config, s)) for s in plan.todo]
-    parts, failed = list(plan.done), []
+    parts = list(plan.done)
+    failed: dict[int, Failure] = {}
     with log.progress(stage.name, total=len(plan.sources), done=len(plan.done)) as progress:
         for task, outcome in executor.map(_run_task, tasks):
             if isinstance(outcome, Failure):
-                failed.append((task.source.index, outcome.error))
+                failed[task.source.index] = outcome
                 where = {"stage": stage.name, "partition": task.source.index}
                 log.event("partition_failed", **where, error=outcome.error, traceback=outcome.traceback)
             else:
                 parts.append(outcome)
                 progress.advance(counts=outcome.counts)
     if failed:
-        first = min(failed)
-        names = ", ".join(f"{index:05d}" for index, _ in sorted(failed)[:10])
-        raise WorkError(
-            f"{stage.name}: {len(failed)} of {len(plan.sources)} partitions failed ({names}); "
-            f"{first[0]:05d}: {first[1]}; the same command tries them again"
-        )
+        raise _failure_of(plan, failed)
     result = Manifest(
         stage=stage.name,
         version=stage.version,
@@ -190,6 +186,17 @@ def run(plan: Plan[C], executor: Executor, log: Log, *, recipe: str = "", lineag
     counts = dict(sorted(result.counts.items()))
     log.event("stage_done", stage=stage.name, partitions=len(parts), rows=result.rows, counts=counts)
     return result
+
+
+def _failure_of(plan: Plan[C], failed: dict[int, Failure]) -> OpenwitError:
+    """The error that names the failed partitions: an InputError where every one of them was the user's input."""
+    kind = InputError if all(failure.bad_input for failure in failed.values()) else WorkError
+    first = min(failed)
+    names = ", ".join(f"{index:05d}" for index in sorted(failed)[:10])
+    return kind(
+        f"{plan.stage.name}: {len(failed)} of {len(plan.sources)} partitions failed ({names}); "
+        f"{first:05d}: {failed[first].error}; the same command tries them again"
+    )
 
 
 def is_complete(plan: Plan[C]) -> bool:

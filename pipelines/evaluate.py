@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from openwit import storage
 from openwit.config import digest
 from openwit.errors import InputError
 from pipelines.cli import Invocation
+from train.checkpoint_files import latest
+from train.evals.config import EvaluateConfig
 
 
 def command(invocation: Invocation) -> None:
     """Writes pretrain/evals/step-NNNNNNNN.json and prints the accuracies."""
-    from train.checkpoint_files import latest
-
-    folder = storage.join(invocation.work, "pretrain")
-    checkpoint = latest(storage.join(folder, "checkpoints"))
+    work, config, say = invocation.work, invocation.recipe.evaluate, invocation.log.say
+    checkpoint = latest(storage.join(work, "pretrain", "checkpoints"))
     if checkpoint is None:
-        raise InputError(f"{folder}: no checkpoint; run openwit pretrain {invocation.recipe.name} first")
-    print(checkpoint, digest(invocation.recipe.evaluate))
+        name = invocation.recipe.name
+        raise InputError(f"{work}/pretrain: no checkpoint to evaluate; run openwit pretrain {name} first")
+    step = posixpath.basename(checkpoint)
+    url = storage.join(work, "pretrain", "evals", f"{step}.json")
+    made_from = _made_from(config, work, checkpoint)
+    done = storage.exists(url) and storage.read_json(url).get("made_from") == made_from
+    if invocation.dry_run:
+        say(f"evaluate: {step} {'done before' if done else 'to do'}")
+        return
+    if not done:
+        storage.write_json(url, {"made_from": made_from, **_scores(config, checkpoint)})
+    scores = storage.read_json(url)
+    say(f"evaluate: {step}{' done before' if done else ''}")
+    if "zero_shot" in scores:
+        zero_shot = scores["zero_shot"]
+        say(f"  zero-shot: top-1 {zero_shot['top1']:.1%}, top-5 {zero_shot['top5']:.1%}")
+    if "digits" in scores:
+        say(f"  linear probe on digits: {scores['digits']['accuracy']:.1%}")
+
+
+def _made_from(config: EvaluateConfig, work: str, checkpoint: str) -> str:
+    """Differs where the scores would: another model, another evaluation set, other prompts."""
+    weights = storage.identity(storage.join(checkpoint, "model.safetensors"))
+    pictures = storage.identity(config.zero_shot_set) if config.zero_shot_set else ""
+    return digest(config.zero_shot, config.digits, config.linear_probe, weights, pictures)
+
+
+def _scores(config: EvaluateConfig, checkpoint: str) -> dict[str, dict[str, float]]:
+    from models.tokenizer import Tokenizer
+    from train.checkpoint import load_model
+    from train.evals.suite import evaluate
+
+    model = load_model(checkpoint)
+    return evaluate(model, Tokenizer(model.config.text.context_length), model.config.vision.image_px, config)

@@ -7,7 +7,7 @@ from openwit.run import Run
 from pipelines.cli import Invocation
 from pipelines.session import opened
 
-INVENTED_HOURS = 24
+INVENTED_HOURS = 6
 
 
 def command(invocation: Invocation) -> None:
@@ -26,11 +26,10 @@ def _invent_page_views(run: Run) -> None:
     """The excerpt of Wikipedia has no page views of its own: a day of them, in the documented format."""
     from pipelines.demo_web.pageviews import write_pageviews
     from wit_queries import inputs
-    from wit_queries.dump import BrokenPage, Dump
+    from wit_queries.dump import read_titles
 
     folder = run.folder("pageviews")
     if len(storage.list_sizes(folder)) == INVENTED_HOURS or run.dry_run:
         return
     (url,) = inputs.dump_urls(("gensim",))
-    titles = [page.title for page in Dump(url, 64 << 20).pages() if not isinstance(page, BrokenPage)]
-    write_pageviews(titles, folder, seed=0, num_hours=INVENTED_HOURS)
+    write_pageviews(read_titles(url), folder, seed=0, num_hours=INVENTED_HOURS)

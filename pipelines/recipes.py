@@ -16,7 +16,9 @@ from openwit.storage import join
 from pipelines.demo_web.config import DemoWebConfig
 from train.config import PretrainConfig, StreamConfig
 from train.evals.config import EvaluateConfig, ZeroShotConfig
-from wit_queries.config import QueriesConfig, TermsConfig
+from wit_queries.config import QueriesConfig, TermsConfig, ViewsConfig
+
+ENGLISH_WIKIPEDIA = "https://dumps.wikimedia.org/enwiki/latest/enwiki-latest-pages-articles.xml.bz2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,8 @@ def demo(work: str) -> Recipe:
         queries=QueriesConfig(
             dumps=("gensim",),
             view_files=(join(work, "pageviews", "*.gz"),),
-            terms=TermsConfig(min_count=20, min_bigram_count=5, num_bigrams=2000, min_total_views=70),
+            views=ViewsConfig(min_hourly_views=20),
+            terms=TermsConfig(min_count=10, min_bigram_count=5, num_bigrams=600, min_total_views=200),
         ),
         sources=SourcesConfig(
             wat_paths=join(work, "web", "crawl-data", "OPENWIT-DEMO", "wat.paths.gz"), wat_prefix=join(work, "web")
@@ -80,11 +83,11 @@ def demo(work: str) -> Recipe:
 
 
 def laptop(work: str) -> Recipe:
-    """One's own Wikipedia dump and a few WAT files, a small model on one GPU."""
+    """The English Wikipedia and a few WAT files, a small run on one GPU."""
     return Recipe(
         name="laptop",
         executor=ExecutorConfig(kind="local", workers=4),
-        queries=QueriesConfig(terms=TermsConfig(min_count=50, num_bigrams=20_000)),
+        queries=QueriesConfig(dumps=(ENGLISH_WIKIPEDIA,), terms=TermsConfig(num_bigrams=20_000)),
         sources=SourcesConfig(max_files=4),
         candidates=CandidatesConfig(num_partitions=16),
         cap=CapConfig(max_pairs=1000),
@@ -101,7 +104,7 @@ def cc_small(work: str) -> Recipe:
     return Recipe(
         name="cc_small",
         executor=ExecutorConfig(kind="ray", workers=16),
-        queries=QueriesConfig(),
+        queries=QueriesConfig(dumps=(ENGLISH_WIKIPEDIA,)),
         sources=SourcesConfig(max_files=900),
         candidates=CandidatesConfig(num_partitions=500),
         cap=CapConfig(max_pairs=2000),
@@ -118,7 +121,9 @@ def wit400m(work: str) -> Recipe:
     return Recipe(
         name="wit400m",
         executor=ExecutorConfig(kind="ray", workers=1024, address="auto"),
-        queries=QueriesConfig(terms=TermsConfig(min_count=100, num_bigrams=100_000, max_queries=500_000)),
+        queries=QueriesConfig(
+            dumps=(ENGLISH_WIKIPEDIA,), terms=TermsConfig(min_count=100, num_bigrams=100_000, max_queries=500_000)
+        ),
         sources=SourcesConfig(),
         candidates=CandidatesConfig(num_partitions=40_000),
         cap=CapConfig(max_pairs=20_000),

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from models.preprocess import to_rgb
 from openwit.errors import InputError
@@ -25,6 +25,8 @@ def decode_resized(encoded: bytes, resize_px: int) -> Pixels:
             opened.draft(None, (round(opened.width * scale * 2), round(opened.height * scale * 2)))
             opened.load()
             image = to_rgb(ImageOps.exif_transpose(opened))
+    except UnidentifiedImageError:  # its own text holds an address, which differs from run to run
+        raise InputError(f"not a readable picture ({len(encoded)} bytes): unknown format") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"not a readable picture ({len(encoded)} bytes): {error}") from None
     width, height = image.size

@@ -193,7 +193,7 @@ class Report:
             epoch=batch.epoch,
             samples=step * config.batch_pairs,
             loss=loss,
-            logit_scale=float(self.model.logit_scale.exp()),
+            logit_scale=self.model.logit_scale.exp().item(),
             learning_rate=scheduled_learning_rate(step, config),
             gradient_norm=norm,
             skipped=dict(sorted(skipped.items())),

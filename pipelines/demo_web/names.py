@@ -62,10 +62,10 @@ def catalogue() -> list[Picture]:
         points = [f"{ord(char):04X}" for char in text]
         aliases.setdefault(_bare(points), str(data["en"]))
     pictures = []
-    for path in sorted(drawings_folder().glob("*.svg")):
-        points = path.stem.split("-")
+    for key in sorted(path.stem for path in drawings_folder().glob("*.svg")):
+        points = key.split("-")
         if alias := aliases.get(_bare(points)):
-            pictures.append(_picture(path.stem, points, alias.strip(":").replace("_", " ")))
+            pictures.append(_picture(key, points, alias.strip(":").replace("_", " ")))
     assert len({picture.name for picture in pictures}) == len(pictures)
     return pictures
 

@@ -28,6 +28,7 @@ from openwit.errors import ConfigError, InputError, WorkError
 
 HEALTH_PATH = "/.openwit"
 _START_TIMEOUT_S = 30.0
+_LEAVE_TIMEOUT_S = 1.0
 _DRIBBLE_S = 0.2
 _CONTENT_TYPES = {
     ".css": "text/css",
@@ -212,7 +213,7 @@ def running(folder: str, port: int) -> Iterator[None]:
     if health == Health(digest, 0):
         yield
         return
-    if _is_open(port):
+    if not _becomes_free(port):
         raise _busy(port, f"another openwit run, process {health.owner}") if health and health.owner else _busy(port)
     process = _start(folder, port)
     try:
@@ -264,10 +265,17 @@ def _ask(port: int) -> Health | None:
         connection.close()
 
 
-def _is_open(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _becomes_free(port: int) -> bool:
+    """Whether nothing listens on the port, soon: the server of a killed run may be just about to leave."""
+    deadline = time.monotonic() + _LEAVE_TIMEOUT_S
+    while True:
+        with socket.socket() as probe:
+            probe.settimeout(2)
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
 
 
 def _main() -> int:

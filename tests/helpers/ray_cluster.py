@@ -14,16 +14,16 @@ def main(root: Path) -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    second = cluster.add_node(**node)
+    cluster = Cluster()
+    cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", include_dashboard=False)
+    second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
     (root / "address.part").write_text(cluster.address)
     (root / "address.part").rename(root / "address")
     wait_until((root / "remove").exists)
     cluster.remove_node(second, allow_graceful=False)
     (root / "removed").touch()
     wait_until((root / "stop").exists)
-    cluster.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

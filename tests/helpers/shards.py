@@ -22,16 +22,7 @@ from openwit.manifest import Manifest
 from openwit.stage import Input, Source, Stage, Target
 
 COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta", "white", "black")
-VALUES = (
-    (255, 0, 0),
-    (0, 255, 0),
-    (0, 0, 255),
-    (255, 255, 0),
-    (0, 255, 255),
-    (255, 0, 255),
-    (255, 255, 255),
-    (0, 0, 0),
-)
+VALUES = tuple((255 * (n & 1), 255 * (n >> 1 & 1), 255 * (n >> 2)) for n in (1, 2, 4, 3, 6, 5, 7, 0))
 PLACES = ("left", "right", "top", "bottom")
 
 

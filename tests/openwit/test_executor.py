@@ -171,12 +171,12 @@ def test_after_kill_9_of_worker_and_driver_the_same_command_ends_in_the_same_byt
         kill(int((bench.signals / "held-1").read_text()))
         wait_until(lambda: (bench.signals / "held-3").exists())
         below = descendants(driver.pid)
-    # Ray's two agents see the end at once too, but try for a minute to report it to what has gone
-    agents = [process for process in below if "".join(process.cmdline()).strip().endswith("Agent")]
-    kill(driver.pid)
-    driver.wait()
-    wait_until(lambda: gone([process for process in below if process not in agents]), timeout_s=20)
-    assert len(agents) == (2 if kind == "ray" else 0)
+        # Ray's two agents see the end at once too, but try for a minute to report it to what has gone
+        agents = [process for process in below if "".join(process.cmdline()).strip().endswith("Agent")]
+        kill(driver.pid)
+        driver.wait()
+        wait_until(lambda: gone([process for process in below if process not in agents]), timeout_s=20)
+        assert len(agents) == (2 if kind == "ray" else 0)
     assert not (out / "manifest.json").exists()
     finished = {int(path.stem) for path in out.glob("?????.json")}
     assert 0 in finished

@@ -226,7 +226,7 @@ def test_a_dump_without_articles_is_told_by_its_namespaces(tmp_path: Path) -> No
 def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[QueriesConfig, dict[str, bytes]]:
     """Five parts that take long enough to be killed in, and what comes of them undisturbed."""
     folder = tmp_path_factory.mktemp("large")
-    dumps = tuple(map(str, write_large_dumps(folder, 5, 200_000)))
+    dumps = tuple(map(str, write_large_dumps(folder, 5, 100_000)))
     config = QueriesConfig(dumps=dumps, wordnet="none", terms=TermsConfig(min_count=50, num_bigrams=3))
     build(folder / "undisturbed", config, workers=2)
     return config, products(folder / "undisturbed")

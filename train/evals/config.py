@@ -40,16 +40,6 @@ class LinearProbeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """What the last checkpoint is tested on."""
-
-    zero_shot_set: str = ""  # parquet file with key, image (encoded) and label (name of the class); empty: none
-    zero_shot: ZeroShotConfig = field(default_factory=ZeroShotConfig)  # classification by names
-    digits: bool = True  # linear probe on scikit-learn's 1,797 digits
-    linear_probe: LinearProbeConfig = field(default_factory=LinearProbeConfig)  # logistic regression on features
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
     """Which evaluations a trained model goes through."""
 
     zero_shot_set: str = ""  # parquet file of key, image, label; empty: no zero-shot evaluation

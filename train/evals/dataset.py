@@ -54,8 +54,8 @@ def load_eval_set(url: str) -> EvalSet:
             raise InputError(f"{url}: column {name} has {nulls} empty values; an evaluation set has none")
     if not table.num_rows:
         raise InputError(f"{url}: holds no pictures")
-    columns = [table.column(name).to_pylist() for name in COLUMNS]
-    if not isinstance(columns[1][0], bytes) or not isinstance(columns[2][0], str):
+    keys, images, labels = (table.column(name).to_pylist() for name in COLUMNS)
+    if not isinstance(images[0], bytes) or not isinstance(labels[0], str):
         types = ", ".join(f"{name} {table.schema.field(name).type}" for name in COLUMNS)
         raise InputError(f"{url}: columns are {types}; expected key string, image binary, label string")
-    return EvalSet(url, *columns, names=sorted(set(columns[2])))
+    return EvalSet(url, keys, images, labels, sorted(set(labels)))

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from train.evals.encoders import ImageTextEncoder, batches, evaluation_mode
@@ -26,6 +27,8 @@ MAX_ITERATIONS = 1000
 COARSE_STEP_DECADES = 2.0
 FINEST_STEP_DECADES = 0.125
 LOWEST_DECADE, HIGHEST_DECADE = -6.0, 6.0
+# Below this many numbers a fit's thousands of small products wait for threads longer than they compute.
+ONE_THREAD_ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,8 @@ def digits() -> Digits:
     """All 1,797 digits in a fixed split, three quarters for training, classes shared out evenly."""
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    split = train_test_split(images, bunch.target.astype(np.int64), test_size=0.25, random_state=0, stratify=bunch.target)
+    labels = bunch.target.astype(np.int64)
+    split = train_test_split(images, labels, test_size=0.25, random_state=0, stratify=labels)
     return Digits(train_images=split[0], test_images=split[1], train_labels=split[2], test_labels=split[3])
 
 
@@ -70,14 +74,16 @@ def linear_probe(train_x: Features, train_y: Labels, test_x: Features, test_y: L
     Raises ValueError where there are fewer than two classes or a class has fewer than two training rows.
     """
     classes, counts = np.unique(train_y, return_counts=True)
-    if len(classes) < 2 or counts.min() < 2:
-        raise ValueError(f"linear probe: {len(classes)} classes, the smallest of {counts.min()} rows; needs two of each")
+    smallest = counts.min(initial=len(train_y))
+    if len(classes) < 2 or smallest < 2:
+        raise ValueError(f"linear probe: {len(classes)} classes, the smallest of {smallest} rows; needs two of each")
     num_validation = max(len(train_y) // 5, len(classes))
     fit_x, held_x, fit_y, held_y = train_test_split(
         train_x, train_y, test_size=num_validation, random_state=seed, stratify=train_y
     )
-    decade, validation_accuracy = _best_decade(fit_x, fit_y, held_x, held_y)
-    model, converged = _fit(train_x, train_y, decade)
+    with threadpool_limits(1 if train_x.size < ONE_THREAD_ELEMENTS else None):
+        decade, validation_accuracy = _best_decade(fit_x, fit_y, held_x, held_y)
+        model, converged = _fit(train_x, train_y, decade)
     return ProbeResult(
         accuracy=float(model.score(test_x, test_y)),
         validation_accuracy=validation_accuracy,

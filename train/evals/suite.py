@@ -33,9 +33,7 @@ def probe_digits(model: ImageTextEncoder, image_px: int, config: LinearProbeConf
     """The linear probe on scikit-learn's handwritten digits, enlarged to the model's input."""
     pictures = digits()
     train_x, test_x = (
-        image_features(
-            model, (preprocess(Image.fromarray(pixels), image_px) for pixels in images), config.batch_images
-        )
+        image_features(model, (preprocess(Image.fromarray(pixels), image_px) for pixels in images), config.batch_images)
         for images in (pictures.train_images, pictures.test_images)
     )
     return linear_probe(train_x, pictures.train_labels, test_x, pictures.test_labels, config.seed)

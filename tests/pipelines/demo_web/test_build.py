@@ -20,6 +20,7 @@ from fastwarc.warc import ArchiveIterator
 from PIL import Image
 
 from helpers.processes import ROOT, descendants, gone, kill, wait_until
+from openwit.config import to_json
 from openwit.errors import InputError
 from pipelines.demo_web.build import MARKER, build_web, site_file
 from pipelines.demo_web.config import DemoWebConfig
@@ -163,8 +164,6 @@ def test_a_build_killed_in_the_middle_leaves_nothing_that_is_taken_for_done(
         f"    build.build_web(from_json(DemoWebConfig, Path({str(tmp_path / 'config.json')!r}).read_bytes()),"
         f" {str(target)!r})\n"
     )
-    from openwit.config import to_json
-
     (tmp_path / "config.json").write_bytes(to_json(config))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True)

@@ -1,0 +1,56 @@
+# Every target sets up what it needs: the virtual environment is made where there is none, and brought up to date
+# when pyproject.toml or constraints.txt changes.
+#   make demo                               everything on the embedded example
+#   make pretrain RECIPE=laptop WORK=DIR    one command of a recipe
+
+PYTHON ?= python3
+RECIPE ?= demo
+WORK ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+COMMANDS := queries build-dataset dedup-check pretrain evaluate stats
+BENCHMARKS := $(wildcard benchmarks/bench_*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean $(COMMANDS)
+
+help:
+	@echo "make demo            everything on the embedded example, in runs/demo"
+	@echo "make test            the test suite"
+	@echo "make check           ruff and mypy"
+	@echo "make bench           every benchmark, quickly"
+	@echo "make clean           remove caches (not .venv, not runs)"
+	@echo "make COMMAND         COMMAND is one of $(COMMANDS);"
+	@echo "                     RECIPE=demo by default, WORK=DIR for another work folder"
+	@echo "PYTHON=python3.12    the Python (3.11 to 3.13) to make .venv with"
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	    { echo "make: $(PYTHON) is not Python 3.11, 3.12 or 3.13; give one: make PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@echo "installing openwit's libraries into $(VENV) (about 6.5 GB with torch: some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/openwit demo $(if $(WORK),--work '$(WORK)')
+
+$(COMMANDS): $(READY)
+	$(BIN)/openwit $@ $(RECIPE) $(if $(WORK),--work '$(WORK)')
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	@for script in $(BENCHMARKS); do echo "$$script --quick"; $(BIN)/python $$script --quick || exit 1; done
+
+clean:
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

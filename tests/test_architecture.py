@@ -1,0 +1,163 @@
+"""The house rules that hold the parts together: who may import whom, how large a file may be, what has help."""
+
+from __future__ import annotations
+
+import ast
+import io
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("openwit", "models", "wit_queries", "datagen", "train", "pipelines")
+MAY_IMPORT = {
+    "openwit": (),
+    "models": ("openwit.errors",),
+    "wit_queries": ("openwit",),
+    "datagen": ("openwit", "wit_queries"),
+    "train": ("openwit", "models"),
+    "pipelines": PACKAGES,
+}
+MAY_IMPORT_TOO = {"datagen/duplicates/embed.py": ("models",)}  # the one file that embeds images
+ONLY_IMPORTER = {
+    "img2dataset": {"datagen/crawl/crawl.py"},
+    "triton": {"train/loss/fused.py"},
+    "ray": {"openwit/executor.py"},
+}
+MOST_LINES = 400
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "legacy", "v2"}
+HEAVY = ("torch", "torchvision", "numpy", "pandas", "ray", "pyarrow", "numba", "scipy", "PIL", "cv2", "img2dataset")
+TESTS_OF_MORE_THAN_ONE_FILE = {
+    "tests/test_architecture.py": "the whole house",
+}
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The dotted names that a file imports anywhere, also inside functions and by importlib."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = relative(path).split("/")[:-1]
+            head = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
+            whole = ".".join(part for part in (head, node.module or "") if part)
+            yield from (f"{whole}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (str(entry.value) for entry in node.args[:1] if isinstance(entry, ast.Constant))
+
+
+def below(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_flow_down(package: str) -> None:
+    for path in sources(package):
+        allowed = (package, *MAY_IMPORT[package], *MAY_IMPORT_TOO.get(relative(path), ()))
+        ours = [name for name in imported(path) if below(name, (*PACKAGES, "tests", "helpers", "benchmarks"))]
+        assert [name for name in ours if not below(name, allowed)] == [], relative(path)
+
+
+@pytest.mark.parametrize("library", ONLY_IMPORTER)
+def test_a_library_that_may_be_replaced_is_imported_by_one_file(library: str) -> None:
+    importers = {relative(path) for path in sources(*PACKAGES) if any(below(n, (library,)) for n in imported(path))}
+    assert importers <= ONLY_IMPORTER[library]
+
+
+def test_no_file_is_longer_than_a_reader_bears() -> None:
+    lengths = {relative(path): path.read_text().count("\n") for path in sources(*PACKAGES, "tests", "benchmarks")}
+    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
+
+
+def test_no_file_or_folder_has_a_name_that_says_nothing() -> None:
+    for path in sources(*PACKAGES, "benchmarks"):
+        assert not {part.removesuffix(".py") for part in relative(path).split("/")} & FORBIDDEN_NAMES, relative(path)
+
+
+def config_classes(path: Path) -> Iterator[ast.ClassDef]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        marked = isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(d) for d in node.decorator_list)
+        if isinstance(node, ast.ClassDef) and marked and (path.name == "config.py" or node.name.endswith("Config")):
+            yield node
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=relative)
+def test_configs_are_frozen_keyword_only_and_every_field_has_its_help_behind_it(path: Path) -> None:
+    if relative(path) == "openwit/config.py":  # no config: what all configs are read with
+        return
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline)
+    commented = {token.start[0] for token in tokens if token.type == tokenize.COMMENT and len(token.string) > 3}
+    for node in config_classes(path):
+        decorator = next(ast.unparse(d) for d in node.decorator_list if "dataclass" in ast.unparse(d))
+        assert decorator == "dataclass(frozen=True, kw_only=True)", node.name
+        for entry in node.body:
+            if isinstance(entry, ast.AnnAssign) and not isinstance(entry.value, ast.Call):  # a call makes a section
+                where = f"{node.name}.{ast.unparse(entry.target)}"
+                assert entry.lineno in commented, f"{where} has no comment on its line"
+                whole = isinstance(entry.value, ast.Constant) and type(entry.value.value) is int
+                assert not (ast.unparse(entry.annotation) == "float" and whole), f"{where} is a float: write 1.0"
+
+
+def python(code: str) -> str:
+    """What the code prints in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def module_name(path: Path) -> str:
+    return relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def test_config_modules_import_nothing_heavy() -> None:
+    names = [module_name(path) for path in sources(*PACKAGES) if path.name == "config.py"]
+    code = f"import importlib, sys\nfor name in {names}:\n importlib.import_module(name)\n"
+    code += f" print(name, *(h for h in {HEAVY} if h in sys.modules))"
+    assert [line.split() for line in python(code).splitlines()] == [[name] for name in names]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["pretrain", "demo", "--help"]])
+def test_help_answers_without_anything_heavy(arguments: list[str]) -> None:
+    code = f"import sys\nfrom pipelines.cli import main\nmain({arguments})\n"
+    code += f"print('HEAVY', *(h for h in {HEAVY} if h in sys.modules))"
+    shown = python(code)
+    assert shown.startswith("usage: openwit")
+    assert shown.splitlines()[-1] == "HEAVY"
+
+
+def test_training_and_models_import_without_ray_and_img2dataset() -> None:
+    names = [module_name(path) for path in sources("train", "models") if path.name != "__main__.py"]
+    names = [name for name in names if name != "train.loss.fused"]  # needs a GPU's compiler
+    code = f"""
+import importlib, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("ray", "img2dataset"):
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Blocked())
+for name in {names}:
+    importlib.import_module(name)
+print(len({names}))
+"""
+    assert int(python(code)) == len(names) > 0
+
+
+def test_tests_mirror_the_sources() -> None:
+    for path in sources("tests"):
+        if not path.name.startswith("test_") or relative(path) in TESTS_OF_MORE_THAN_ONE_FILE:
+            continue
+        folder = path.parent if path.parent.name == "helpers" else ROOT / path.parent.relative_to(ROOT / "tests")
+        source = folder / path.name.removeprefix("test_")
+        assert source.exists(), f"{relative(path)} has no {source.relative_to(ROOT)}; move it, or state the exception"

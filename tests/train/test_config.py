@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from helpers.training import CONFIG
+from openwit.config import describe, from_json, override, to_json
+from openwit.errors import ConfigError
+from train.config import PretrainConfig
+
+
+def test_the_defaults_are_the_papers_and_valid():
+    config = PretrainConfig()
+    assert config.batch_pairs == 32768
+    assert config.batch_pairs * config.num_steps == 12_800_000_000
+
+
+def test_every_field_has_help():
+    assert not [entry.path for entry in describe(PretrainConfig()) if not entry.help]
+
+
+def test_a_config_survives_json():
+    assert from_json(PretrainConfig, to_json(CONFIG)) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        ({"batch_pairs": "10"}, "multiple of stream.num_lanes=4; write 8"),
+        ({"ranks": "3"}, "write 2"),
+        ({"stream.resize_px": "15"}, "write 16"),
+        ({"warmup_steps": "7"}, "num_steps=6"),
+        ({"learning_rate": "0"}, "more than 0"),
+        ({"beta1": "1"}, "less than 1"),
+        ({"keep_last": "0"}, "at least 1"),
+        ({"stream.threads": "0"}, "at least 1"),
+        ({"stream.cache_decoded_mb": "-1"}, "0 .no cache. or more"),
+        ({"device": "tpu"}, "one of cuda, cpu"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_with_what_to_write(change, advice):
+    with pytest.raises(ConfigError, match=advice):
+        override(CONFIG, change)

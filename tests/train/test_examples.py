@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from helpers.shards import jpeg, sample_files
+from train.examples import DecodedCache, Example, ExampleMaker
+from train.tars import TarSample, Unusable
+
+
+def maker(excluded: tuple[str, ...] = (), cache_bytes: int = 0) -> ExampleMaker:
+    return ExampleMaker(3, 20, 16, frozenset(excluded), DecodedCache(cache_bytes))
+
+
+def sample(number: int = 2, **changes: bytes | None) -> TarSample:
+    members = sample_files("k", number, 32) | changes
+    return TarSample("k", {name: content for name, content in members.items() if content is not None})
+
+
+def test_an_example_has_a_square_and_one_of_the_captions_by_epoch():
+    made = [maker().make(sample(), epoch) for epoch in range(30)]
+    assert all(isinstance(example, Example) and example.pixels.shape == (16, 16, 3) for example in made)
+    assert {example.caption[-3:] for example in made} == {"(0)", "(1)", "(2)"}
+
+
+def test_the_same_epoch_draws_the_same_crop_and_caption_and_another_does_not():
+    gradient = np.mgrid[:24, :32].sum(0).astype(np.uint8)
+    one = sample(jpg=jpeg(np.stack([gradient * 4] * 3, -1)))
+    first, again = maker().make(one, 0), maker(cache_bytes=1 << 20).make(one, 0)
+    assert np.array_equal(first.pixels, again.pixels)
+    assert first.caption == again.caption
+    assert any(not np.array_equal(first.pixels, maker().make(one, epoch).pixels) for epoch in range(1, 6))
+
+
+def test_excluded_captions_are_never_used_and_a_pair_without_others_is_left_out():
+    excluded = ("k-0", "k-2")
+    assert {maker(excluded).make(sample(), epoch).caption[-3:] for epoch in range(20)} == {"(1)"}
+    refused = maker(("k-0", "k-1", "k-2")).make(sample(), 0)
+    assert isinstance(refused, Unusable)
+    assert refused.reason == "excluded"
+
+
+def test_a_plain_pair_without_json_is_used_with_its_text_and_its_uid_counts():
+    assert maker().make(sample(json=None), 0).caption.endswith("(0)")
+    lone = json.dumps({"uid": "u"}).encode()
+    assert maker(("u",)).make(sample(json=lone), 0).reason == "excluded"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"json": b"{}", "txt": b"  "}, "text"),
+        ({"json": None, "txt": None}, "text"),
+        ({"json": b"not json"}, "text"),
+        ({"json": b'{"captions": 3}'}, "text"),
+        ({"jpg": None}, "image"),
+        ({"jpg": b"<html>no picture</html>"}, "image"),
+    ],
+)
+def test_what_cannot_be_used_says_why(changes, reason):
+    made = maker().make(sample(**changes), 0)
+    assert isinstance(made, Unusable)
+    assert made.reason == reason
+    assert made.key == "k"
+
+
+def test_the_cache_keeps_no_more_than_its_bytes():
+    cache = DecodedCache(3 * 20 * 26 * 3)
+    encoded = sample().members["jpg"]
+    for key in "abcdefgh":
+        cache.get(key, encoded, 20)
+    assert 0 < sum(pixels.nbytes for pixels in cache.pixels.values()) <= 3 * 20 * 26 * 3

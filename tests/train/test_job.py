@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from helpers.shards import write_exclusions, write_shards
+from helpers.training import job
+from openwit.errors import ConfigError, InputError
+from train.job import make_record, on_this_machine, read_record, require_same, write_record
+
+
+def test_a_record_survives_its_file(tmp_path):
+    write_shards(tmp_path / "data", [4])
+    record = make_record(job(tmp_path / "data", tmp_path / "out"))
+    assert read_record(write_record(record)) == record
+
+
+def test_the_same_job_may_go_on_with_other_ranks_threads_and_intervals(tmp_path):
+    write_shards(tmp_path / "data", [4])
+    before = make_record(job(tmp_path / "data", tmp_path / "out"))
+    free = {"ranks": 4, "stream__threads": 1, "stream__cache_decoded_mb": 9, "save_every": 2, "log_every": 3}
+    require_same(before, make_record(job(tmp_path / "data", tmp_path / "out", **free)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "written"),
+    [
+        ("learning_rate", 0.5, "0.001"),
+        ("model__embed_dim", 8, "16"),
+        ("stream__shuffle_window", 6, "5"),
+        ("seed", 4, "3"),
+    ],
+)
+def test_another_config_is_refused_with_the_field_and_its_old_value(tmp_path, path, value, written):
+    write_shards(tmp_path / "data", [4])
+    before = make_record(job(tmp_path / "data", tmp_path / "out"))
+    now = make_record(job(tmp_path / "data", tmp_path / "out", **{path: value}))
+    with pytest.raises(ConfigError, match=f"write --pretrain.{path.replace('__', '.')} {written} to go on"):
+        require_same(before, now)
+
+
+def test_other_data_or_exclusions_are_refused_but_not_another_place(tmp_path):
+    for name, sizes in (("data", [4]), ("moved", [4]), ("other", [5])):
+        write_shards(tmp_path / name, sizes)
+    before = make_record(job(tmp_path / "data", tmp_path / "out"))
+    require_same(before, make_record(job(tmp_path / "moved", tmp_path / "out")))
+    with pytest.raises(ConfigError, match="is not the data set"):
+        require_same(before, make_record(job(tmp_path / "other", tmp_path / "out")))
+    exclusions = write_exclusions(tmp_path / "x.parquet", ["a"])
+    with pytest.raises(ConfigError, match="exclusions changed"):
+        require_same(before, make_record(job(tmp_path / "data", tmp_path / "out", exclusions)))
+
+
+def test_missing_inputs_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"manifest\.json: no such file"):
+        make_record(job(tmp_path / "data", tmp_path / "out"))
+    with pytest.raises(InputError, match=r"x\.parquet: no such file"):
+        make_record(job(tmp_path / "data", tmp_path / "out", str(tmp_path / "x.parquet")))
+
+
+def test_paths_are_made_absolute_and_a_remote_output_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = dataclasses.replace(job(tmp_path, tmp_path), data="s3://bucket/shards", out="out", exclusions="x.parquet")
+    whole = on_this_machine(here)
+    assert (whole.data, whole.out) == ("s3://bucket/shards", str(tmp_path / "out"))
+    assert whole.exclusions == str(tmp_path / "x.parquet")
+    with pytest.raises(ConfigError, match="local folder"):
+        on_this_machine(dataclasses.replace(here, out="s3://bucket/out"))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from helpers.shards import rewritten, write_exclusions, write_shards
+from openwit.errors import WorkError
+from train.examples import DecodedCache, ExampleMaker
+from train.lanes import LaneCursor, LaneReader
+from train.order import deal
+from train.shards import open_data_set
+
+START = LaneCursor()
+
+
+def reader(folder, at=START, exclusions="", num_lanes=1, lane=0, epoch=0) -> LaneReader:
+    data_set = open_data_set(str(folder), exclusions)
+    maker = ExampleMaker(0, 20, 16, data_set.excluded, DecodedCache(0))
+    lanes = deal([shard.num_samples for shard in data_set.shards], num_lanes, 0, epoch)
+    return LaneReader(data_set, maker, lanes[lane], 4, (epoch, lane), at)
+
+
+def keys(examples) -> list[str]:
+    return [example.key for example in examples]
+
+
+def test_a_lane_gives_each_sample_once_in_a_shuffled_order_that_epochs_change(tmp_path):
+    write_shards(tmp_path, [6, 7])
+    orders = [keys(reader(tmp_path, epoch=epoch).take(13)) for epoch in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2]) != orders[0]
+    assert len(set(orders[0])) == 13
+
+
+def test_it_goes_on_from_its_cursor_anywhere_as_if_never_stopped(tmp_path):
+    write_shards(tmp_path, [6, 7])
+    with rewritten(tmp_path / "00001.tar") as members:
+        members["000010003.jpg"] = b"broken"
+    whole = reader(tmp_path)
+    expected, cursors = [], [whole.cursor]
+    for _ in range(30):
+        expected += keys(whole.take(1))
+        cursors.append(whole.cursor)
+    for done in range(30):
+        again = reader(tmp_path, cursors[done])
+        assert keys(again.take(30 - done)) == expected[done:]
+        assert again.cursor == cursors[30]
+
+
+def test_what_cannot_be_used_is_replaced_counted_and_named_once(tmp_path):
+    write_shards(tmp_path, [6, 4])
+    with rewritten(tmp_path / "00000.tar") as members:
+        members["000000002.jpg"] = b"broken"
+    (tmp_path / "00001.tar").write_bytes(b"")
+    exclusions = write_exclusions(tmp_path / "x.parquet", ["000000000-0"])
+    lane = reader(tmp_path, exclusions=exclusions)
+    taken = keys(lane.take(4))
+    assert set(taken) == {f"00000000{n}" for n in (1, 3, 4, 5)}
+    assert keys(lane.take(1))[0] in taken
+    assert lane.cursor.skipped["repeated"] == 1
+    assert lane.cursor.skipped["tar"] >= 4
+    notices = lane.take_notices()
+    assert sum("not a readable picture" in notice for notice in notices) <= 2
+    assert not [notice for notice in notices if "000000000:" in notice]
+    assert lane.take_notices() == []
+
+
+def test_a_lane_without_any_usable_sample_ends_the_run_instead_of_hanging(tmp_path):
+    write_shards(tmp_path, [3])
+    (tmp_path / "00000.tar").unlink()
+    with pytest.raises(WorkError, match=r"none of the 3 samples.*00000\.tar.*no such file"):
+        reader(tmp_path).take(1)

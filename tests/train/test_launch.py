@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import io
+import random
+import time
+
+import psutil
+import pytest
+import torch
+
+from helpers.processes import descendants, gone, kill, start, wait_until
+from helpers.shards import write_shards
+from helpers.training import curve, job
+from openwit.errors import ConfigError, InputError
+from openwit.log import Log
+from train.checkpoint import load_model
+from train.checkpoint_files import latest
+from train.job import make_record, write_record
+from train.launch import launch
+from train.metrics import last_record
+
+NUM_STEPS = 60
+
+
+def launched(job, tmp_path):
+    """The launcher as a process of its own, and its output file."""
+    url = write_record(make_record(job))
+    output = tmp_path / "output.txt"
+    return start(["-m", "helpers.training", url], output), output
+
+
+def rank_of(launcher_pid: int) -> psutil.Process:
+    return next(
+        p
+        for p in descendants(launcher_pid)
+        if "train.main" in p.cmdline() and "torch.distributed.run" not in p.cmdline()
+    )
+
+
+def agent_of(launcher_pid: int) -> psutil.Process:
+    return next(p for p in descendants(launcher_pid) if "torch.distributed.run" in p.cmdline())
+
+
+def steps_done(out) -> int:
+    record = last_record(out / "metrics.jsonl")
+    return int(record["step"]) if record else 0
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_with_the_same_curve_and_weights(tmp_path):
+    write_shards(tmp_path / "data", [30, 34])
+    changes = {"num_steps": NUM_STEPS, "save_every": 7}
+    whole, killed = (job(tmp_path / "data", tmp_path / name, **changes) for name in ("whole", "killed"))
+    launch(whole, Log(stream=io.StringIO()))
+
+    chance = random.Random()
+    goals = sorted(chance.sample(range(8, NUM_STEPS - 5), 3))
+    out = tmp_path / "killed"
+    for goal, victim in zip(goals, chance.sample(["rank", "torchrun", "launcher"], 3), strict=True):
+        process, output = launched(killed, tmp_path)
+        wait_until(lambda goal=goal: steps_done(out) >= goal)
+        time.sleep(chance.random() * 0.03)
+        family = descendants(process.pid)
+        doomed = {"rank": rank_of, "torchrun": agent_of}.get(victim, psutil.Process)(process.pid)
+        kill(doomed.pid)
+        wait_until(lambda family=family: gone(family))
+        assert process.wait(30) == (-9 if victim == "launcher" else 1), (goals, victim, output.read_text())
+        if victim != "launcher":
+            assert "killed" in output.read_text().splitlines()[-1]
+    process, output = launched(killed, tmp_path)
+    assert process.wait(120) == 0, output.read_text()
+    assert "from step" in output.read_text()
+
+    assert curve(out) == curve(tmp_path / "whole"), goals
+    assert len(curve(out)) == NUM_STEPS
+    one, other = (load_model(latest(made.checkpoints)).state_dict() for made in (whole, killed))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+    process, output = launched(killed, tmp_path)
+    assert process.wait(60) == 0
+    assert output.read_text().splitlines()[-2:] == ["pretrain: 60/60 steps done before", "torch imported: False"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_ranks_own_error_is_the_commands_error(tmp_path):
+    write_shards(tmp_path / "data", [16])
+    with pytest.raises(ConfigError, match=r"pretrain\.device=cuda: this machine has 0 GPUs for 2 ranks"):
+        launch(job(tmp_path / "data", tmp_path / "out", device="cuda"), Log(stream=io.StringIO()))
+
+
+def test_bad_jobs_are_refused_before_anything_starts(tmp_path):
+    quiet = Log(stream=io.StringIO())
+    with pytest.raises(InputError, match=r"manifest\.json: no such file"):
+        launch(job(tmp_path / "data", tmp_path / "out"), quiet)
+    write_shards(tmp_path / "data", [7])
+    with pytest.raises(ConfigError, match="write 4 or less"):
+        launch(job(tmp_path / "data", tmp_path / "out"), quiet)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out" / "checkpoints" / "step-00000004").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"has checkpoints but no config\.json"):
+        launch(job(tmp_path / "data", tmp_path / "out", batch_pairs=4), quiet)
+    write_record(make_record(job(tmp_path / "data", tmp_path / "out", batch_pairs=4)))
+    with pytest.raises(ConfigError, match=r"write --pretrain\.seed 3 to go on"):
+        launch(job(tmp_path / "data", tmp_path / "out", batch_pairs=4, seed=5), quiet)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import fcntl
+import math
+
+import pytest
+import torch
+
+from helpers.ranks import run_ranks
+from helpers.shards import rewritten, write_shards
+from helpers.training import alone, curve, job, train_here
+from openwit.errors import WorkError
+from train import loop
+from train.checkpoint import load_model
+from train.checkpoint_files import folder_of, latest, steps
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_shards(folder, [16, 20])
+    with rewritten(folder / "00001.tar") as members:
+        members["000010003.jpg"] = b"broken"
+    return folder
+
+
+def weights(out):
+    return load_model(latest(str(out / "checkpoints"))).state_dict()
+
+
+def test_two_ranks_learn_what_one_learns(data, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    with alone():
+        train_here(job(data, one, ranks=1))
+    run_ranks(train_here, 2, job(data, two), join_group=False)
+    assert [record["step"] for record in curve(one)] == [1, 2, 3, 4, 5, 6]
+    for record, other in zip(curve(one), curve(two), strict=True):
+        assert other["loss"] == pytest.approx(record["loss"], abs=1e-5)
+        assert other["gradient_norm"] == pytest.approx(record["gradient_norm"], rel=1e-3)
+        assert other["skipped"] == record["skipped"]
+        assert other["damaged"] == record["damaged"]
+    for name, value in weights(two).items():
+        torch.testing.assert_close(value, weights(one)[name], atol=2e-4, rtol=0)
+
+
+def test_a_run_stopped_anywhere_goes_on_bit_for_bit(data, tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def stopped_at(step):
+        def due(now, every, num_steps):
+            if now == step and every == 1:
+                raise Stop
+            return now % every == 0 or now == num_steps
+
+        return due
+
+    undisturbed, stopped = (job(data, tmp_path / name, ranks=1, num_steps=11) for name in ("a", "b"))
+    with alone():
+        train_here(undisturbed)
+        for step in (3, 7, 10):
+            monkeypatch.setattr(loop, "due", stopped_at(step))
+            with pytest.raises(Stop):
+                train_here(stopped)
+        monkeypatch.undo()
+        train_here(stopped)
+    assert curve(tmp_path / "a") == curve(tmp_path / "b")
+    assert len(curve(tmp_path / "a")) == 11
+    assert steps(str(tmp_path / "b" / "checkpoints")) == [8, 11]
+    before = weights(tmp_path / "a")
+    assert all(torch.equal(value, before[name]) for name, value in weights(tmp_path / "b").items())
+
+
+def test_it_learns_and_names_what_is_damaged(data, tmp_path):
+    with alone():
+        train_here(job(data, tmp_path, ranks=1, num_steps=80, learning_rate=0.004, log_every=20))
+    records = curve(tmp_path)
+    assert records[-1]["loss"] < 0.85 * math.log(8)
+    assert records[-1]["samples"] == 480
+    assert records[-1]["skipped"]["image"] > 0
+    assert any("000010003: not a readable picture" in name for record in records for name in record["damaged"])
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(data, tmp_path):
+    with alone(), pytest.raises(WorkError, match=r"step [23]: the loss is (nan|inf)"):
+        train_here(job(data, tmp_path, ranks=1, learning_rate=1e38, warmup_steps=0, save_every=1))
+    assert steps(str(tmp_path / "checkpoints"))
+
+
+def test_the_logit_scale_is_clipped(data, tmp_path):
+    with alone():
+        train_here(job(data, tmp_path, ranks=1, max_logit_scale=14.0))
+    assert load_model(folder_of(str(tmp_path / "checkpoints"), 6)).logit_scale.exp() <= 14.0001
+
+
+def test_bf16_towers_train_too(data, tmp_path):
+    with alone():
+        train_here(job(data, tmp_path, ranks=1, precision="bf16"))
+    assert weights(tmp_path)["visual.proj"].dtype == torch.float32
+    assert math.isfinite(curve(tmp_path)[-1]["loss"])
+
+
+def test_two_runs_never_write_the_same_folder(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOCK_WAIT_S", 0.2)
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with alone(), pytest.raises(WorkError, match="another run is training here"):
+            train_here(job(data, tmp_path, ranks=1))

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.shards import add_member
+from train.tars import TarSample, Unusable, read_samples
+
+
+def tar_of(samples, format=tarfile.USTAR_FORMAT) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=format) as tar:
+        for key, members in samples:
+            for extension, content in members.items():
+                add_member(tar, f"{key}.{extension}", content)
+    return buffer.getvalue()
+
+
+def samples_of(data: bytes, start: int = 0):
+    return list(read_samples(io.BytesIO(data), start))
+
+
+PAIRS = [(f"{n:04d}", {"jpg": bytes([n]) * (700 * n), "txt": b"a caption", "json": b"{}"}) for n in range(5)]
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_it_reads_what_tarfile_wrote_in_any_format_also_with_long_names(format):
+    folder = "f" * 90 + "/" + "g" * 60
+    pairs = [(f"{folder}/{key}", members) for key, members in PAIRS]
+    expected = [TarSample(key, members) for key, members in PAIRS]
+    assert samples_of(tar_of(pairs, format)) == expected
+
+
+@pytest.mark.parametrize("start", range(6))
+def test_it_starts_at_any_sample(start):
+    assert samples_of(tar_of(PAIRS), start) == [TarSample(key, members) for key, members in PAIRS[start:]]
+
+
+def test_an_empty_archive_has_no_samples_and_an_empty_file_is_broken():
+    assert samples_of(tar_of([])) == []
+    (only,) = samples_of(b"")
+    assert isinstance(only, Unusable)
+    assert only.reason == "tar"
+
+
+@settings(deadline=None)
+@given(st.integers(0, 20_000))
+def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length):
+    data = tar_of(PAIRS)
+    *whole, last = samples_of(data[:length]) if length < 9_000 else samples_of(data)
+    expected = [TarSample(key, members) for key, members in PAIRS]
+    assert whole == expected[: len(whole)]
+    assert isinstance(last, Unusable) == (length < 9_000)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=3000))
+def test_garbage_is_damage_and_never_an_error(data):
+    items = samples_of(tar_of(PAIRS[:2])[: 512 * 4] + data)
+    assert all(isinstance(item, TarSample | Unusable) for item in items)
