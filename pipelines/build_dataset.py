@@ -15,16 +15,16 @@ from openwit.manifest import Manifest
 from openwit.run import Run
 from pipelines.cli import Invocation
 from pipelines.recipes import Recipe
-from pipelines.session import opened
+from pipelines.serve_web import built, web_folder
+from pipelines.session import open_run, require
 
 
 def command(invocation: Invocation) -> None:
     """Builds shards/ and prints the funnel."""
     recipe = invocation.recipe
-    with opened(invocation, recipe.executor) as run:
-        if recipe.embedded and not run.dry_run:
-            from pipelines.serve_web import built
-
+    require(invocation, "queries", "queries")
+    with open_run(invocation, recipe.executor) as run:
+        if recipe.embedded:
             built(invocation)
         matched = line.match_candidates(run, recipe.sources, recipe.candidates)
         selected = line.select_pairs(run, matched, recipe.cap, recipe.candidates.num_partitions)
@@ -50,7 +50,6 @@ def _web(invocation: Invocation, run: Run, selected: Manifest) -> Iterator[None]
         yield
         return
     from pipelines.demo_web.server import running
-    from pipelines.serve_web import web_folder
 
     with running(web_folder(invocation), recipe.web.port):
         yield

@@ -119,8 +119,8 @@ def _run(words: list[str]) -> None:
 def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -> None:
     from openwit import storage
     from openwit.log import Log
+    from pipelines.session import carry_out
 
-    module = importlib.import_module(f"pipelines.{COMMANDS[command][0]}")
     events = Path(storage.local_path(work)) / "log.jsonl" if storage.is_local(work) and not given.dry_run else None
     with contextlib.ExitStack() as stack:
         if events is not None:
@@ -131,7 +131,7 @@ def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -
         invocation = Invocation(
             recipe=recipe, work=work, log=log, dry_run=given.dry_run, as_json=given.json, resume=given.resume
         )
-        module.command(invocation)
+        carry_out(COMMANDS[command][0], invocation)
 
 
 @contextlib.contextmanager

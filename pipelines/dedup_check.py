@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datagen.duplicates.check import check_overlap
 from pipelines.cli import Invocation
-from pipelines.session import opened
+from pipelines.session import open_run, require
 
 
 def command(invocation: Invocation) -> None:
     """Writes duplicates/ (report, overlap a set, exclusions) and prints the share of each set."""
     recipe = invocation.recipe
-    with opened(invocation, recipe.overlap_executor) as run:
+    require(invocation, "shards", "build-dataset")
+    with open_run(invocation, recipe.overlap_executor) as run:
         report = check_overlap(run, recipe.overlap)
         for line in report.lines():
             invocation.log.say(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from openwit import storage
 from openwit.log import duration
 from pipelines.cli import Invocation
 from pipelines.memory import peak_memory
+from pipelines.session import carry_out
 
 STEPS = ("queries", "build_dataset", "dedup_check", "pretrain", "evaluate", "stats")
 
@@ -24,7 +24,7 @@ def command(invocation: Invocation) -> None:
     with peak_memory() as peak:
         for step in STEPS:
             invocation.log.say(f"── {step.replace('_', '-')}")
-            importlib.import_module(f"pipelines.{step}").command(invocation)
+            carry_out(step, invocation)
     if invocation.dry_run:
         return
     cost = {"seconds": round(time.monotonic() - started, 1), "peak_memory_gb": round(peak.bytes / 1e9, 2)}
@@ -43,7 +43,10 @@ def results(work: str) -> dict[str, object]:
     evals = sorted(storage.list_sizes(storage.join(work, "pretrain", "evals")))
     scores = storage.read_json(storage.join(work, "pretrain", "evals", evals[-1]))
     return {
-        "funnel": {step.name: {"in": step.entered, "kept": step.kept, "dropped": step.dropped} for step in steps},
+        "funnel": [
+            {"step": step.name, "unit": step.unit, "in": step.entered, "kept": step.kept, "dropped": step.dropped}
+            for step in steps
+        ],
         "overlap_planted": len(planted),
         "overlap_found": len(found & planted),
         "overlap_false": len(found - planted),

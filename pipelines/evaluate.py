@@ -7,6 +7,7 @@ import posixpath
 from openwit import storage
 from openwit.config import digest
 from openwit.errors import InputError
+from openwit.run import NotYet
 from pipelines.cli import Invocation
 from train.checkpoint_files import latest
 from train.evals.config import EvaluateConfig
@@ -17,6 +18,8 @@ def command(invocation: Invocation) -> None:
     work, config, say = invocation.work, invocation.recipe.evaluate, invocation.log.say
     checkpoint = latest(storage.join(work, "pretrain", "checkpoints"))
     if checkpoint is None:
+        if invocation.dry_run:
+            raise NotYet("pretrain (it makes the checkpoint)")
         name = invocation.recipe.name
         raise InputError(f"{work}/pretrain: no checkpoint to evaluate; run openwit pretrain {name} first")
     step = posixpath.basename(checkpoint)

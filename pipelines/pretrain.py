@@ -5,6 +5,7 @@ from __future__ import annotations
 from openwit import storage
 from openwit.errors import ConfigError
 from pipelines.cli import Invocation
+from pipelines.session import require
 from train.launch import Job, launch
 
 
@@ -21,6 +22,7 @@ def job_of(invocation: Invocation) -> Job:
 
 def command(invocation: Invocation) -> None:
     """Trains, or goes on from the last checkpoint; --resume insists that there is one."""
+    require(invocation, "shards", "build-dataset")
     job = job_of(invocation)
     if invocation.resume and not storage.exists(storage.join(job.out, "checkpoints")):
         raise ConfigError(f"--resume: no checkpoint in {job.out}; leave --resume out to start from the beginning")

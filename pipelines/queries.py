@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from openwit import storage
-from openwit.run import Run
+from openwit.run import NotYet, Run
 from pipelines.cli import Invocation
-from pipelines.session import opened
+from pipelines.session import open_run
 
 INVENTED_HOURS = 6
 
@@ -15,7 +15,7 @@ def command(invocation: Invocation) -> None:
     from wit_queries.build import build_queries, summarize
 
     recipe = invocation.recipe
-    with opened(invocation, recipe.executor) as run:
+    with open_run(invocation, recipe.executor) as run:
         if recipe.embedded:
             _invent_page_views(run)
         build_queries(run, recipe.queries)
@@ -29,7 +29,9 @@ def _invent_page_views(run: Run) -> None:
     from wit_queries.dump import read_titles
 
     folder = run.folder("pageviews")
-    if len(storage.list_sizes(folder)) == INVENTED_HOURS or run.dry_run:
+    if len(storage.list_sizes(folder)) == INVENTED_HOURS:
         return
+    if run.dry_run:
+        raise NotYet("the invented page views")
     (url,) = inputs.dump_urls(("gensim",))
     write_pageviews(read_titles(url), folder, seed=0, num_hours=INVENTED_HOURS)

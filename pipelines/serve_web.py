@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from openwit import storage
 from openwit.errors import ConfigError
+from openwit.run import NotYet
 from pipelines.cli import Invocation
 
 
-def built(invocation: Invocation) -> dict[str, int]:
-    """Builds the web in the work folder's web/ where it is not there yet; returns its counts."""
+def built(invocation: Invocation) -> str:
+    """The folder of the embedded web, built where it is not there yet."""
     from pipelines.demo_web.build import build_web
 
-    recipe = invocation.recipe
     if not storage.is_local(invocation.work):
         raise ConfigError(f"--work {invocation.work}: the embedded web needs a local folder")
-    return build_web(recipe.web, web_folder(invocation), recipe.executor.workers, invocation.log)
+    folder = web_folder(invocation)
+    if not invocation.dry_run:
+        counts = build_web(invocation.recipe.web, folder, invocation.recipe.executor.workers, invocation.log)
+        invocation.log.say(f"demo web: {counts['pictures']:,} pictures on {counts['pages']} pages")
+    elif not storage.exists(storage.join(folder, "web.json")):
+        raise NotYet("the embedded web")
+    return folder
 
 
 def web_folder(invocation: Invocation) -> str:
@@ -24,12 +30,12 @@ def web_folder(invocation: Invocation) -> str:
 
 def command(invocation: Invocation) -> None:
     """Builds, then serves until interrupted."""
-    from pipelines.demo_web.command import build_and_serve
+    from pipelines.demo_web.server import serve
 
+    folder, port = built(invocation), invocation.recipe.web.port
     if invocation.dry_run:
-        invocation.log.say(
-            f"demo-web: would build {web_folder(invocation)} and serve port {invocation.recipe.web.port}"
-        )
+        invocation.log.say(f"demo web: is built; it would be served on port {port}")
         return
-    recipe = invocation.recipe
-    build_and_serve(recipe.web, web_folder(invocation), recipe.executor.workers, invocation.log)
+    host = "pictures.openmoji.test"
+    invocation.log.say(f"serving on http://127.0.0.1:{port}/ by Host header, e.g. {host}; Ctrl-C ends it")
+    serve(folder, port)

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import importlib
 
+from openwit import storage
+from openwit.errors import InputError
 from openwit.executor import ExecutorConfig
+from openwit.manifest import MANIFEST
 from openwit.run import NotYet, Run
 from pipelines.cli import Invocation
 
 
-@contextlib.contextmanager
-def opened(invocation: Invocation, executor: ExecutorConfig) -> Iterator[Run]:
-    """The command's run; a dry run ends here where a stage has something to do."""
-    run = Run(invocation.work, invocation.recipe.name, executor, invocation.log, invocation.dry_run)
-    with run:
-        try:
-            yield run
-        except NotYet as stage:
-            invocation.log.say(f"what follows {stage} is planned when it is done; nothing was changed")
+def carry_out(module: str, invocation: Invocation) -> None:
+    """Runs the command of pipelines/<module>.py; a dry run ends where a stage has something to do."""
+    try:
+        importlib.import_module(f"pipelines.{module}").command(invocation)
+    except NotYet as what:
+        invocation.log.say(f"what follows {what} is planned when it is done; nothing was changed")
+
+
+def open_run(invocation: Invocation, executor: ExecutorConfig) -> Run:
+    """The command's run; use it as a context."""
+    return Run(invocation.work, invocation.recipe.name, executor, invocation.log, invocation.dry_run)
+
+
+def require(invocation: Invocation, folder: str, command: str) -> None:
+    """Raises InputError, naming the command to run first, where a folder of the work folder is not finished."""
+    if storage.exists(storage.join(invocation.work, folder, MANIFEST)):
+        return
+    if invocation.dry_run:
+        raise NotYet(f"{command} (it makes {folder}/)")
+    name = invocation.recipe.name
+    raise InputError(f"{invocation.work}: has no finished {folder}/; run openwit {command} {name} first")

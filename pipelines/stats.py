@@ -6,6 +6,7 @@ import sys
 
 from openwit import storage
 from pipelines.cli import Invocation
+from pipelines.session import require
 
 
 def command(invocation: Invocation) -> None:
@@ -14,6 +15,7 @@ def command(invocation: Invocation) -> None:
     from datagen.statistics.page import write_page
     from datagen.statistics.terminal import print_table
 
+    require(invocation, "shards", "build-dataset")
     statistics = collect(invocation.work, attribution=_attribution(invocation))
     if invocation.as_json:
         sys.stdout.write(to_json(statistics) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import msgspec
@@ -40,16 +41,17 @@ class DecodedCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.free_bytes = max_bytes
-        self.pixels: dict[str, Pixels] = {}
+        self.pixels: dict[tuple[str, int], Pixels] = {}
 
     def get(self, key: str, encoded: bytes, resize_px: int) -> Pixels:
         """uint8 [H, W, 3], the shorter side `resize_px`. Raises InputError where the bytes are no picture."""
-        pixels = self.pixels.get(key)
+        mark = (key, zlib.crc32(encoded))  # data sets made elsewhere may use a key in several shards
+        pixels = self.pixels.get(mark)
         if pixels is None:
             pixels = decode_resized(encoded, resize_px)
             if pixels.nbytes <= self.free_bytes:
                 self.free_bytes -= pixels.nbytes
-                self.pixels[key] = pixels
+                self.pixels[mark] = pixels
         return pixels
 
 

@@ -50,5 +50,4 @@ def load_state_by_name(optimizer: torch.optim.Optimizer, model: nn.Module, tenso
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():
         name, _, statistic = key.rpartition("/")
-        device = value.device if statistic == "step" else parameters[name].device
-        optimizer.state[parameters[name]][statistic] = value.to(device)
+        optimizer.state[parameters[name]][statistic] = value.to(parameters[name].device)

@@ -25,7 +25,6 @@ def fail_on_rank_1() -> None:
 
 
 def sleep() -> None:
-    print("going to sleep", flush=True)
     time.sleep(60)
 
 
@@ -39,5 +38,5 @@ def test_a_failing_rank_ends_the_run_with_its_reason() -> None:
 
 
 def test_a_hanging_rank_is_stopped_at_the_time_out() -> None:
-    with pytest.raises(RankError, match=r"ranks \[0\] of 1 did not end in 8 s(.|\n)*going to sleep"):
-        run_ranks(sleep, 1, timeout_s=8, join_group=False)
+    with pytest.raises(RankError, match=r"ranks \[0\] of 1 did not end in 2 s"):
+        run_ranks(sleep, 1, timeout_s=2, join_group=False)

@@ -107,5 +107,13 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     work = tmp_path / "work"
     result = openwit("queries", "demo", "--work", str(work), "--dry-run")
     assert result.returncode == 0
-    assert "articles: 0 done" in result.stderr
+    assert "the invented page views is planned when it is done; nothing was changed" in result.stderr
     assert not work.exists()
+
+
+def test_a_dry_run_of_the_whole_line_names_what_each_step_waits_for(tmp_path: Path) -> None:
+    result = openwit("demo", "--work", str(tmp_path / "work"), "--dry-run")
+    assert result.returncode == 0, result.stderr
+    waits = [line for line in result.stderr.splitlines() if line.startswith("what follows")]
+    assert len(waits) == 6
+    assert not (tmp_path / "work").exists()
