@@ -161,7 +161,8 @@ def test_an_address_where_no_cluster_answers_is_one_line_soon(
 
 def is_ray_agent(words: list[str]) -> bool:
     """By the name that it gives itself, or before that by its script."""
-    return bool(words) and "raylet" not in words[0] and "agent" in " ".join(words).lower()
+    names = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent/main.py")
+    return any(word.strip().endswith(names) for word in words)
 
 
 @pytest.mark.parametrize("kind", ["local", "ray"])
