@@ -13,10 +13,9 @@ from datagen.funnel import funnel
 from openwit import stage
 from openwit.manifest import Manifest
 from openwit.run import Run
-from pipelines.cli import Invocation
 from pipelines.recipes import Recipe
 from pipelines.serve_web import built, web_folder
-from pipelines.session import open_run, require
+from pipelines.session import Invocation, open_run, require
 
 
 def command(invocation: Invocation) -> None:

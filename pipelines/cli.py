@@ -12,14 +12,12 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openwit.errors import ConfigError, OpenwitError
 
 if TYPE_CHECKING:
-    from openwit.log import Log
     from pipelines.recipes import Recipe
 
 COMMANDS = {  # name: (module, what it does)
@@ -33,18 +31,6 @@ COMMANDS = {  # name: (module, what it does)
     "stats": ("stats", "what is in the shards: a table, --json, and an HTML page"),
 }
 USAGE = "openwit COMMAND RECIPE [--work DIR] [--section.field VALUE …] [--dry-run] [--debug]"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Invocation:
-    """What the user asked for: a recipe with its overrides, in a work folder."""
-
-    recipe: Recipe
-    work: str
-    log: Log
-    dry_run: bool
-    as_json: bool
-    resume: bool
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -119,7 +105,7 @@ def _run(words: list[str]) -> None:
 def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -> None:
     from openwit import storage
     from openwit.log import Log
-    from pipelines.session import carry_out
+    from pipelines.session import Invocation, carry_out
 
     events = Path(storage.local_path(work)) / "log.jsonl" if storage.is_local(work) and not given.dry_run else None
     with contextlib.ExitStack() as stack:

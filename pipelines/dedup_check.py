@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datagen.duplicates.check import check_overlap
-from pipelines.cli import Invocation
-from pipelines.session import open_run, require
+from pipelines.session import Invocation, open_run, require
 
 
 def command(invocation: Invocation) -> None:

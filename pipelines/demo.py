@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 from datagen.funnel import funnel
 from openwit import storage
 from openwit.log import duration
-from pipelines.cli import Invocation
 from pipelines.memory import peak_memory
-from pipelines.session import carry_out
+from pipelines.session import Invocation, carry_out
 
 STEPS = ("queries", "build_dataset", "dedup_check", "pretrain", "evaluate", "stats")
 

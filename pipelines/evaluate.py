@@ -8,7 +8,7 @@ from openwit import storage
 from openwit.config import digest
 from openwit.errors import InputError
 from openwit.run import NotYet
-from pipelines.cli import Invocation
+from pipelines.session import Invocation
 from train.checkpoint_files import latest
 from train.evals.config import EvaluateConfig
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from openwit import storage
 from openwit.errors import ConfigError
-from pipelines.cli import Invocation
-from pipelines.session import require
+from pipelines.session import Invocation, require
 from train.launch import Job, launch
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from openwit import storage
 from openwit.run import NotYet, Run
-from pipelines.cli import Invocation
-from pipelines.session import open_run
+from pipelines.session import Invocation, open_run
 
 INVENTED_HOURS = 6
 

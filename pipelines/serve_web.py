@@ -5,7 +5,7 @@ from __future__ import annotations
 from openwit import storage
 from openwit.errors import ConfigError
 from openwit.run import NotYet
-from pipelines.cli import Invocation
+from pipelines.session import Invocation
 
 
 def built(invocation: Invocation) -> str:

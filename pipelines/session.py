@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 
 from openwit import storage
 from openwit.errors import InputError
 from openwit.executor import ExecutorConfig
+from openwit.log import Log
 from openwit.manifest import MANIFEST
 from openwit.run import NotYet, Run
-from pipelines.cli import Invocation
+from pipelines.recipes import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """What the user asked for: a recipe with its overrides, in a work folder."""
+
+    recipe: Recipe
+    work: str
+    log: Log
+    dry_run: bool
+    as_json: bool
+    resume: bool
 
 
 def carry_out(module: str, invocation: Invocation) -> None:

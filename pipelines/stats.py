@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 
 from openwit import storage
-from pipelines.cli import Invocation
-from pipelines.session import require
+from pipelines.session import Invocation, require
 
 
 def command(invocation: Invocation) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.pairs import image_link, run_step, wat_record
 
 from datagen import candidates
 from datagen.config import CandidatesConfig
 from datagen.schemas import MATCHED, pair_uid, url_hash
+from helpers.pairs import image_link, run_step, wat_record
 from openwit.stage import Input
 from wit_queries.normalize import words
 

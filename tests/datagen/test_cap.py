@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.pairs import Pair, run_step, write_matched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datagen import cap
 from datagen.config import CapConfig
 from datagen.schemas import pair_uid
+from helpers.pairs import Pair, run_step, write_matched
 from openwit.stage import Input
 
 PAIRS = [(f"http://h{i % 7}.test/{i // 3}.jpg", f"caption {i}", sorted({0, i % 5 + 1, i % 11 + 6})) for i in range(600)]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import line_run, processes, web
 
+from helpers import line_run, processes, web
 from openwit import manifest
 from openwit.errors import InputError
 from openwit.executor import ExecutorConfig

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from helpers.pairs import image_link, wat_record
 
 from datagen import line
 from datagen.config import CandidatesConfig, CapConfig, CrawlConfig, SourcesConfig
+from helpers.pairs import image_link, wat_record
 from openwit import manifest
 from openwit.executor import ExecutorConfig
 from openwit.log import Log

@@ -10,13 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import web
-from helpers.pairs import run_step
 from PIL import Image
 
 from datagen.config import CrawlConfig
 from datagen.crawl import crawl
 from datagen.schemas import SELECTED, pair_uid
+from helpers import web
+from helpers.pairs import run_step
 from openwit.stage import Input
 
 HOST = "http://pictures.example.test"

@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from helpers import web
 
 from datagen.config import CrawlConfig
 from datagen.crawl.policy import FetchPolicy, Refused, is_public
 from datagen.crawl.reasons import reason
+from helpers import web
 from openwit.errors import ConfigError
 
 

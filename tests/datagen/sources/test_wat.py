@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers.pairs import image_link, raw_record, wat_record
 
 from datagen.sources import wat
+from helpers.pairs import image_link, raw_record, wat_record
 from openwit.errors import InputError
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data" / "warc"
