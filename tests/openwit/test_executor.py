@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -135,12 +136,10 @@ def test_worker_count_and_executor_do_not_show_in_the_outputs(bench: Bench, ray_
 
 def test_ray_on_this_machine_listens_on_loopback_only(ray_here: Executor) -> None:
     assert dict(ray_here.map(tasks.square, [2])) == {2: 4}
-    listening = {
-        connection.laddr.ip
-        for process in descendants(os.getpid())
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening = set()
+    for process in descendants(os.getpid()):
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            listening |= {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
     assert listening
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
@@ -159,10 +158,13 @@ def test_an_address_where_no_cluster_answers_is_one_line_soon(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def is_ray_agent(words: list[str]) -> bool:
-    """By the name that it gives itself, or before that by its script."""
-    names = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent/main.py")
-    return any(word.strip().endswith(names) for word in words)
+def names(processes: list[psutil.Process]) -> dict[int, str]:
+    """The command lines by pid, of those that live."""
+    found = {}
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            found[process.pid] = " ".join(process.cmdline()).strip()
+    return found
 
 
 @pytest.mark.parametrize("kind", ["local", "ray"])
@@ -177,12 +179,13 @@ def test_after_kill_9_of_worker_and_driver_the_same_command_ends_in_the_same_byt
         kill(int((bench.signals / "held-1").read_text()))
         wait_until(lambda: (bench.signals / "held-3").exists())
         below = descendants(driver.pid)
-        # Ray's two agents see the end at once too, but try for a minute to report it to what has gone
-        agents = [process for process in below if is_ray_agent(process.cmdline())]
         kill(driver.pid)
         driver.wait()
-        wait_until(lambda: gone([process for process in below if process not in agents]), timeout_s=20)
-        assert len(agents) <= (2 if kind == "ray" else 0)
+        with pytest.MonkeyPatch.context():
+            end = time.monotonic() + 20
+            while not gone(below) and time.monotonic() < end: time.sleep(.1)
+            print(names([p for p in below if not gone([p])]))
+            assert 0
     assert not (out / "manifest.json").exists()
     finished = {int(path.stem) for path in out.glob("?????.json")}
     assert 0 in finished
