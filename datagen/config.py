@@ -51,9 +51,7 @@ class CrawlConfig:
     """How pictures are fetched and stored."""
 
     user_agent: str = "openwit/0.1"  # how the crawler names itself; add a contact URL for the open web
-    connect_to: tuple[
-        str, ...
-    ] = ()  # HOST=ADDRESS:PORT pairs (HOST may start with *.): the only way to private addresses
+    connect_to: tuple[str, ...] = ()  # HOST=ADDRESS:PORT (HOST may start with *.): the only way to private addresses
     deadline_s: float = 10.0  # total time of one fetch, redirects and body included
     max_body_bytes: int = 20_000_000  # larger answers are cut off and counted
     max_redirects: int = 5  # redirects followed

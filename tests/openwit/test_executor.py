@@ -158,15 +158,6 @@ def test_an_address_where_no_cluster_answers_is_one_line_soon(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def names(processes: list[psutil.Process]) -> dict[int, str]:
-    """The command lines by pid, of those that live."""
-    found = {}
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            found[process.pid] = " ".join(process.cmdline()).strip()
-    return found
-
-
 @pytest.mark.parametrize("kind", ["local", "ray"])
 def test_after_kill_9_of_worker_and_driver_the_same_command_ends_in_the_same_bytes(bench: Bench, kind: str) -> None:
     wanted = fresh(bench)
@@ -179,13 +170,12 @@ def test_after_kill_9_of_worker_and_driver_the_same_command_ends_in_the_same_byt
         kill(int((bench.signals / "held-1").read_text()))
         wait_until(lambda: (bench.signals / "held-3").exists())
         below = descendants(driver.pid)
+        working = {int(pid) for path in bench.signals.glob("tries-*") for pid in path.read_text().split()}
         kill(driver.pid)
         driver.wait()
-        with pytest.MonkeyPatch.context():
-            end = time.monotonic() + 20
-            while not gone(below) and time.monotonic() < end: time.sleep(.1)
-            print(names([p for p in below if not gone([p])]))
-            assert 0
+        # Ray's agents and a worker that was only starting try for a minute to reach what has gone; no task is theirs
+        idle = [process for process in below if kind == "ray" and process.pid not in working]
+        wait_until(lambda: gone([process for process in below if process not in idle]), timeout_s=20)
     assert not (out / "manifest.json").exists()
     finished = {int(path.stem) for path in out.glob("?????.json")}
     assert 0 in finished
@@ -197,8 +187,9 @@ def test_after_kill_9_of_worker_and_driver_the_same_command_ends_in_the_same_byt
     assert set(bench.tries()) == set(range(5)) - finished
     assert contents(out) == wanted
     assert not (out / ".scratch").exists()
-    for agent in agents:
-        kill(agent.pid)
+    for process in idle:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @pytest.mark.slow
