@@ -211,7 +211,8 @@ def _ray_connection(config: ExecutorConfig) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not address or address.startswith(("127.", "localhost:")):
-        # Despite its name: without it Ray replaces 127.0.0.1 by the machine's outer address, and listens there.
+        # Despite its name: without it Ray replaces 127.0.0.1 by the machine's outer address, and listens there. Ray
+        # reads it at its first import.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 

@@ -134,12 +134,28 @@ def test_worker_count_and_executor_do_not_show_in_the_outputs(bench: Bench, ray_
     assert len(wanted) == 6
 
 
-def test_ray_on_this_machine_listens_on_loopback_only(ray_here: Executor) -> None:
-    assert dict(ray_here.map(tasks.square, [2])) == {2: 4}
-    listening = set()
-    for process in descendants(os.getpid()):
-        with contextlib.suppress(psutil.Error):  # it ended meanwhile
-            listening |= {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+LISTENING = """
+import contextlib, os, psutil
+from helpers import tasks
+from helpers.processes import descendants
+from openwit.executor import ExecutorConfig, open_executor
+
+if __name__ == "__main__":
+    with open_executor(ExecutorConfig(kind="ray", workers=2)) as executor:
+        assert dict(executor.map(tasks.square, [2])) == {2: 4}
+        for process in descendants(os.getpid()):
+            with contextlib.suppress(psutil.Error):  # it ended meanwhile
+                for c in process.net_connections("inet"):
+                    if c.status == psutil.CONN_LISTEN:
+                        print("listens", c.laddr.ip)
+"""
+
+
+def test_ray_on_this_machine_listens_on_loopback_only(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = start(["-c", LISTENING], log)  # a process of its own: Ray decides at its first import
+    assert process.wait(timeout=120) == 0, log.read_text()
+    listening = {line.split()[1] for line in log.read_text().splitlines() if line.startswith("listens ")}
     assert listening
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 

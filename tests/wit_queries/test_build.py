@@ -18,7 +18,7 @@ import pytest
 from helpers.dumps import page, write_dump, write_large_dumps
 from openwit import manifest as manifests
 from openwit.config import to_json
-from openwit.errors import WorkError
+from openwit.errors import InputError
 from openwit.executor import ExecutorConfig
 from openwit.log import Log
 from openwit.manifest import Manifest
@@ -196,7 +196,7 @@ def test_a_threshold_that_leaves_nothing_fails_with_what_to_write(
     built: Path, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     work = counted_before(built, tmp_path)
-    with pytest.raises(WorkError, match=message):
+    with pytest.raises(InputError, match=message):
         build(work, small(tmp_path, **changes))
     assert not (work / "queries" / "queries.parquet").exists()
 
@@ -206,7 +206,7 @@ def test_a_cut_dump_fails_alone_and_the_mended_file_is_enough_to_go_on(built: Pa
     cut = Path(config.dumps[0])
     whole = cut.read_bytes()
     cut.write_bytes(whole[:-40])
-    with pytest.raises(WorkError, match=r"articles: 1 of 2 partitions failed \(00000\).*one.xml.bz2: ends at byte"):
+    with pytest.raises(InputError, match=r"articles: 1 of 2 partitions failed \(00000\).*one.xml.bz2: ends at byte"):
         build(tmp_path / "work", config)
     counts = tmp_path / "work" / "queries" / "counts"
     assert not (counts / "00000.json").exists()
@@ -218,7 +218,7 @@ def test_a_cut_dump_fails_alone_and_the_mended_file_is_enough_to_go_on(built: Pa
 
 def test_a_dump_without_articles_is_told_by_its_namespaces(tmp_path: Path) -> None:
     talk = write_dump(tmp_path / "talk.xml", [page("Talk:Cat", TEXT, namespace=1)])
-    with pytest.raises(WorkError, match=r"talk.xml: found namespaces 1; expected articles"):
+    with pytest.raises(InputError, match=r"talk.xml: found namespaces 1; expected articles"):
         build(tmp_path / "work", small(tmp_path, dumps=(str(talk),)))
 
 

@@ -14,7 +14,7 @@ from datagen.duplicates.report import Report
 from datagen.schemas import pair_uid
 from helpers.crawled import Fetched, InThisProcess, altered, jpeg, png, scene, write_eval_set, write_shards
 from openwit import manifest as manifests
-from openwit.errors import ConfigError, InputError, WorkError
+from openwit.errors import ConfigError, InputError
 from openwit.executor import ExecutorConfig
 from openwit.log import Log
 from openwit.run import Run
@@ -170,7 +170,7 @@ def test_a_shard_that_ends_early_is_named(tmp_path: Path) -> None:
     data = tar.read_bytes()
     for cut in (len(data) // 2, len(data) // 2 + 77):
         tar.write_bytes(data[:cut])
-        with pytest.raises(WorkError, match=r"00001\.tar: .*build-dataset again"):
+        with pytest.raises(InputError, match=r"00001\.tar: .*build-dataset again"):
             check(tmp_path, config)
 
 
