@@ -51,7 +51,7 @@ def results(work: str) -> dict[str, object]:
         "overlap_false": len(found - planted),
         "zero_shot_top1": scores["zero_shot"]["top1"],
         "zero_shot_top5": scores["zero_shot"]["top5"],
-        "digits_accuracy": scores["digits"]["accuracy"],
+        "digits_accuracy": scores["digits"]["accuracy"] if "digits" in scores else None,
     }
 
 
@@ -81,7 +81,8 @@ def _print(invocation: Invocation, summary: dict[str, object], seconds: float) -
     say(
         f"  zero-shot on 400 unseen names: top-1 {summary['zero_shot_top1']:.1%}, top-5 {summary['zero_shot_top5']:.1%}"
     )
-    say(f"  linear probe on digits: {summary['digits_accuracy']:.1%}")
+    if summary["digits_accuracy"] is not None:
+        say(f"  linear probe on digits: {summary['digits_accuracy']:.1%}")
     say(
         f"  {duration(seconds)} now, {duration(float(str(summary['seconds'])))} in all; "
         f"at most {summary['peak_memory_gb']} GB of memory"
