@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from datagen.config import CandidatesConfig
 from datagen.schemas import MATCHED, pair_uid, url_hash
 from datagen.sources import wat
-from openwit import storage
 from openwit.stage import Counts, Source, Stage, Target
+from openwit.tables import read_table
 from wit_queries.matcher import QueryMatcher
 from wit_queries.normalize import words
 
@@ -75,9 +75,7 @@ def is_boilerplate(caption: str, tokens: list[str]) -> bool:
 
 @functools.cache
 def _matcher(queries_url: str) -> QueryMatcher:
-    with storage.open_input(queries_url) as file:
-        table = pq.read_table(file, columns=["query"])
-    return QueryMatcher(table["query"].to_pylist())
+    return QueryMatcher(read_table(queries_url, ["query"])["query"].to_pylist())
 
 
 def _write(config: CandidatesConfig, found: list[tuple[Row, list[int]]], target: Target) -> None:

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from datagen.config import CapConfig
 from datagen.schemas import MATCHED, QUERY_KEYS, SELECTED, THRESHOLDS, url_hash
-from openwit import storage
 from openwit.stage import Counts, Source, Stage, Target
+from openwit.tables import read_table
 
 U64 = npt.NDArray[np.uint64]
 LAST_KEY = np.iinfo(np.uint64).max
@@ -44,7 +44,7 @@ def count(config: CapConfig, source: Source, target: Target) -> Counts:
 
 def thresholds(config: CapConfig, source: Source, target: Target) -> Counts:
     """Writes queries.parquet (columns THRESHOLDS): a query's matches, how many it selects, and its last key."""
-    tables = [_read(url) for url in source.urls("counted")]
+    tables = [read_table(url) for url in source.urls("counted")]
     table = pa.concat_tables(tables).combine_chunks()
     matches = table.select(["query_id", "matches"]).group_by("query_id").aggregate([("matches", "sum")])
     matches = matches.sort_by("query_id")
@@ -74,7 +74,7 @@ def select(config: CapConfig, source: Source, target: Target) -> Counts:
     pairs, counts = _distinct_pairs(source)
     query_ids, rows = _matches(pairs)
     keys = pair_keys(config.seed, pairs["uid"], query_ids, rows)
-    limits = _read(source.url("thresholds"))
+    limits = read_table(source.url("thresholds"))
     places = np.searchsorted(limits["query_id"].to_numpy(), query_ids)
     chosen = keys <= limits["threshold"].to_numpy()[places]
     selected_by: dict[int, list[int]] = {}
@@ -118,10 +118,7 @@ def _mix(x: U64 | np.uint64) -> U64:
 
 def _distinct_pairs(source: Source) -> tuple[pa.Table, Counts]:
     """This partition's rows of all matched files, one a uid: the first by place of origin."""
-    tables = []
-    for url in source.urls("matched"):
-        with storage.open_input(url) as file:
-            tables.append(pq.ParquetFile(file).read_row_group(source.index))
+    tables = [read_table(url, row_group=source.index) for url in source.urls("matched")]
     table = pa.concat_tables(tables) if tables else MATCHED.empty_table()
     table = table.sort_by([("uid", "ascending"), ("source", "ascending")]).combine_chunks()
     uids = table["uid"].to_numpy(zero_copy_only=False)
@@ -137,8 +134,3 @@ def _matches(pairs: pa.Table) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int
     lengths = pc.list_value_length(pairs["query_ids"]).to_numpy()
     rows = np.repeat(np.arange(len(pairs)), lengths)
     return pc.list_flatten(pairs["query_ids"]).to_numpy().astype(np.int32), rows
-
-
-def _read(url: str) -> pa.Table:
-    with storage.open_input(url) as file:
-        return pq.read_table(file)

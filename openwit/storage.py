@@ -39,14 +39,15 @@ def absolute(url: str) -> str:
 
 
 @contextlib.contextmanager
-def _reading(url: str) -> Iterator[None]:
+def reading(url: str) -> Iterator[None]:
     """Whatever goes wrong becomes an InputError that names the URL; object stores have many kinds of errors."""
     try:
         yield
     except OpenwitError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{url}: no such file") from None
+        maybe = ", or its host does not answer" if url.startswith("http") else ""
+        raise InputError(f"{url}: no such file{maybe}") from None
     except Exception as error:
         text = getattr(error, "strerror", None) or error
         raise InputError(f"{url}: cannot be read ({type(error).__name__}: {text})") from error
@@ -64,21 +65,21 @@ def _filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 def exists(url: str) -> bool:
     """Whether a file or folder stands at the URL."""
-    with _reading(url):
+    with reading(url):
         fs, path = _filesystem(url)
         return bool(fs.exists(path))
 
 
 def open_input(url: str) -> IO[bytes]:
     """The file opened for reading bytes. Raises InputError, naming it, where it is missing or unreadable."""
-    with _reading(url):
+    with reading(url):
         fs, path = _filesystem(url)
         return cast(IO[bytes], fs.open(path, "rb"))
 
 
 def read_bytes(url: str) -> bytes:
     """The whole file. Raises InputError where it is missing or unreadable."""
-    with open_input(url) as file, _reading(url):
+    with open_input(url) as file, reading(url):
         return file.read()
 
 
@@ -93,7 +94,7 @@ def read_json(url: str) -> Any:
 
 def list_sizes(folder: str) -> dict[str, int]:
     """The names of the files directly in `folder`, sorted, with their sizes in bytes; empty where there is none."""
-    with _reading(folder):
+    with reading(folder):
         fs, path = _filesystem(folder)
         if not fs.isdir(path):
             return {}
@@ -112,7 +113,7 @@ def identity(url: str) -> str:
     """A text that changes when an outside file's content does: sha256 of a local file up to 256 MB, else size
     with ETag or modification time. Raises InputError where the file is missing or a folder.
     """
-    with _reading(url):
+    with reading(url):
         fs, path = _filesystem(url)
         info = fs.info(path)
         if info["type"] == "directory":

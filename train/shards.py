@@ -53,15 +53,9 @@ def open_data_set(folder: str, exclusions: str = "") -> DataSet:
 
 
 def _read_uids(url: str) -> frozenset[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from openwit.tables import read_table
 
-    try:
-        with storage.open_input(url) as file:
-            column = pq.read_table(file, columns=["uid"])["uid"]
-    except (pa.ArrowException, KeyError) as error:
-        raise InputError(f"{url}: is no parquet file with a column uid ({error}); run dedup-check again") from None
-    return frozenset(column.to_pylist())
+    return frozenset(read_table(url, ["uid"])["uid"].to_pylist())
 
 
 def read_rows(data_set: DataSet, lane: Lane, start: int) -> Iterator[TarSample | Unusable]:

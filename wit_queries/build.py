@@ -18,6 +18,7 @@ from openwit.errors import InputError
 from openwit.manifest import Manifest
 from openwit.run import Run
 from openwit.stage import Input, Source, Stage, Target
+from openwit.tables import read_table
 from wit_queries import bigrams, inputs, merge, titles, wordnet, words
 from wit_queries.config import PagesConfig, QueriesConfig, TermsConfig, ViewsConfig
 from wit_queries.dump import MAIN_NAMESPACE, BrokenPage, Dump
@@ -181,11 +182,7 @@ def _made(folder: str, manifest: Manifest, suffix: str) -> tuple[Input, ...]:
 
 
 def _tables(source: Source, role: str) -> list[pa.Table]:
-    tables = []
-    for url in source.urls(role):
-        with storage.open_input(url) as file:
-            tables.append(pq.read_table(file))
-    return tables
+    return [read_table(url) for url in source.urls(role)]
 
 
 def _write(table: pa.Table, path: Path) -> None:

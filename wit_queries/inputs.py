@@ -78,18 +78,22 @@ def _package_folder(name: str) -> Path | None:
 def _expand(urls: Sequence[str], field: str) -> list[str]:
     found: list[str] = []
     for url in urls:
-        fs, path = url_to_fs(url)
-        if "*" not in url:
-            if not fs.isfile(path):
-                what = f"is a folder; write its files, e.g. {url}/*" if fs.isdir(path) else "no such file"
-                raise InputError(f"{field}: {url}: {what}")
-            found.append(url)
-            continue
-        matches = sorted(str(fs.unstrip_protocol(name)) if "://" in url else str(name) for name in fs.glob(path))
-        if not matches:
-            raise InputError(f"{field}: {url}: no file matches")
-        found.extend(matches)
+        with storage.reading(url):
+            found.extend(_matching(url, field))
     twice = sorted({url for url in found if found.count(url) > 1}) if len(set(found)) < len(found) else []
     if twice:
         raise InputError(f"{field}: {twice[0]} is given twice; its counts would double")
     return found
+
+
+def _matching(url: str, field: str) -> list[str]:
+    fs, path = url_to_fs(url)
+    if "*" not in url:
+        if not fs.isfile(path):
+            what = f"is a folder; write its files, e.g. {url}/*" if fs.isdir(path) else "no such file"
+            raise InputError(f"{field}: {url}: {what}")
+        return [url]
+    matches = sorted(str(fs.unstrip_protocol(name)) if "://" in url else str(name) for name in fs.glob(path))
+    if not matches:
+        raise InputError(f"{field}: {url}: no file matches")
+    return matches

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from openwit import storage
+from openwit.tables import read_table
 from wit_queries.merge import QUERIES_JSON, QUERIES_PARQUET, SOURCES
 
 NUM_EXAMPLES = 6
@@ -15,8 +15,7 @@ NUM_EXAMPLES = 6
 def summarize(folder: str) -> str:
     """Some twenty lines on the list in `folder`. Raises InputError where there is none."""
     record = storage.read_json(storage.join(folder, QUERIES_JSON))
-    with storage.open_input(storage.join(folder, QUERIES_PARQUET)) as file:
-        table = pq.read_table(file)
+    table = read_table(storage.join(folder, QUERIES_PARQUET))
     lines = [f"{table.num_rows:,} queries from {record['words_counted']:,} words of text"]
     pmi = record["thresholds"]["reached_min_pmi"]
     notes = {"bigram": f"PMI >= {pmi:.2f}"} if pmi is not None else {}

@@ -29,9 +29,9 @@ from datagen.crawl.images import ImageResizer
 from datagen.crawl.policy import FetchPolicy
 from datagen.crawl.reasons import reason
 from datagen.schemas import CAPTIONS
-from openwit import storage
 from openwit.errors import WorkError
 from openwit.stage import Counts, Source, Stage, Target
+from openwit.tables import read_table
 
 if TYPE_CHECKING:
     from img2dataset.downloader import Downloader
@@ -70,8 +70,7 @@ STAGE: Stage[CrawlConfig] = Stage("crawl", 1, process, software=("img2dataset", 
 
 
 def _rows(selected_url: str) -> pa.Table:
-    with storage.open_input(selected_url) as file:
-        table = pq.read_table(file)
+    table = read_table(selected_url)
     firsts = [captions[0] for captions in table["captions"].to_pylist()]
     uids, captions = [first["uid"] for first in firsts], [first["caption"] for first in firsts]
     return pa.table([uids, table["url"], captions, table["captions"]], schema=COLUMNS)

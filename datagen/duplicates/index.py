@@ -22,6 +22,7 @@ from datagen.duplicates.hashes import U8, U64, Fingerprints, decode, distance, s
 from openwit import storage
 from openwit.errors import InputError
 from openwit.stage import Counts, Source, Stage, Target
+from openwit.tables import read_table
 
 EVAL_SET_COLUMNS = ("key", "image", "label")
 TABLE_CELLS = 1 << 22  # pairs of hashes compared at once: 32 MB
@@ -187,8 +188,4 @@ def _u64(data: bytes, words: int) -> U64:
 def load_index(files: tuple[tuple[str, str], ...]) -> Index:
     """The index that these files (url, identity) hold together, read once a worker."""
     wanted = [name for name in INDEX.names if name not in NOT_SEARCHED]
-    tables = []
-    for url, _ in files:
-        with storage.open_input(url) as file:
-            tables.append(pq.read_table(file, columns=wanted))
-    return Index(pa.concat_tables(tables))
+    return Index(pa.concat_tables([read_table(url, wanted) for url, _ in files]))

@@ -14,9 +14,9 @@ from datagen.duplicates.config import OverlapConfig
 from datagen.duplicates.hashes import U8, Fingerprints, decode, shown, thumbnail
 from datagen.duplicates.index import Limits, Match, load_index
 from datagen.pictures import Picture, read_pictures
-from openwit import storage
 from openwit.errors import InputError
 from openwit.stage import Counts, Source, Stage, Target
+from openwit.tables import read_table
 
 BATCH_PICTURES = 256
 
@@ -106,8 +106,7 @@ def _table(pictures: list[tuple[Picture, U8]], matches: list[Match]) -> pa.Table
 
 def _check_whole(source: Source, num_pictures: int) -> None:
     """A tar that ends early at a sample's border reads like a whole one; its table tells. Raises InputError."""
-    with storage.open_input(source.url("parquet")) as file:
-        status = pq.read_table(file, columns=["status"])["status"].to_pylist()
+    status = read_table(source.url("parquet"), ["status"])["status"].to_pylist()
     expected = status.count("success")
     if num_pictures != expected:
         raise InputError(

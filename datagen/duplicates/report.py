@@ -16,6 +16,7 @@ from datagen.duplicates.overlap import OVERLAP
 from openwit import storage
 from openwit.config import digest
 from openwit.manifest import Manifest
+from openwit.tables import read_table
 
 VERSION = 1  # of the report's files
 REPORT = "report.json"
@@ -108,7 +109,7 @@ def read_pairs(folder: str, pairs: Manifest) -> pa.Table:
     """All matched pairs (columns OVERLAP but the pictures), in the shards' order."""
     columns = [name for name in OVERLAP.names if name != "shown"]
     return pa.concat_tables(
-        _read(storage.join(folder, PAIRS, part.file(".parquet").name), columns) for part in pairs.parts
+        read_table(storage.join(folder, PAIRS, part.file(".parquet").name), columns) for part in pairs.parts
     )
 
 
@@ -173,11 +174,6 @@ def _measure_set(entry: EvalSet, rows: pa.Table) -> SetReport:
 
 def _of_set(rows: pa.Table, name: str) -> pa.Table:
     return rows.filter(pc.equal(rows["eval_set"], name))
-
-
-def _read(url: str, columns: list[str]) -> pa.Table:
-    with storage.open_input(url) as file:
-        return pq.read_table(file, columns=columns)
 
 
 def _write(url: str, table: pa.Table) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from openwit import manifest as manifests
 from openwit import storage
+from openwit.tables import read_table
 
 NUM_CURVE_POINTS = 60
 
@@ -55,8 +55,8 @@ def collect_queries(work: str, num_rows: int) -> QueryStatistics | None:
     """The queries' statistics; None where the work folder has no query list or no cap yet."""
     if not all(storage.exists(storage.join(work, folder, manifests.MANIFEST)) for folder in ("queries", "cap")):
         return None
-    names = _read(storage.join(work, "queries", "queries.parquet"), ["query_id", "query", "source"])
-    decided = _read(storage.join(work, "cap", "queries.parquet"), ["query_id", "matches", "selected"])
+    names = read_table(storage.join(work, "queries", "queries.parquet"), ["query_id", "query", "source"])
+    decided = read_table(storage.join(work, "cap", "queries.parquet"), ["query_id", "matches", "selected"])
     table = names.join(decided, keys="query_id").combine_chunks()
     matches, selected = (_numbers(table, name) for name in ("matches", "selected"))
     order = np.lexsort((_numbers(table, "query_id"), -matches))
@@ -111,8 +111,3 @@ def _curve(matches: npt.NDArray[np.int64], selected: npt.NDArray[np.int64]) -> l
 
 def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
     return np.asarray(table[name].fill_null(0).to_numpy(), np.int64)
-
-
-def _read(url: str, columns: list[str]) -> pa.Table:
-    with storage.open_input(url) as file:
-        return pq.read_table(file, columns=columns)
