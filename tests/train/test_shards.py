@@ -24,7 +24,7 @@ def test_missing_or_wrong_inputs_are_named(tmp_path):
         open_data_set(str(tmp_path / "empty"))
     write_shards(tmp_path / "data", [3])
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
-    with pytest.raises(InputError, match=r"x\.parquet: is no parquet file"):
+    with pytest.raises(InputError, match=r"x\.parquet: cannot be read as parquet"):
         open_data_set(str(tmp_path / "data"), str(tmp_path / "x.parquet"))
     other = write_exclusions(tmp_path / "y.parquet", ["a", "b"])
     assert open_data_set(str(tmp_path / "data"), other).excluded == {"a", "b"}
