@@ -123,7 +123,9 @@ class _BarProgress:
     def advance(self, steps: int = 1, counts: Counter[str] | dict[str, int] | None = None) -> None:
         """See Progress.advance."""
         self.counts.update(counts or {})
-        self.bars.update(self.task, advance=steps, note=summary(self.counts).strip())
+        share = self.counts["kept"] / self.counts["in"] if self.counts["in"] else 0.0
+        note = f"kept {share:.1%} of {self.counts['in']:,}" if self.counts["in"] else ""
+        self.bars.update(self.task, advance=steps, note=note)  # short: the bar must fit beside it
 
 
 def duration(seconds: float) -> str:
