@@ -79,7 +79,7 @@ def _print(invocation: Invocation, summary: dict[str, object], seconds: float) -
         f"copies found, {summary['overlap_false']} false"
     )
     say(
-        f"  zero-shot on 400 unseen names: top-1 {summary['zero_shot_top1']:.1%}, top-5 {summary['zero_shot_top5']:.1%}"
+        f"  zero-shot on {invocation.recipe.web.num_heldout} unseen names: top-1 {summary['zero_shot_top1']:.1%}, top-5 {summary['zero_shot_top5']:.1%}"
     )
     if summary["digits_accuracy"] is not None:
         say(f"  linear probe on digits: {summary['digits_accuracy']:.1%}")

@@ -36,6 +36,6 @@ def command(invocation: Invocation) -> None:
     if invocation.dry_run:
         invocation.log.say(f"demo web: is built; it would be served on port {port}")
         return
-    host = "pictures.openmoji.test"
-    invocation.log.say(f"serving on http://127.0.0.1:{port}/ by Host header, e.g. {host}; Ctrl-C ends it")
+    invocation.log.say(f"serving all *.test hosts on 127.0.0.1:{port}; Ctrl-C ends it; to look at them:")
+    invocation.log.say(f"  chromium --host-resolver-rules='MAP *.test 127.0.0.1:{port}' http://pictures.openmoji.test/")
     serve(folder, port)
