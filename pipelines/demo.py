@@ -78,9 +78,8 @@ def _print(invocation: Invocation, summary: dict[str, object], seconds: float) -
         f"  overlap with the evaluation pictures: {summary['overlap_found']} of {summary['overlap_planted']} planted "
         f"copies found, {summary['overlap_false']} false"
     )
-    say(
-        f"  zero-shot on {invocation.recipe.web.num_heldout} unseen names: top-1 {summary['zero_shot_top1']:.1%}, top-5 {summary['zero_shot_top5']:.1%}"
-    )
+    top1, top5, unseen = summary["zero_shot_top1"], summary["zero_shot_top5"], invocation.recipe.web.num_heldout
+    say(f"  zero-shot on {unseen} unseen names: top-1 {top1:.1%}, top-5 {top5:.1%}")
     if summary["digits_accuracy"] is not None:
         say(f"  linear probe on digits: {summary['digits_accuracy']:.1%}")
     say(
