@@ -1,4 +1,4 @@
-"""Which queries stand in a caption: all whose words follow each other in it (DESIGN.md, section 4)."""
+"""Which queries stand in a caption: all whose words follow each other in it."""
 
 from __future__ import annotations
 
