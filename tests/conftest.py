@@ -1,8 +1,14 @@
-"""Makes tests/helpers importable as `helpers`."""
+"""Makes tests/helpers importable as `helpers`; hypothesis without time limits, as machines are noisy, and in CI with
+the same examples each time."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 sys.path.insert(0, str(Path(__file__).parent))
+settings.register_profile("openwit", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("openwit")
