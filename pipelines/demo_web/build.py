@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from openwit.config import to_json
 from openwit.errors import InputError, OpenwitError, WorkError
-from openwit.executor import ExecutorConfig, Failure, LocalExecutor
+from openwit.executor import Failure, LocalExecutor
 from openwit.log import Log
 from pipelines.demo_web.config import DemoWebConfig
 from pipelines.demo_web.faults import Fault, plan_faults, stored_bytes
@@ -133,8 +133,9 @@ def _wanted(config: DemoWebConfig, parts: Split, images: list[Image], faults: li
 def _render(drawings: list[Drawing], workers: int, log: Log) -> dict[Drawing, bytes]:
     tasks = [tuple(drawings[start : start + _DRAWINGS_A_TASK]) for start in range(0, len(drawings), _DRAWINGS_A_TASK)]
     files: dict[Drawing, bytes] = {}
+    executor = LocalExecutor(workers, attempts=3)
     with log.progress("demo web: drawing pictures", total=len(drawings)) as progress:
-        for task, outcome in LocalExecutor(ExecutorConfig(workers=workers)).map(encode_all, tasks):
+        for task, outcome in executor.map(encode_all, tasks):
             if isinstance(outcome, Failure):
                 raise WorkError(f"drawing the demo web's pictures failed: {outcome.error}")
             files.update(zip(task, outcome, strict=True))

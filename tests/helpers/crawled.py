@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from datagen.schemas import CAPTIONS, pair_uid
 from openwit import manifest as manifests
 from openwit import storage
-from openwit.executor import Failure, _attempt
+from openwit.attempts import Failure, run_attempt
 from openwit.manifest import Manifest, Part, PartFile
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class InThisProcess:
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R | Failure]]:
         """See openwit.executor.Executor.map."""
-        return ((task, _attempt(function, task)) for task in tasks)
+        return ((task, run_attempt(function, task)) for task in tasks)
 
 
 def scene(seed: int, size: int = 128) -> np.ndarray:

@@ -35,7 +35,7 @@ def ray_here() -> Iterator[Executor]:
 @pytest.fixture(params=["local", "ray"])
 def executor(request: pytest.FixtureRequest) -> Executor:
     if request.param == "local":
-        return LocalExecutor(LOCAL)
+        return LocalExecutor(LOCAL.workers, LOCAL.attempts)
     found = request.getfixturevalue("ray_here")
     assert isinstance(found, RayExecutor)
     return found
@@ -99,7 +99,9 @@ def test_a_task_that_cannot_be_sent_back_is_a_failure_not_a_hang(executor: Execu
 
 def test_stopping_early_leaves_no_local_worker(tmp_path: Path) -> None:
     before = descendants(os.getpid())
-    results = LocalExecutor(LOCAL).map(tasks.wait_for, [tmp_path / "a", tmp_path / "b", tmp_path / "c"])
+    results = LocalExecutor(LOCAL.workers, LOCAL.attempts).map(
+        tasks.wait_for, [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    )
     (tmp_path / "a").touch()
     assert next(results) == (tmp_path / "a", "a")
     workers = [p for p in descendants(os.getpid()) if p not in before and "spawn_main" in " ".join(p.cmdline())]
