@@ -180,11 +180,12 @@ def publish(source: Path, url: str) -> None:
             os.fsync(file.fileno())
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         source.replace(path)
-        _sync_folder(Path(path).parent)
+        sync(Path(path).parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """The local file's content, or the folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

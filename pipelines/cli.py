@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import errno
 import fcntl
-import importlib
 import json
 import os
 import sys
@@ -76,7 +75,9 @@ def _run(words: list[str]) -> None:
     given, rest = parser.parse_known_args(words[len(positional) :])
     command, recipe_name = [*positional, "", ""][:2]
     if given.version:
-        print("openwit", importlib.import_module("importlib.metadata").version("openwit"))
+        from importlib.metadata import version
+
+        print("openwit", version("openwit"))
         return
     if not command:
         print(_help())

@@ -9,7 +9,6 @@ Nothing in it is pickled. What training draws at random depends on (seed, step, 
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +48,9 @@ def save(folder: str, state: State, model: Clip, optimizer: torch.optim.Optimize
         save_file(_plain(state_by_name(optimizer, model)), made / OPTIMIZER)
         (made / STATE).write_bytes(msgspec.json.encode(state))
         for path in (*made.iterdir(), made):
-            _sync(path)
+            storage.sync(path)
         made.rename(target)
-        _sync(target.parent)
+        storage.sync(target.parent)
         for step in steps(folder)[:-keep_last]:
             doomed = Path(storage.local_path(folder_of(folder, step)))
             doomed.rename(scratch / doomed.name)  # it must lose its name before it loses a file
@@ -103,11 +102,3 @@ def _read(url: str) -> dict[str, Tensor]:
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,6 @@ import functools
 import io
 import os
 import shutil
-import sys
 import tarfile
 import tempfile
 import urllib.request
@@ -55,14 +54,15 @@ def process(config: CrawlConfig, source: Source, target: Target) -> Counts:
         listing = Path(folder) / "rows.feather"
         with pa.OSFile(str(listing), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
             writer.write_table(rows)
-        with _quiet():
+        with _quiet() as said:
             _downloader(config, folder).download_shard((source.index, str(listing)))
         made = Path(folder) / target.name
         table = _seal_table(made.with_suffix(".parquet"), target.path(".parquet"))
         _seal_tar(made.with_suffix(".tar"), target.path(".tar"))
         shutil.move(f"{made}_stats.json", target.note("_stats.json"))
     if len(table) != len(rows):
-        raise WorkError(f"shard {target.name}: {len(rows)} URLs were given, {len(table)} rows came back")
+        last = (said.getvalue().strip().splitlines() or ["it said nothing"])[-1]
+        raise WorkError(f"shard {target.name}: {len(rows)} URLs were given, {len(table)} rows came back ({last})")
     return _count(table)
 
 
@@ -108,14 +108,11 @@ def _opener(config: CrawlConfig) -> urllib.request.OpenerDirector:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """img2dataset prints tracebacks of single samples; they come back to us as rows with an error."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
-        try:
-            yield
-        except BaseException:
-            sys.__stderr__ and sys.__stderr__.write(errors.getvalue())
-            raise
+def _quiet() -> Iterator[io.StringIO]:
+    """What img2dataset prints (tracebacks of single samples that it lost), instead of printing it."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        yield said
 
 
 def _seal_table(made: Path, path: Path) -> pa.Table:

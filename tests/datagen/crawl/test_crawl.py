@@ -114,6 +114,15 @@ def test_equal_answers_give_equal_bytes_at_any_number_of_threads(
         assert (tmp_path / "two" / "shards" / name).read_bytes() == (shard[1] / name).read_bytes()
 
 
+def test_a_partition_without_urls_gives_an_empty_shard(tmp_path: Path) -> None:
+    selected = write_selected(tmp_path / "selected.parquet", [])
+    counts = run_step(crawl.process, CrawlConfig(), {"selected": (selected,)}, tmp_path / "shards")
+    assert counts["in"] == counts["kept"] == 0
+    assert pq.read_table(tmp_path / "shards" / "00000.parquet").num_rows == 0
+    with tarfile.open(tmp_path / "shards" / "00000.tar") as tar:
+        assert tar.getnames() == []
+
+
 def test_other_readers_of_webdataset_read_the_shard(shard: tuple[dict[str, int], Path]) -> None:
     import webdataset
 
