@@ -36,10 +36,12 @@ NO_LINEAGE: Lineage = MappingProxyType({})
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """A file that a partition reads; `identity` changes when its content does."""
+    """A file that a partition reads, or the half-open `span` of it (a dump's bytes, a table's rows); `identity`
+    changes when its content does."""
 
     url: str
     identity: str
+    span: tuple[int, int] | None = None
 
     @classmethod
     def outside(cls, url: str) -> Input:
@@ -51,6 +53,10 @@ class Input:
         """A file that another stage made."""
         return cls(url=storage.join(folder, file.name), identity=file.sha256)
 
+    def cut(self, start: int, end: int) -> Input:
+        """The part of the file from `start` up to `end`, an input of its own."""
+        return Input(url=self.url, identity=f"{self.identity}[{start}:{end}]", span=(start, end))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -59,10 +65,14 @@ class Source:
     index: int
     inputs: Mapping[str, tuple[Input, ...]]
 
+    def input(self, role: str) -> Input:
+        """The one input of that role."""
+        (only,) = self.inputs[role]
+        return only
+
     def url(self, role: str) -> str:
         """The URL of the one input of that role."""
-        (only,) = self.inputs[role]
-        return only.url
+        return self.input(role).url
 
     def urls(self, role: str) -> list[str]:
         """The URLs of all inputs of that role, in order."""

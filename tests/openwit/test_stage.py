@@ -275,3 +275,13 @@ def test_seconds_of_a_plan_is_the_median_of_its_finished_partitions(bench: Bench
 
 def test_a_stage_names_its_process_so_that_workers_find_it() -> None:
     assert Stage("sieve", 1, sieve) == SIEVE
+
+
+def test_a_part_of_a_file_is_an_input_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "dump").write_bytes(b"0123456789")
+    whole = Input.outside(str(tmp_path / "dump"))
+    first, second = whole.cut(0, 5), whole.cut(5, 10)
+    assert first.url == second.url == whole.url
+    assert (first.span, second.span, whole.span) == ((0, 5), (5, 10), None)
+    assert len({whole.identity, first.identity, second.identity}) == 3
+    assert first == whole.cut(0, 5)
