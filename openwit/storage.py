@@ -70,11 +70,12 @@ def exists(url: str) -> bool:
         return bool(fs.exists(path))
 
 
-def open_input(url: str) -> IO[bytes]:
-    """The file opened for reading bytes. Raises InputError, naming it, where it is missing or unreadable."""
+def open_input(url: str, block_bytes: int | None = None) -> IO[bytes]:
+    """The file opened for reading bytes; of a remote one `block_bytes` are fetched at once, by default what its file
+    system likes. Raises InputError, naming it, where it is missing or unreadable."""
     with reading(url):
         fs, path = _filesystem(url)
-        return cast(IO[bytes], fs.open(path, "rb"))
+        return cast(IO[bytes], fs.open(path, "rb", block_size=block_bytes))
 
 
 def read_bytes(url: str) -> bytes:

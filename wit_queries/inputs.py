@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import posixpath
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +15,21 @@ from openwit.errors import InputError
 
 GENSIM_EXCERPT = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 WN_DATA = "data/wordnet-3.0"
+_DUMP_NAME = re.compile(
+    r"(.*-pages-[a-z-]*?)(-multistream)?(\d*)\.xml.*"
+)  # enwiki-20260101-pages-articles1.xml-p1p9.bz2
+_INDEX_NAME = re.compile(r"-multistream-index\d*\.txt")
 WORDNET_FILES = ("data.noun", "data.verb", "data.adj", "data.adv")
 
 
 def dump_urls(names: Sequence[str]) -> list[str]:
-    """The dumps' URLs: `gensim` is the export that gensim's wheel ships. Raises InputError where one is missing."""
+    """The dumps' URLs, those of a pattern by their numbers, without the multistream indexes among them: `gensim` is
+    the export that gensim's wheel ships. Raises InputError where one is missing, or the same pages come twice: as
+    one file and in numbered parts, or with and without -multistream."""
     urls = [_gensim_excerpt() if name == "gensim" else name for name in names]
-    return _expand(urls, "dumps")
+    found = _expand(urls, "dumps")
+    _check_pages_once(found)
+    return found
 
 
 def view_urls(names: Sequence[str]) -> list[str]:
@@ -75,6 +84,16 @@ def _package_folder(name: str) -> Path | None:
     return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
+def _check_pages_once(urls: Sequence[str]) -> None:
+    forms: dict[str, tuple[tuple[str, bool], str]] = {}
+    for url in urls:
+        if match := _DUMP_NAME.fullmatch(posixpath.basename(url)):
+            form = match[2], bool(match[3])
+            other, first = forms.setdefault(match[1], (form, url))
+            if other != form:
+                raise InputError(f"dumps: {first} and {url} hold the same pages, which would count twice; give one")
+
+
 def _expand(urls: Sequence[str], field: str) -> list[str]:
     found: list[str] = []
     for url in urls:
@@ -93,7 +112,13 @@ def _matching(url: str, field: str) -> list[str]:
             what = f"is a folder; write its files, e.g. {url}/*" if fs.isdir(path) else "no such file"
             raise InputError(f"{field}: {url}: {what}")
         return [url]
-    matches = sorted(str(fs.unstrip_protocol(name)) if "://" in url else str(name) for name in fs.glob(path))
+    names = sorted((str(name) for name in fs.glob(path) if not _INDEX_NAME.search(name)), key=_by_number)
+    matches = [str(fs.unstrip_protocol(name)) if "://" in url else name for name in names]
     if not matches:
         raise InputError(f"{field}: {url}: no file matches")
     return matches
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """The key by which part 10 comes after part 9."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

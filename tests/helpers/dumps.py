@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import itertools
 import random
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
+import zstandard
+
 HEADER = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="en">
   <siteinfo>
     <sitename>Wikipedia</sitename>
+    <dbname>enwiki</dbname>
+    <base>https://en.wikipedia.org/wiki/Main_Page</base>
     <namespaces>
       <namespace key="0" case="first-letter" />
       <namespace key="1" case="first-letter">Talk</namespace>
@@ -36,15 +41,25 @@ def page(title: str, text: str = "", *, namespace: int = 0, redirect: str = "") 
 
 
 def write_dump(path: Path, pages: Iterable[str]) -> Path:
-    """The export as `path`, compressed as its suffix says; .bz2 as multistream, a page a stream."""
+    """The export as `path`, compressed as its suffix says; .bz2 and .zst with a stream or frame for each page."""
     parts = [part.encode() for part in (HEADER, *pages, FOOTER)]
     if path.suffix == ".bz2":
         path.write_bytes(b"".join(bz2.compress(part) for part in parts))
+    elif path.suffix == ".zst":
+        path.write_bytes(b"".join(zstandard.compress(part) for part in parts))
     elif path.suffix == ".gz":
         path.write_bytes(gzip.compress(b"".join(parts), mtime=0))
     else:
         path.write_bytes(b"".join(parts))
     return path
+
+
+def write_streams(path: Path, text: bytes, cuts: Iterable[int]) -> list[int]:
+    """Writes `text` to `path` as bz2 streams that begin at its start and at `cuts`; where they begin in the file."""
+    places = sorted({0, *cuts, len(text)})
+    streams = [bz2.compress(text[start:end]) for start, end in itertools.pairwise(places)]
+    path.write_bytes(b"".join(streams))
+    return list(itertools.accumulate((len(stream) for stream in streams[:-1]), initial=0))
 
 
 def write_large_dumps(folder: Path, num_parts: int, num_words: int) -> list[Path]:

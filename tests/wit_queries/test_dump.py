@@ -6,11 +6,15 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from helpers.dumps import FOOTER, HEADER, page, write_dump
+from helpers.dumps import FOOTER, HEADER, page, write_dump, write_streams
 from openwit.errors import InputError
+from wit_queries import streams
 from wit_queries.dump import BrokenPage, Dump, Page, read_titles
 from wit_queries.inputs import dump_urls
+from wit_queries.segments import cut
 
 PAGES = [
     page("Anarchism", "'''Anarchism''' is a [[political philosophy]] & more <ref>x</ref>"),
@@ -19,16 +23,16 @@ PAGES = [
 ]
 WHOLE = [
     Page("Anarchism", 0, None, "'''Anarchism''' is a [[political philosophy]] & more <ref>x</ref>"),
-    Page("AnarchY", 0, "Anarchism", "#REDIRECT [[Anarchism]]"),
-    Page("Talk:Anarchism", 1, None, "a discussion"),
+    Page("AnarchY", 0, "Anarchism", ""),
+    Page("Talk:Anarchism", 1, None, ""),
 ]
 
 
-@pytest.mark.parametrize("suffix", [".xml", ".xml.bz2", ".xml.gz"])
+@pytest.mark.parametrize("suffix", [".xml", ".xml.bz2", ".xml.gz", ".xml.zst"])
 def test_all_pages_come_in_order_from_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
     dump = Dump(str(write_dump(tmp_path / f"dump{suffix}", PAGES)))
     assert list(dump.pages()) == WHOLE
-    assert dump.site.language == "en"
+    assert (dump.site.language, dump.site.dbname, dump.site.main_page) == ("en", "enwiki", "Main Page")
     assert dump.site.namespaces["Portal"] == 100
 
 
@@ -91,22 +95,103 @@ def test_an_xml_file_that_was_cut_off_is_named_with_the_place(tmp_path: Path) ->
     pages = dump.pages()
     assert next(pages) == WHOLE[0]
     with pytest.raises(
-        InputError, match=rf"dump.xml: cut off at byte {path.stat().st_size} .*after 1 pages.*</mediawiki>"
+        InputError,
+        match=rf"dump.xml: is cut off at byte {path.stat().st_size} .*expected </mediawiki>.*1 pages before were whole",
     ):
         next(pages)
 
 
-def test_a_bz2_file_that_was_cut_off_is_named_with_the_place(tmp_path: Path) -> None:
-    path = write_dump(tmp_path / "dump.xml.bz2", PAGES)
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(InputError, match=rf"dump.xml.bz2: ends at byte {path.stat().st_size} in the middle"):
+@pytest.mark.parametrize(("suffix", "num_lost"), [("bz2", 30), ("zst", 5), ("gz", 12)])
+def test_a_compressed_file_that_was_cut_off_is_named_with_the_place_and_what_was_whole(
+    tmp_path: Path, suffix: str, num_lost: int
+) -> None:
+    path = write_dump(tmp_path / f"dump.xml.{suffix}", PAGES)
+    path.write_bytes(path.read_bytes()[:-num_lost])
+    where = rf"dump.xml.{suffix}: ends at byte {path.stat().st_size} in the middle of its .*; fetch it again"
+    kept = r"3 pages before were whole, but nothing of the file is kept"
+    with pytest.raises(InputError, match=f"{where}; {kept}"):
         list(Dump(str(path)).pages())
+
+
+def test_damage_in_one_span_is_told_with_what_is_kept_and_leaves_the_others_whole(tmp_path: Path) -> None:
+    path = write_dump(tmp_path / "dump.xml.bz2", [page(f"Article {n}", "x" * 100) for n in range(30)])
+    stored = bytearray(path.read_bytes())
+    spans = cut(str(path), len(stored), len(stored) // 3)
+    whole = [list(Dump(str(path), span=span).pages()) for span in spans]
+    at = sum(spans[1]) // 2
+    stored[at : at + 20] = bytes(20)
+    path.write_bytes(stored)
+    begin, end = spans[1]
+    kept = rf"\d+ pages before were whole, but nothing of the part from byte {begin} to {end} is kept, other parts are"
+    with pytest.raises(InputError, match=rf"dump.xml.bz2: damaged bz2 data near byte \d+ .*; fetch it again; {kept}"):
+        list(Dump(str(path), span=spans[1]).pages())
+    for n in (0, 2):
+        assert list(Dump(str(path), span=spans[n]).pages()) == whole[n] != []
+
+
+def test_only_the_span_with_the_last_stream_expects_the_end_of_the_dump(tmp_path: Path) -> None:
+    text = (HEADER + "".join(PAGES)).encode()
+    ends = [len(HEADER), len(HEADER + PAGES[0].rstrip())]
+    for path in (tmp_path / "dump.xml", tmp_path / "dump.xml.bz2"):
+        if path.suffix == ".xml":
+            path.write_bytes(text)
+            middle = ends[1]
+        else:
+            middle = write_streams(path, text, ends)[2]
+        size = path.stat().st_size
+        assert list(Dump(str(path), span=(0, middle)).pages()) == WHOLE[:1]
+        with pytest.raises(InputError, match=rf"is cut off at byte {size} behind .* expected </mediawiki>"):
+            list(Dump(str(path), span=(middle, size)).pages())
+
+
+def test_a_dump_that_was_cut_off_behind_a_stream_s_first_bytes_is_not_whole(tmp_path: Path) -> None:
+    path = tmp_path / "dump.xml.bz2"
+    starts = write_streams(path, (HEADER + PAGES[0] + FOOTER).encode(), [len(HEADER), len(HEADER + PAGES[0])])
+    for num_bytes in range(1, 14):
+        size = starts[-1] + num_bytes
+        path.write_bytes(path.read_bytes()[: starts[-1]] + bz2.compress(FOOTER.encode())[:num_bytes])
+        with pytest.raises(InputError, match=f"ends at byte {size} in the middle"):
+            [list(Dump(str(path), span=span).pages()) for span in ((0, starts[-1]), (starts[-1], size))]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pages=st.lists(st.sampled_from([*PAGES, PAGES[0].replace("</page>", ""), page("Long", "x" * 400)]), max_size=5),
+    num_bytes=st.integers(1, 300),
+    max_page_bytes=st.integers(200, 800),
+)
+def test_how_the_text_comes_in_chunks_changes_nothing(
+    tmp_path: Path, pages: list[str], num_bytes: int, max_page_bytes: int
+) -> None:
+    path = write_dump(tmp_path / "dump.xml", pages)
+    whole = list(Dump(str(path), max_page_bytes).pages())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "RAW_BYTES", num_bytes)
+        assert list(Dump(str(path), max_page_bytes).pages()) == whole
 
 
 def test_a_bz2_file_that_lacks_its_last_streams_is_named(tmp_path: Path) -> None:
     path = tmp_path / "dump.xml.bz2"
     path.write_bytes(bz2.compress((HEADER + PAGES[0]).encode()))
-    with pytest.raises(InputError, match="cut off at byte"):
+    with pytest.raises(InputError, match="is cut off at byte"):
+        list(Dump(str(path)).pages())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            HEADER.replace("mediawiki.org/xml/export-0.10/", "w3.org/1999/xhtml"),
+            r"schema http://www.w3.org/.*; expected",
+        ),
+        (HEADER + "<logitem><id>1</id></logitem>" + FOOTER, "holds log items; expected pages"),
+        ("7z\xbc\xaf'\x1c", "is 7z data; expected plain, bz2, gzip or zstd"),
+    ],
+)
+def test_a_dump_of_another_kind_is_named(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "dump.xml"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match=rf"dump.xml: {said}|dump.xml: is of the {said}"):
         list(Dump(str(path)).pages())
 
 

@@ -48,6 +48,29 @@ def test_patterns_give_their_files_in_order(tmp_path: Path) -> None:
     assert view_urls([f"{tmp_path}/*.gz"]) == [f"{tmp_path}/a.gz", f"{tmp_path}/b.gz"]
 
 
+def test_numbered_parts_come_by_their_numbers_and_without_their_indexes(tmp_path: Path) -> None:
+    parts = [f"w-pages-articles-multistream{n}.xml-p{first}.bz2" for n, first in ((1, 1), (2, 9), (9, 80), (10, 700))]
+    for name in (*parts, "w-pages-articles-multistream-index1.txt-p1.bz2"):
+        (tmp_path / name).touch()
+    assert dump_urls([f"{tmp_path}/w-*.bz2"]) == [f"{tmp_path}/{name}" for name in parts]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("w-20260101-pages-articles.xml.bz2", "w-20260101-pages-articles1.xml-p1p9.bz2"),
+        ("w-20260101-pages-articles.xml.bz2", "w-20260101-pages-articles-multistream.xml.bz2"),
+    ],
+)
+def test_a_dump_in_two_forms_is_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match="hold the same pages, which would count twice"):
+        dump_urls([f"{tmp_path}/*"])
+    (tmp_path / names[0]).rename(tmp_path / "v-20260101-pages-articles.xml.bz2")
+    assert len(dump_urls([f"{tmp_path}/*"])) == 2
+
+
 def test_missing_files_folders_and_empty_patterns_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dumps: .*none.xml: no such file"):
         dump_urls([str(tmp_path / "none.xml")])
