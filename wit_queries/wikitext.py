@@ -1,32 +1,42 @@
-"""Wikitext to the plain text that a reader of the article sees in its sentences, in time linear in its length."""
+"""Wikitext to the plain text that a reader of the article sees in its sentences, in time linear in its length.
+
+Most of the work is to split and join: what must go is the separator. Rare marks are only looked for where they are.
+"""
 
 from __future__ import annotations
 
 import functools
 import html
 import re
+from collections.abc import Callable
 
-# Tags whose content is no prose of the article (mwparserfromhell's strip_code hides most of them, too).
+# Tags whose content is no prose of the article.
 _UNREAD_TAGS = (
-    "ref|references|math|chem|ce|gallery|imagemap|inputbox|timeline|score|hiero|graph|mapframe|maplink|source|"
-    "syntaxhighlight|code|templatedata|templatestyles|categorytree|section|style|script"
+    "ref|references|math|chem|ce|gallery|imagemap|inputbox|timeline|score|hiero|graph|mapframe|maplink|indicator|pre|"
+    "source|syntaxhighlight|templatedata|categorytree"
 )
-_HIDDEN = re.compile(rf"<!--|<(/?)({_UNREAD_TAGS}|nowiki)\b([^<>]*)>", re.IGNORECASE)
+_SIMPLE_REF = re.compile(r"<ref\b[^<>]*+>(?:(?<=/>)|[^<]*+</ref>)")
+_UNREAD = re.compile(rf"<(/?)({_UNREAD_TAGS}|nowiki)\b([^<>]*)>", re.IGNORECASE)
 _MARKUP_TO_SPACE = str.maketrans("[]{}<>|='", "         ")
-_BRACES = re.compile(r"\{\{|\}\}|^[ \t:*#]*\{\||^[ \t]*\|\}(?!\})", re.MULTILINE)
-_BRACKETED_URL = re.compile(r"\[(?:(?:https?|ftp|irc|news|mailto):|//)[^\s\[\]]+[ \t]*([^\[\]\n]*)\]", re.IGNORECASE)
-_LINK = re.compile(r"\[\[([^\[\]]*(?:(?:\[(?!\[)|\](?!\]))[^\[\]]*)*)\]\]")
-_LINKS_IN_LINKS = 8
+_MAX_LEVELS = 40
+_TABLE_OPEN = re.compile(r"\n[ \t:*#]*+\{\|")
+_TABLE_CLOSE = re.compile(r"\n[ \t]*+\|\}")
+_HTML_TABLE = re.compile(r"<(/?)table\b[^<>]*+>", re.IGNORECASE)
+_BRACKETED_URL = re.compile(r"\[(?:(?:https?|ftp|irc|news|mailto):|//)[^\s\[\]]++[ \t]*+([^\[\]\n]*+)\]")
+_SIMPLE_LINK = re.compile(r"\[\[(?:[^\[\]|:\n]*+\|)?([^\[\]|:]*+)\]\]")
 _OTHER_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z-]+)?$")
-_BARE_URL = re.compile(r"\b(?:https?|ftp)://[^\s<>\[\]|{}\"]+", re.IGNORECASE)
+_BARE_URL = re.compile(r"(?:https?|ftp)://[^\s<>\[\]|{}\"]++")
 _INLINE_TAG = re.compile(
-    r"</?(?:a|abbr|b|bdi|bdo|big|cite|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|"
-    r"var|wbr)\b[^<>]*>",
+    r"</?(?:a|abbr|b|bdi|bdo|big|cite|code|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|"
+    r"u|var|wbr)\b[^<>]*>",
     re.IGNORECASE,
 )
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
-_QUOTES = re.compile(r"'''''|'''|''")
-_MAGIC_WORD = re.compile(r"__[A-Z]+__")
+_BOLD_IN_WORD = re.compile(r"'''(?=\w)(?<=\w''')")
+_MARK_OF_QUOTES = re.compile("''(?:'''|')?")
+_QUOTES = re.compile("''+")
+_ODD_BOLD = (re.compile(r"(?<= \S)'''(?!')"), re.compile(r"(?<=[^\s'])'''(?!')"))
+_MAGIC_WORD = re.compile(r"__[^\W\d_a-z]+__")
 DEFAULT_HIDDEN_PREFIXES = frozenset({"file", "image", "category"})
 
 
@@ -34,35 +44,34 @@ def plain_text(wikitext: str, hidden_prefixes: frozenset[str] = DEFAULT_HIDDEN_P
     """The text of an article without templates, tables, references, comments, tags, and links to files,
     categories (namespaces named in lower case by `hidden_prefixes`) or other languages; what other links show
     is kept. Markup that never closes is taken for text, as MediaWiki does."""
-    text = _without_hidden(wikitext)
-    text = _without_braces(text)
-    text = _BRACKETED_URL.sub(r"\1", text)
-    shown = functools.partial(_shown, hidden_prefixes)
-    for _ in range(_LINKS_IN_LINKS):
-        text, changes = _LINK.subn(shown, text)
-        if not changes:
-            break
-    text = _BARE_URL.sub(" ", text)
-    text = _TAG.sub(" ", _INLINE_TAG.sub("", text))
-    text = _QUOTES.sub("", text)
-    text = _MAGIC_WORD.sub(" ", text)
+    text = _resolved(_without_unread(wikitext), "{{", "}}", _line_break)
+    if "{|" in text or "<table" in text:
+        text = _without_tables("\n" + text)
+    text = "".join(_BRACKETED_URL.split(text))
+    text = "".join(_SIMPLE_LINK.split(text))
+    text = _resolved(text, "[[", "]]", functools.partial(_shown, hidden_prefixes))
+    if "://" in text:
+        text = _BARE_URL.sub(" ", text)
+    if "<" in text:
+        text = _TAG.sub(" ", _INLINE_TAG.sub("", text))
+    text = _without_quotes(text)
+    if "__" in text:
+        text = _MAGIC_WORD.sub(" ", text)
     return html.unescape(text)
 
 
-def _without_hidden(text: str) -> str:
+def _without_unread(text: str) -> str:
     """Cuts comments and the tags that hold no prose, with their content; what nowiki holds is text."""
+    start, *comments = text.split("<!--")
+    text = start + "".join([comment.partition("-->")[2] for comment in comments])
+    text = " ".join(_SIMPLE_REF.split(text))
     kept: list[str] = []
     position = 0
     unclosed: set[str] = set()
-    while found := _HIDDEN.search(text, position):
-        kept.append(text[position : found.start()])
+    while found := _UNREAD.search(text, position):
+        kept += text[position : found.start()], " "
         position = found.end()
-        if found[2] is None:
-            end = text.find("-->", position)
-            position = len(text) if end < 0 else end + 3
-            continue
         name = found[2].lower()
-        kept.append(" ")
         if found[1] or found[3].endswith("/") or name in unclosed:
             continue
         close = _closing(name).search(text, position)
@@ -81,41 +90,53 @@ def _closing(name: str) -> re.Pattern[str]:
     return re.compile(rf"</{name}\s*>", re.IGNORECASE)
 
 
-def _without_braces(text: str) -> str:
-    """Cuts {{templates}} and {| tables |}, nested as they may be; a line break stands in for each, so that the
-    words around it do not become neighbours."""
-    opened: list[tuple[str, int]] = []
-    spans: list[tuple[int, int]] = []
-    for mark in _BRACES.finditer(text):
-        kind = mark[0].strip(" \t:*#")
-        if kind in ("{{", "{|"):
-            opened.append((kind, mark.start()))
+def _resolved(text: str, opening: str, closing: str, shown: Callable[[str], str]) -> str:
+    """The text with every pair of marks and what stands between them replaced by what `shown` makes of the latter,
+    from the inside out; marks without a partner become spaces. Pairs inside _MAX_LEVELS others are left to these: that
+    bounds how often a text is copied."""
+    start, *pieces = text.split(opening)
+    kept = [start]
+    opened: list[int] = []
+    for piece in pieces:
+        opened.append(len(kept))
+        if closing not in piece:
+            kept.append(piece)
             continue
-        wanted = "{{" if kind == "}}" else "{|"
-        level = len(opened) - 1
-        while level >= 0 and opened[level][0] != wanted:
-            level -= 1
-        if level < 0:
-            continue
-        start = opened[level][1]
-        del opened[level:]
-        while spans and spans[-1][0] >= start:
-            spans.pop()
-        spans.append((start, mark.end()))
-    if not spans:
-        return text
-    kept = []
-    position = 0
-    for start, end in spans:
-        kept.append(text[position:start])
-        position = end
-    kept.append(text[position:])
-    return "\n".join(kept)
+        inner, *outer = piece.split(closing)
+        kept.append(inner)
+        for rest in outer:
+            if not opened:
+                kept.append(" ")
+            elif len(opened) > _MAX_LEVELS:
+                opened.pop()
+            else:
+                begin = opened.pop()
+                kept[begin:] = [shown("".join(kept[begin:]))]
+            kept.append(rest)
+    for begin in opened:
+        kept[begin] = " " + kept[begin]
+    return "".join(kept)
 
 
-def _shown(hidden_prefixes: frozenset[str], link: re.Match[str]) -> str:
-    """What a link shows: the text behind its bar, else its target; nothing for files, categories, languages."""
-    target, bar, text = link[1].partition("|")
+def _without_tables(text: str) -> str:
+    """Cuts {| tables |} and those of HTML; `text` begins with a line break."""
+    text = _TABLE_CLOSE.sub("}}", _TABLE_OPEN.sub("{{", text))
+    if "<table" in text:
+        text = _HTML_TABLE.sub(lambda tag: "}}" if tag[1] else "{{", text)
+    return _resolved(text, "{{", "}}", _line_break)
+
+
+def _line_break(_: str) -> str:
+    """What stands in for a template or table, so that the words around it do not become neighbours."""
+    return "\n"
+
+
+def _shown(hidden_prefixes: frozenset[str], link: str) -> str:
+    """What a link shows: the text behind its bar, else its target; nothing for files, categories, languages. Brackets
+    around a line break are no link."""
+    target, bar, text = link.partition("|")
+    if "\n" in target:
+        return link
     prefix, colon, rest = target.partition(":")
     prefix = prefix.strip()
     if colon and not prefix:
@@ -123,3 +144,24 @@ def _shown(hidden_prefixes: frozenset[str], link: re.Match[str]) -> str:
     elif colon and (prefix.lower().replace("_", " ") in hidden_prefixes or (not bar and _OTHER_LANGUAGE.match(prefix))):
         return " "
     return text if bar else target
+
+
+def _without_quotes(text: str) -> str:
+    """Cuts the marks of bold and italics; three quotes may be an apostrophe and a mark (''Iliad'''s)."""
+    if _BOLD_IN_WORD.search(text):
+        text = "\n".join([_with_apostrophe(line) if "'''" in line else line for line in text.split("\n")])
+    return "".join(_MARK_OF_QUOTES.split(text))
+
+
+def _with_apostrophe(line: str) -> str:
+    """MediaWiki's rule: where both kinds of marks are odd in number, one bold mark behind a letter is an apostrophe
+    before an italic one."""
+    marks = [len(mark) for mark in _QUOTES.findall(line)]
+    bold = sum(size > 2 for size in marks)
+    italic = sum(size == 2 or size > 4 for size in marks)
+    if bold % 2 and italic % 2:
+        for pattern in _ODD_BOLD:
+            line, changes = pattern.subn("'", line, count=1)
+            if changes:
+                break
+    return line
