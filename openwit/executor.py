@@ -25,7 +25,7 @@ class ExecutorConfig:
 
     kind: Literal["local", "ray"] = "local"  # processes of this machine, or Ray
     workers: int = 2  # processes or Ray actors at once
-    address: str = ""  # of an existing Ray cluster, auto or host:port, e.g. head:6379; empty: Ray on this machine
+    address: str = ""  # of a Ray cluster: auto, host:port on one of its nodes, else ray://host:10001; empty: Ray here
     attempts: int = 3  # tries of a partition whose worker died or whose work failed
 
     def __post_init__(self) -> None:
@@ -35,8 +35,9 @@ class ExecutorConfig:
             raise ConfigError(f"attempts={self.attempts}: must be at least 1")
         if self.address and self.kind != "ray":
             raise ConfigError(f"address={self.address}: only Ray has an address; set kind=ray too")
-        if self.address not in ("", "auto") and not re.fullmatch(r"[^/]+:\d+", self.address):
-            raise ConfigError(f"address={self.address}: is no address of a Ray cluster; write auto or host:port")
+        if self.address not in ("", "auto") and not re.fullmatch(r"(ray://)?[^/]+:\d+", self.address):
+            known = "auto, host:port or ray://host:port"
+            raise ConfigError(f"address={self.address}: is no address of a Ray cluster; write {known}")
 
 
 class Executor(Protocol):
@@ -51,7 +52,11 @@ class Executor(Protocol):
 def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
     """The executor that the config names; its workers are stopped afterwards."""
     if config.kind == "local":
-        yield LocalExecutor(config.workers, config.attempts)
+        local = LocalExecutor(config.workers, config.attempts)
+        try:
+            yield local
+        finally:
+            local.close()
         return
     with ray_connection(config.address, config.workers):
         yield RayExecutor(config.workers, config.attempts)

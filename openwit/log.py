@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from openwit.storage import writing
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+NO_COUNTS: Mapping[str, int] = MappingProxyType({})
+
 
 class Progress(Protocol):
     """The live line of one piece of work."""
 
-    def advance(self, steps: int = 1, counts: Counter[str] | dict[str, int] | None = None) -> None:
+    def advance(self, steps: int = 1, counts: Mapping[str, int] = NO_COUNTS) -> None:
         """`steps` more are done; `counts` are added to those shown."""
         ...
 
@@ -49,19 +53,26 @@ class Log:
         print(text, file=self.stream, flush=True)
 
     @contextmanager
-    def progress(self, name: str, *, total: int, done: int = 0) -> Iterator[Progress]:
-        """A live line on a terminal; elsewhere a line every ten seconds and one at the end."""
+    def progress(
+        self, name: str, *, total: int, done: int = 0, counts: Mapping[str, int] = NO_COUNTS
+    ) -> Iterator[Progress]:
+        """A live line on a terminal; elsewhere a line now and then, and one at the end. `done` were done before, and
+        `counts` are theirs."""
         if self.stream.isatty():
             with _terminal_progress(self.stream, name, total, done) as live:
+                live.advance(0, counts)
                 yield live
             return
         lines = LineProgress(self.stream, name, total, done)
+        lines.counts.update(counts)
         yield lines
         lines.finish()
 
 
 class LineProgress:
-    """Progress as plain lines, for logs and pipes."""
+    """Progress as plain lines, for logs and pipes: one in ten seconds, less often the longer it takes."""
+
+    share_of_elapsed = 0.02  # between two lines: a day's work is some 300 lines
 
     def __init__(self, stream: TextIO, name: str, total: int, done: int, every_s: float = 10.0) -> None:
         self.stream, self.name, self.total, self.every_s = stream, name, total, every_s
@@ -69,18 +80,20 @@ class LineProgress:
         self.counts: Counter[str] = Counter()
         self.started = self.shown = time.monotonic()
 
-    def advance(self, steps: int = 1, counts: Counter[str] | dict[str, int] | None = None) -> None:
+    def advance(self, steps: int = 1, counts: Mapping[str, int] = NO_COUNTS) -> None:
         """See Progress.advance."""
         self.done += steps
-        self.counts.update(counts or {})
-        if time.monotonic() - self.shown >= self.every_s:
-            self.shown = time.monotonic()
+        self.counts.update(counts)
+        now = time.monotonic()
+        pause_s = max(self.every_s, self.share_of_elapsed * (now - self.started))
+        if self.done < self.total and now - self.shown >= pause_s:
+            self.shown = now
             self._show()
 
     def finish(self) -> None:
         """The closing line."""
         if self.before == self.total:
-            print(f"{self.name}: {self.total}/{self.total} done before", file=self.stream, flush=True)
+            print(f"{self.name}: {self.total:,}/{self.total:,} done before", file=self.stream, flush=True)
         else:
             self._show()
 
@@ -89,26 +102,28 @@ class LineProgress:
         rate = (self.done - self.before) / max(elapsed, 1e-9)
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
         eta = f", ETA {duration(left)}" if 0 < left < float("inf") else ""
-        text = f"{self.name}: {self.done}/{self.total} in {duration(elapsed)} ({rate:.3g}/s{eta}){summary(self.counts)}"
-        print(text, file=self.stream, flush=True)
+        share = f" ({math.floor(100 * self.done / self.total)}%)" if self.done < self.total else ""
+        done = f"{self.done:,}/{self.total:,}{share} in {duration(elapsed)}"
+        print(f"{self.name}: {done}, {speed(rate)}{eta}{summary(self.counts)}", file=self.stream, flush=True)
 
 
 @contextmanager
 def _terminal_progress(stream: TextIO, name: str, total: int, done: int) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description:<10}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        TextColumn("{task.description:<14}"),
+        BarColumn(bar_width=10),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Bars(*columns, console=Console(file=stream)) as bars:
+    # The rate is that of the last thousand steps of a day: by default of half a minute, in which a step may not end.
+    with Bars(*columns, console=Console(file=stream), speed_estimate_period=86_400) as bars:
         task = bars.add_task(name, total=total, completed=done, note="")
         yield _BarProgress(bars, task)
 
@@ -120,11 +135,11 @@ class _BarProgress:
         self.bars, self.task = bars, task
         self.counts: Counter[str] = Counter()
 
-    def advance(self, steps: int = 1, counts: Counter[str] | dict[str, int] | None = None) -> None:
+    def advance(self, steps: int = 1, counts: Mapping[str, int] = NO_COUNTS) -> None:
         """See Progress.advance."""
-        self.counts.update(counts or {})
+        self.counts.update(counts)
         share = self.counts["kept"] / self.counts["in"] if self.counts["in"] else 0.0
-        note = f"kept {share:.1%} of {self.counts['in']:,}" if self.counts["in"] else ""
+        note = f"kept {share:.1%} of {short(self.counts['in'])}" if self.counts["in"] else ""
         self.bars.update(self.task, advance=steps, note=note)  # short: the bar must fit beside it
 
 
@@ -140,10 +155,27 @@ def duration(seconds: float) -> str:
     return f"{seconds // 86400} d {seconds % 86400 // 3600} h"
 
 
+def speed(per_s: float) -> str:
+    """Steps a second, or of a slow work a minute or an hour: 12/s, 4.2/min, 1.5/h."""
+    for seconds, unit in ((1, "s"), (60, "min")):
+        if per_s * seconds >= 1:
+            return f"{per_s * seconds:.3g}/{unit}"
+    return f"{per_s * 3600:.3g}/h"
+
+
+def short(number: int) -> str:
+    """A number in at most six characters: 9,999, 12.3k, 4.57M, 42.0G."""
+    if number < 10_000:
+        return f"{number:,}"
+    power = min((len(str(number)) - 1) // 3, 4)
+    value = number / 1000**power
+    return f"{value:.{2 - min(len(str(int(value))) - 1, 2)}f}{'kMGT'[power - 1]}"
+
+
 def summary(counts: Counter[str]) -> str:
     """in, kept and the three commonest reasons, with a leading space; empty without counts."""
     if not counts["in"]:
         return ""
-    dropped = [(n, name.removeprefix("dropped.")) for name, n in counts.items() if name.startswith("dropped.")]
+    dropped = [(n, name.removeprefix("dropped.")) for name, n in counts.items() if name.startswith("dropped.") and n]
     top = ", ".join(f"{name} {n:,}" for n, name in sorted(dropped, reverse=True)[:3])
     return f"  in {counts['in']:,}, kept {counts['kept']:,}" + (f" ({top})" if top else "")

@@ -21,8 +21,9 @@ R = TypeVar("R")
 
 @contextlib.contextmanager
 def ray_connection(address: str, workers: int) -> Iterator[None]:
-    """Ray is connected to the cluster at the address, or runs here on `workers` CPUs. Raises WorkError where it does
-    not answer."""
+    """Ray is connected to the cluster at the address, or runs here on `workers` CPUs. host:port makes this process a
+    driver on one of the cluster's nodes; ray://host:port reaches the server of Ray's client from anywhere. Raises
+    WorkError where it does not answer."""
     given, address = address, _ray_address(address)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -48,7 +49,8 @@ def ray_connection(address: str, workers: int) -> Iterator[None]:
                 _node_ip_address="127.0.0.1",
             )
     except (OSError, RuntimeError, ValueError, SystemExit) as error:  # ConnectionError is an OSError
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        text = lines[-1] if "Traceback" in str(error) else lines[0]  # Ray's client server sends a whole traceback
         what = f"executor.address={given}: Ray does not answer" if address else "Ray does not start"
         raise WorkError(f"{what} ({text})") from None
     try:
@@ -58,7 +60,7 @@ def ray_connection(address: str, workers: int) -> Iterator[None]:
 
 
 def _ray_address(address: str) -> str:
-    """host:port of the cluster, once something listens there: Ray itself would try for minutes, then exit."""
+    """The cluster's address, once something listens there: Ray itself would try for minutes, then exit."""
     where = address
     if address == "auto":
         current = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "ray_current_cluster"
@@ -66,7 +68,7 @@ def _ray_address(address: str) -> str:
         if not where:
             raise WorkError("executor.address=auto: no Ray cluster runs on this machine; start one with ray start")
     if where:
-        host, _, port = where.rpartition(":")
+        host, _, port = where.removeprefix("ray://").rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         except (OSError, ValueError) as error:

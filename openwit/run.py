@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from openwit import manifest as manifests
 from openwit import stage as stages
@@ -22,13 +23,15 @@ class NotYet(Exception):
 
 @dataclass
 class Run:
-    """Use it as a context; the executor starts with the first stage that has something to do."""
+    """Use it as a context; the executor starts with the first stage that has something to do. In a dry run `on_plan`
+    hears of each stage's plan; without it, a line says what is done and what is to do."""
 
     work: str
     recipe: str
     executor_config: ExecutorConfig
     log: Log
     dry_run: bool = False
+    on_plan: Callable[[stages.Plan[Any]], None] | None = None
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _executor: Executor | None = None
 
@@ -54,7 +57,9 @@ class Run:
         raises NotYet where something is to do. Raises WorkError naming the partitions that failed."""
         plan = stages.plan(stage, config, sources, folder)
         if self.dry_run:
-            self._tell(plan)
+            (self.on_plan or self._tell)(plan)
+            if plan.todo or not stages.is_complete(plan):
+                raise NotYet(stage.name)
             return manifests.read(folder)
         if not plan.todo and stages.is_complete(plan):
             self.log.say(f"{stage.name}: {len(sources)}/{len(sources)} done before")
@@ -66,7 +71,7 @@ class Run:
             self._executor = self._closing.enter_context(open_executor(self.executor_config))
         return self._executor
 
-    def _tell(self, plan: stages.Plan[C]) -> None:
+    def _tell(self, plan: stages.Plan[Any]) -> None:
         done, todo = len(plan.done), len(plan.todo)
         rows = sum(part.rows for part in plan.done)
         size = sum(file.bytes for part in plan.done for file in part.files)
@@ -74,5 +79,3 @@ class Run:
         cost = f"; about {duration(seconds * todo)} of one worker" if todo and seconds else ""
         cost = cost or ("; cost unknown until a partition is done" if todo else "")
         self.log.say(f"{plan.stage.name}: {done} done ({rows:,} rows, {size / 1e6:,.1f} MB), {todo} to do{cost}")
-        if todo or not stages.is_complete(plan):
-            raise NotYet(plan.stage.name)

@@ -171,7 +171,8 @@ def run(plan: Plan[C], executor: Executor, log: Log, *, recipe: str = "", lineag
     tasks = [_Task(stage, plan.config, s, folder, partition_key(stage, plan.config, s)) for s in plan.todo]
     parts = list(plan.done)
     failed: dict[int, Failure] = {}
-    with log.progress(stage.name, total=len(plan.sources), done=len(plan.done)) as progress:
+    before = sum((Counter(part.counts) for part in plan.done), Counter[str]())
+    with log.progress(stage.name, total=len(plan.sources), done=len(plan.done), counts=before) as progress:
         for task, outcome in executor.map(_run_task, tasks):
             if isinstance(outcome, Failure):
                 failed[task.source.index] = outcome

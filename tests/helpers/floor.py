@@ -61,7 +61,9 @@ def _obey(signals: Path, index: int) -> None:
     if (signals / f"fail-{index}").exists():
         raise RuntimeError("first line\nsecond line")
     while (signals / f"hold-{index}").exists():
-        (signals / f"held-{index}").write_text(f"{os.getpid()}")
+        part = signals / f"part-{index}"
+        part.write_text(f"{os.getpid()}")
+        part.rename(signals / f"held-{index}")  # whoever waits for it never reads half of it
         time.sleep(0.01)
 
 

@@ -118,8 +118,8 @@ def test_stopping_early_leaves_no_local_worker(tmp_path: Path) -> None:
         ({"workers": 0}, "workers=0: must be at least 1"),
         ({"attempts": 0}, "attempts=0: must be at least 1"),
         ({"address": "auto"}, "address=auto: only Ray has an address"),
-        ({"kind": "ray", "address": "head"}, "write auto or host:port"),
-        ({"kind": "ray", "address": "ray://head:10001"}, "write auto or host:port"),
+        ({"kind": "ray", "address": "head"}, "write auto, host:port or ray://host:port"),
+        ({"kind": "ray", "address": "http://head:10001"}, "write auto, host:port or ray://host:port"),
     ],
 )
 def test_settings_that_cannot_be_right_are_refused(changes: dict[str, object], message: str) -> None:
@@ -162,7 +162,7 @@ def test_ray_on_this_machine_listens_on_loopback_only(tmp_path: Path) -> None:
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "auto"])
 def test_an_address_where_no_cluster_answers_is_one_line_soon(
     address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -211,14 +211,17 @@ def test_after_kill_9_of_worker_and_driver_the_same_command_ends_in_the_same_byt
 
 
 @pytest.mark.slow
-def test_a_lost_ray_node_loses_no_partition_and_spare_workers_do_not_stall(bench: Bench) -> None:
-    """Two nodes of one CPU on this machine, four workers wanted; the second node goes while it works."""
+@pytest.mark.parametrize("reached_by", ["driver", "client"])
+def test_a_lost_ray_node_loses_no_partition_and_spare_workers_do_not_stall(bench: Bench, reached_by: str) -> None:
+    """Two nodes of one CPU on this machine, four workers wanted; the second node goes while it works. A client, at
+    ray://, is no part of the cluster: it does its work through a server on the first node."""
     wanted = fresh(bench)
     out, log = bench.root / "out", bench.root / "output.txt"
     with bench.signal("hold-0"), bench.signal("hold-1"):
-        cluster = start(["-m", "helpers.ray_cluster", str(bench.root)], log)
+        cluster = start(["-m", "helpers.ray_cluster", str(bench.root), reached_by], log)
         wait_until(lambda: (bench.root / "address").exists())
         address = (bench.root / "address").read_text()
+        assert address.startswith("ray://") == (reached_by == "client")
         driver = start(["-m", "helpers.floor", str(bench.root), str(out), "ray", "4", address], log)
         wait_until(lambda: all((bench.signals / f"held-{i}").exists() for i in (0, 1)))
         (bench.root / "remove").touch()

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openwit.log import LineProgress, Log, duration, summary
+from openwit.log import LineProgress, Log, duration, short, speed, summary
 
 
 def test_each_event_is_one_json_line_even_from_many_threads(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_progress_in_a_pipe_ends_with_done_total_rate_and_counts() -> None:
         progress.advance(2, counts={"in": 5, "kept": 4, "dropped.timeout": 1})
     (line,) = stream.getvalue().splitlines()
     assert line.startswith("crawl: 3/3 in ")
-    assert line.endswith("/s)  in 10, kept 7 (http_404 2, timeout 1)")
+    assert line.endswith("/s  in 10, kept 7 (http_404 2, timeout 1)")
 
 
 def test_progress_shows_an_eta_while_something_is_left() -> None:
@@ -59,6 +60,34 @@ def test_progress_shows_an_eta_while_something_is_left() -> None:
     lines.advance()
     assert "crawl: 2/4" in stream.getvalue()
     assert "ETA" in stream.getvalue()
+
+
+def test_a_resumed_stage_shows_the_counts_of_all_its_partitions_and_the_rate_of_this_run() -> None:
+    stream = io.StringIO()
+    with Log(None, stream).progress(
+        "match", total=90_000, done=89_999, counts={"in": 10**6, "kept": 10**6}
+    ) as progress:
+        progress.advance(counts={"in": 10, "kept": 7, "dropped.no_alt": 3})
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("match: 90,000/90,000 in ")
+    assert line.endswith("  in 1,000,010, kept 1,000,007 (no_alt 3)")
+
+
+def test_lines_come_more_seldom_the_longer_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, stream = [0.0], io.StringIO()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    lines = LineProgress(stream, "match", total=90_000, done=0)
+    for _ in range(86_400):
+        now[0] += 1.0
+        lines.advance()
+    shown = stream.getvalue().splitlines()
+    assert 100 < len(shown) < 500
+    assert shown[0] == "match: 10/90,000 (0%) in 10.0 s, 1/s, ETA 24 h 59 min"
+
+
+@pytest.mark.parametrize(("per_s", "text"), [(250.0, "250/s"), (0.5, "30/min"), (0.001, "3.6/h")])
+def test_a_slow_rate_is_told_by_the_minute_or_hour(per_s: float, text: str) -> None:
+    assert speed(per_s) == text
 
 
 def test_progress_of_what_was_done_before_says_so() -> None:
@@ -74,11 +103,12 @@ def test_progress_on_a_terminal_is_a_live_bar_with_eta_and_counts() -> None:
         with Log(None, terminal).progress("crawl", total=2) as progress:
             progress.advance(counts={"in": 1234, "kept": 1000})
             progress.advance(counts={"in": 1, "kept": 1})
-        shown = os.read(leader, 1 << 16).decode()
+        shown = b""
+        while b"ETA" not in shown or b"2/2" not in shown:  # a terminal hands its text over in pieces
+            shown += os.read(leader, 1 << 16)
     os.close(leader)
-    assert "crawl" in shown
-    assert "2/2" in shown
-    assert "ETA" in shown
+    assert b"crawl" in shown
+    assert b"kept 81.1% of 1,235" in shown
 
 
 def test_an_error_inside_progress_is_passed_on(tmp_path: Path) -> None:
@@ -107,7 +137,15 @@ def test_durations_never_show_sixty_of_a_unit(seconds: float) -> None:
     assert not any(name in f" {duration(seconds)}" for name in (" 60.0 s", " 60 s", " 60 min"))
 
 
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0"), (9999, "9,999"), (12_345, "12.3k"), (4_567_890, "4.57M"), (42 * 10**9, "42.0G")]
+)
+def test_large_numbers_are_short_beside_a_bar(number: int, text: str) -> None:
+    assert short(number) == text
+
+
 def test_the_summary_names_the_three_commonest_reasons() -> None:
     counts = Counter({"in": 1000, "kept": 990, "dropped.a": 1, "dropped.b": 4, "dropped.c": 3, "dropped.d": 2})
     assert summary(counts) == "  in 1,000, kept 990 (b 4, c 3, d 2)"
+    assert summary(Counter({"in": 3, "kept": 3, "dropped.a": 0})) == "  in 3, kept 3"
     assert summary(Counter()) == ""

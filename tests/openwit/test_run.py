@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers.floor import SIEVE, Bench, contents
+from helpers.floor import SIEVE, Bench, SieveConfig, contents
 from openwit.executor import ExecutorConfig
 from openwit.log import Log
 from openwit.manifest import Manifest
 from openwit.run import NotYet, Run
+from openwit.stage import Plan
 
 
 @pytest.fixture
@@ -54,6 +55,16 @@ def test_a_dry_run_estimates_the_cost_from_what_was_done(bench: Bench, tmp_path:
     with pytest.raises(NotYet, match=r"2 done \(\d+ rows, 0\.0 MB\), 1 to do; about \d+\.\d s of one worker"):
         carry_out(bench, tmp_path / "work", dry_run=True)
     assert contents(tmp_path / "work" / "numbers") == before
+
+
+def test_a_dry_run_hands_its_plans_to_who_asks_and_says_nothing(bench: Bench, tmp_path: Path) -> None:
+    plans: list[Plan[SieveConfig]] = []
+    said = io.StringIO()
+    run = Run(str(tmp_path / "work"), "demo", ExecutorConfig(), Log(None, said), dry_run=True, on_plan=plans.append)
+    with pytest.raises(NotYet, match=r"^sieve$"):
+        run.stage(SIEVE, bench.config(), bench.sources(), run.folder("numbers"))
+    assert [(plan.stage.name, len(plan.done), len(plan.todo)) for plan in plans] == [("sieve", 0, 3)]
+    assert said.getvalue() == ""
 
 
 def test_a_dry_run_goes_on_past_what_is_done(bench: Bench, tmp_path: Path) -> None:

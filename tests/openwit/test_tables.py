@@ -17,10 +17,19 @@ def path(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_table_is_read_whole_by_column_and_by_row_group(path: Path) -> None:
+def test_a_table_is_read_whole_or_by_column(path: Path) -> None:
     assert read_table(str(path)).to_pydict() == {"a": [1, 2, 3], "b": ["x", "y", "z"]}
     assert read_table(str(path), ["b"]).column_names == ["b"]
-    assert read_table(str(path), ["a"], row_group=1).to_pydict() == {"a": [3]}
+
+
+@pytest.mark.parametrize(("start", "end"), [(start, end) for end in range(4) for start in range(end + 1)])
+def test_a_range_of_rows_is_read_wherever_the_row_groups_end(path: Path, start: int, end: int) -> None:
+    assert read_table(str(path), ["a"], rows=(start, end)).to_pydict() == {"a": [1, 2, 3][start:end]}
+
+
+def test_rows_that_are_not_there_are_named(path: Path) -> None:
+    with pytest.raises(InputError, match=r"table\.parquet: lacks the rows 2 up to 4; it has 3"):
+        read_table(str(path), rows=(2, 4))
 
 
 def test_a_missing_column_is_named_with_those_that_are_there(path: Path) -> None:
