@@ -9,6 +9,7 @@ import pickle
 import signal
 import threading
 import traceback
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -23,15 +24,23 @@ R = TypeVar("R")
 
 
 class LocalExecutor:
-    """Spawned processes of this machine. A killed worker costs its task one attempt, and no other task anything."""
+    """Spawned processes of this machine. A killed worker costs its task one attempt, and no other task anything.
+    Workers wait for the next `map` (their imports take a second) until `close`, or until the executor is gone."""
 
     def __init__(self, workers: int, attempts: int) -> None:
         self.workers, self.attempts = workers, attempts
+        self._idle: list[_LocalWorker] = []
+        weakref.finalize(self, _dismiss, self._idle)
+
+    def close(self) -> None:
+        """Ends the workers; another `map` starts new ones."""
+        _dismiss(self._idle)
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R | Failure]]:
         """See openwit.executor.Executor.map."""
         waiting = deque((task, 1) for task in tasks)
-        idle = [_LocalWorker() for _ in range(min(self.workers, len(tasks)))]
+        idle = self._idle
+        idle.extend(_LocalWorker() for _ in range(min(self.workers, len(tasks)) - len(idle)))
         running: dict[Connection, tuple[_LocalWorker, T, int]] = {}
         try:
             while waiting or running:
@@ -48,11 +57,14 @@ class LocalExecutor:
                         waiting.append((task, attempt + 1))
                     else:
                         yield task, outcome
-            for worker in idle:
-                worker.dismiss()
-        finally:  # also when whoever reads the results stops early, or is interrupted
-            for worker in [*idle, *(entry[0] for entry in running.values())]:
+        finally:  # when whoever reads the results stops early, or is interrupted
+            for worker, _, _ in running.values():
                 worker.kill()
+
+
+def _dismiss(workers: list[_LocalWorker]) -> None:
+    while workers:
+        workers.pop().dismiss()
 
 
 class _LocalWorker:

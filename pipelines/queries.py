@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from openwit import storage
+from openwit.log import duration
 from openwit.run import NotYet, Run
 from pipelines.session import Invocation, open_run
 
@@ -13,12 +16,14 @@ def command(invocation: Invocation) -> None:
     """Builds queries/queries.parquet and prints what is in it."""
     from wit_queries.build import build_queries, summarize
 
+    started = time.monotonic()
     recipe = invocation.recipe
     with open_run(invocation, recipe.executor) as run:
         if recipe.embedded:
             _invent_page_views(run)
         build_queries(run, recipe.queries)
         invocation.log.say(summarize(run.folder("queries")))
+        invocation.log.say(f"  {duration(time.monotonic() - started)} now; list: {run.folder('queries')}")
 
 
 def _invent_page_views(run: Run) -> None:

@@ -1,194 +1,143 @@
-"""The stages that make the list of queries: dumps are counted, page views are sifted, and both become one list."""
+"""The list of queries, stage by stage: dumps and page views are counted part by part, then added up and merged."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
 
 from openwit import storage
-from openwit.config import to_json
 from openwit.errors import InputError
 from openwit.manifest import Manifest
-from openwit.run import Run
-from openwit.stage import Input, Source, Stage, Target
-from openwit.tables import read_table
-from wit_queries import bigrams, inputs, merge, titles, wordnet, words
-from wit_queries.config import PagesConfig, QueriesConfig, TermsConfig, ViewsConfig
-from wit_queries.dump import MAIN_NAMESPACE, BrokenPage, Dump
-from wit_queries.streams import InputStream
+from openwit.run import NotYet, Run
+from openwit.stage import Input, Source
+from wit_queries import inputs
+from wit_queries.articles import ARTICLES, PAGES, PAIRS, WORDS
+from wit_queries.config import QueriesConfig
+from wit_queries.dumps import DUMPS, FACTS, SITE, DumpsConfig
+from wit_queries.language import latest_dump, view_projects
+from wit_queries.page_views import PAGE_VIEWS, VIEWS_FILE
+from wit_queries.pairs import BIGRAMS, DEAL, SUM, BigramsConfig, BucketsConfig, num_buckets
+from wit_queries.query_list import BLOCK_LIST, QUERIES, TERM_FACTS
+from wit_queries.segments import cut
 from wit_queries.summary import summarize
-from wit_queries.wikitext import plain_text
+from wit_queries.terms import NAMED, SYNSETS, TERMS, VOCABULARY, WANTED, WORDNET, VocabularyConfig
 
 __all__ = ["build_queries", "summarize"]
 
-WORDS, PAIRS, PAGES = ".words.parquet", ".pairs.parquet", ".pages.parquet"
-VIEWS, FACTS = ".views.parquet", ".facts.json"
+Files = tuple[Input, ...]
 
 
 def build_queries(run: Run, config: QueriesConfig) -> Manifest:
     """The manifest of the work folder's queries/, which holds queries.parquet (merge.QUERIES) and queries.json
     (inputs with sizes and sha256, thresholds, counts a source). Raises InputError for missing inputs, WorkError
     where a dump, a view file or a threshold is wrong."""
-    dumps = inputs.dump_urls(config.dumps)
-    view_files = inputs.view_urls(config.view_files)
-    synsets = inputs.wordnet_urls(config.wordnet)
+    names = [latest_dump(config.language) if name == "wikipedia" else name for name in config.dumps]
+    dumps = _outside(inputs.dump_urls(names))
+    view_files = _outside(inputs.view_urls(config.view_files))
+    synsets = _outside(inputs.wordnet_urls(config.wordnet))
+    blocked = _outside([config.terms.block_list] if config.terms.block_list else [])
 
-    counts_folder = run.folder("queries", "counts")
-    counted = run.stage(ARTICLES, config.pages, _one_each("dump", dumps), counts_folder)
-    roles = {suffix: _made(counts_folder, counted, suffix) for suffix in (WORDS, PAIRS, PAGES)}
-    facts = _made(counts_folder, counted, FACTS)
-    if view_files:
-        views_folder = run.folder("queries", "views")
-        sifted = run.stage(PAGE_VIEWS, config.views, _one_each("views", view_files), views_folder)
-        roles[VIEWS] = _made(views_folder, sifted, VIEWS)
-        facts += _made(views_folder, sifted, FACTS)
-    roles |= {FACTS: facts, "wordnet": tuple(map(Input.outside, synsets))}
-    return run.stage(QUERIES, config.terms, [Source(index=0, inputs=roles)], run.folder("queries"))
-
-
-def count_articles(config: PagesConfig, source: Source, target: Target) -> Counter[str]:
-    """Counts the words and pairs of a dump's articles, and lists its titles and redirects; counts of pages."""
-    dump = Dump(source.url("dump"), config.max_page_mb << 20)
-    text = words.TextCounts()
-    counts: Counter[str] = Counter()
-    namespaces: Counter[int] = Counter()
-    rows: list[tuple[str, str | None]] = []
-    for page in dump.pages():
-        counts["in"] += 1
-        if isinstance(page, BrokenPage):
-            counts["dropped.broken"] += 1
-            continue
-        namespaces[page.namespace] += 1
-        if page.namespace != MAIN_NAMESPACE:
-            counts["dropped.namespace"] += 1
-        elif page.redirect is not None:
-            counts["dropped.redirect"] += 1
-            goal = page.redirect.partition("#")[0].strip()
-            if goal and dump.site.namespace_of(goal) == MAIN_NAMESPACE:
-                rows.append((page.title, goal))
-        else:
-            counts["kept"] += 1
-            rows.append((page.title, None))
-            text.add(plain_text(page.text, dump.site.hidden_prefixes()))
-    _write(text.word_table(), target.path(WORDS))
-    _write(text.pair_table(), target.path(PAIRS))
-    _write(pa.table([[row[0] for row in rows], [row[1] for row in rows]], schema=titles.PAGES), target.path(PAGES))
-    facts = {"role": "dump", "language": dump.site.language, "words": text.words.total()}
-    _write_facts(target, dump.stream, facts | {"namespaces": {str(n): namespaces[n] for n in sorted(namespaces)}})
-    return counts
-
-
-def sift_views(config: ViewsConfig, source: Source, target: Target) -> Counter[str]:
-    """Keeps one hour's titles of the config's projects with enough views; counts of lines."""
-    stream = InputStream(source.url("views"))
-    table, counts = titles.read_views(stream, config.projects, config.min_hourly_views)
-    _write(table, target.path(VIEWS))
-    _write_facts(target, stream, {"role": "views", **json.loads(to_json(config))})
-    return counts
-
-
-def make_list(config: TermsConfig, source: Source, target: Target) -> Counter[str]:
-    """Takes the terms over their thresholds from all sources and merges them; counts of terms."""
-    facts = [storage.read_json(url) for url in source.urls(FACTS)]
-    all_words = words.add_up(_tables(source, WORDS))
-    all_pairs = words.add_up(_tables(source, PAIRS))
-    num_words = int(pc.sum(all_words["count"]).as_py() or 0)
-    _check_articles(facts, num_words)
-
-    frequent = words.frequent_words(all_words, config.min_count)
-    found = bigrams.select(
-        bigrams.score(all_pairs, frequent, num_words),
-        min_count=config.min_bigram_count,
-        min_pmi=config.min_pmi,
-        target=config.num_bigrams,
-        num_words=num_words,
+    described, counted, sifted = _read_inputs(run, config, dumps, view_files)
+    _check_articles(counted, dumps)
+    terms = config.terms
+    collected = run.stage(
+        TERMS,
+        VocabularyConfig(
+            min_count=terms.min_count, min_total_views=terms.min_total_views, wordnet_names=terms.wordnet_names
+        ),
+        _one(
+            {role: _made(run, "counts", counted, role) for role in (WORDS, PAGES)}
+            | {VIEWS_FILE: _made(run, "views", sifted, VIEWS_FILE), SITE: _made(run, "dumps", described, SITE)[:1]}
+            | {WORDNET: synsets}
+        ),
+        run.folder("queries", "terms"),
     )
-    named = titles.Titles(pa.table({"query": [], "views": []}), Counter())
-    if VIEWS in source.inputs:
-        pages = pa.concat_tables(_tables(source, PAGES))
-        named = titles.title_queries(pa.concat_tables(_tables(source, VIEWS)), pages, config.min_total_views)
-    streams = [InputStream(url) for url in source.urls("wordnet")]
-    synsets = {q for s in streams for q in wordnet.synset_queries(s, only_first=config.wordnet_names == "first")}
-
-    terms = {
-        "word": frequent["word"].to_pylist(),
-        "bigram": found.table["query"].to_pylist(),
-        "title": named.table["query"].to_pylist(),
-        "synset": sorted(synsets),
-    }
-    measures = _measures(terms, all_words, all_pairs, named)
-    terms["synset"].sort(key=lambda query: -measures.count.get(query, 0))
-    table, counts = merge.merge(terms, measures, config.max_queries)
-    _write(table, target.named(merge.QUERIES_PARQUET))
-    record = {
-        "inputs": facts + [{"role": "wordnet", **stream.facts()} for stream in streams],
-        "thresholds": json.loads(to_json(config)) | {"reached_min_pmi": found.min_pmi},
-        "words_counted": num_words,
-        "terms_found": {name: len(queries) for name, queries in terms.items()},
-        "titles_dropped": dict(sorted(named.dropped.items())),
-        "queries": table.num_rows,
-        "queries_by_source": {name: counts[f"source.{name}"] for name in merge.SOURCES},
-    }
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    target.named(merge.QUERIES_JSON).write_text(text, encoding="utf-8")
-    return counts
-
-
-ARTICLES: Stage[PagesConfig] = Stage("articles", 1, count_articles)
-PAGE_VIEWS: Stage[ViewsConfig] = Stage("page views", 1, sift_views)
-QUERIES: Stage[TermsConfig] = Stage("queries", 1, make_list)
-
-
-def _measures(
-    terms: dict[str, list[str]], all_words: pa.Table, all_pairs: pa.Table, named: titles.Titles
-) -> merge.Measures:
-    """Counts of all terms of one or two words, PMI of those of two, views of titles."""
-    wanted = pa.array(sorted({query for queries in terms.values() for query in queries}), pa.string())
-    single = all_words.filter(pc.is_in(all_words["word"], value_set=wanted))
-    joined = pc.binary_join_element_wise(all_pairs["first"], all_pairs["second"], " ")
-    pairs = bigrams.score(
-        all_pairs.filter(pc.is_in(joined, value_set=wanted)), all_words, pc.sum(all_words["count"]).as_py()
+    shared = {role: _made(run, "terms", collected, role) for role in (VOCABULARY, WANTED, FACTS)}
+    buckets = num_buckets(counted.counts["pairs"], terms.memory_mb)
+    parts = zip(_made(run, "counts", counted, WORDS), _made(run, "counts", counted, PAIRS), strict=True)
+    dealt = run.stage(
+        DEAL,
+        BucketsConfig(num_buckets=buckets),
+        [Source(index=n, inputs={WORDS: (w,), PAIRS: (p,), **shared}) for n, (w, p) in enumerate(parts)],
+        run.folder("queries", "pairs"),
     )
-    count = dict(zip(single["word"].to_pylist(), single["count"].to_pylist(), strict=True))
-    names = pairs["query"].to_pylist()
-    count |= dict(zip(names, pairs["count"].to_pylist(), strict=True))
-    count |= {query: 0 for query in wanted.to_pylist() if query.count(" ") <= 1 and query not in count}
-    pmi = dict(zip(names, pairs["pmi"].to_pylist(), strict=True))
-    return merge.Measures(count, pmi, dict(zip(*(named.table[c].to_pylist() for c in ("query", "views")), strict=True)))
+    summed = run.stage(
+        SUM,
+        BigramsConfig(num_buckets=buckets, min_bigram_count=terms.min_bigram_count),
+        [Source(index=n, inputs={PAIRS: _made(run, "pairs", dealt, PAIRS), **shared}) for n in range(buckets)],
+        run.folder("queries", "bigrams"),
+    )
+    facts = _made(run, "dumps", described, FACTS) + _made(run, "views", sifted, FACTS)
+    roles = {role: _made(run, "terms", collected, role) for role in (VOCABULARY, NAMED, SYNSETS)}
+    roles |= {TERM_FACTS: shared[FACTS], BIGRAMS: _made(run, "bigrams", summed, BIGRAMS), FACTS: facts}
+    return run.stage(QUERIES, terms, _one(roles | {BLOCK_LIST: blocked}), run.folder("queries"))
 
 
-def _check_articles(facts: list[dict[str, Any]], num_words: int) -> None:
-    if num_words:
+def _read_inputs(
+    run: Run, config: QueriesConfig, dumps: Files, view_files: Files
+) -> tuple[Manifest, Manifest, Manifest | None]:
+    """The stages that read from outside: the dumps' headers and digests, their articles, the page views. A dry run
+    tells of as many of them as it can."""
+    waiting: list[str] = []
+
+    def stage(name: str, make: Callable[[], Manifest]) -> Manifest | None:
+        try:
+            return make()
+        except NotYet:
+            waiting.append(name)
+            return None
+
+    one_each = [Source(index=n, inputs={"dump": (dump,)}) for n, dump in enumerate(dumps)]
+    folder = run.folder("queries")
+    described = stage(
+        "dumps",
+        lambda: run.stage(DUMPS, DumpsConfig(language=config.language), one_each, storage.join(folder, "dumps")),
+    )
+    split_bytes = int(config.pages.split_mb * (1 << 20))
+    spans = [dump.cut(*span) for dump in dumps for span in cut(dump.url, _size(dump.url), max(1, split_bytes))]
+    sources = [Source(index=n, inputs={"dump": (span,)}) for n, span in enumerate(spans)]
+    counted = stage("articles", lambda: run.stage(ARTICLES, config.pages, sources, storage.join(folder, "counts")))
+    sifted = None
+    if view_files and described is None:
+        run.log.say(f"page views: {len(view_files)} files, after dumps")
+    elif view_files:
+        site = _made(run, "dumps", described, SITE)[:1]
+        views = replace(config.views, projects=config.views.projects or view_projects(config.language))
+        hours = [Source(index=n, inputs={"views": (file,), "site": site}) for n, file in enumerate(view_files)]
+        sifted = stage("page views", lambda: run.stage(PAGE_VIEWS, views, hours, storage.join(folder, "views")))
+    if described is None or counted is None or waiting:
+        run.log.say(f"terms, pairs, bigrams, queries: after {' and '.join(waiting)}")
+        raise NotYet(" and ".join(waiting))
+    return described, counted, sifted
+
+
+def _check_articles(counted: Manifest, dumps: Files) -> None:
+    counts = counted.counts
+    if counts["words"]:
         return
-    names = ", ".join(entry["name"] for entry in facts if entry["role"] == "dump")
-    spaces = sorted({int(key) for entry in facts for key in entry.get("namespaces", {})})
+    spaces = sorted(int(name.partition(".")[2]) for name in counts if name.startswith("namespace."))
     found = f"namespaces {', '.join(map(str, spaces))}" if spaces else "no page"
+    names = ", ".join(dump.url.rpartition("/")[2] for dump in dumps)
     raise InputError(f"{names}: found {found}; expected articles (namespace 0, no redirects) with text")
 
 
-def _one_each(role: str, urls: Iterable[str]) -> list[Source]:
-    return [Source(index=index, inputs={role: (Input.outside(url),)}) for index, url in enumerate(urls)]
+def _outside(urls: list[str]) -> Files:
+    return tuple(map(Input.outside, urls))
 
 
-def _made(folder: str, manifest: Manifest, suffix: str) -> tuple[Input, ...]:
-    return tuple(Input.made(folder, part.file(suffix)) for part in manifest.parts)
+def _one(roles: dict[str, Files]) -> list[Source]:
+    return [Source(index=0, inputs=roles)]
 
 
-def _tables(source: Source, role: str) -> list[pa.Table]:
-    return [read_table(url) for url in source.urls(role)]
+def _made(run: Run, folder: str, manifest: Manifest | None, suffix: str) -> Files:
+    """The files of that suffix that a stage of the list made; none where there was nothing for it to do."""
+    parts = manifest.parts if manifest else ()
+    return tuple(Input.made(run.folder("queries", folder), part.file(suffix)) for part in parts)
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, compression="zstd")
-
-
-def _write_facts(target: Target, stream: InputStream, facts: dict[str, object]) -> None:
-    record = {**facts, **stream.facts()}
-    target.path(FACTS).write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
+def _size(url: str) -> int:
+    with storage.reading(url):
+        fs, path = url_to_fs(url)
+        return int(fs.size(path))

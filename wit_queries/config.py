@@ -6,32 +6,35 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from openwit.errors import ConfigError
+from wit_queries.language import check_language
 
 
 @dataclass(frozen=True, kw_only=True)
 class PagesConfig:
-    """How a dump is read."""
+    """How a dump is read and its articles counted."""
 
     max_page_mb: int = 64  # a longer page is counted as broken and skipped, in MiB of XML
+    split_mb: float = 64.0  # a dump is cut into parts of so many stored MiB, which workers read independently
+    memory_mb: int = 512  # MiB that a worker's counts may fill before they are written to a run of their own
 
     def __post_init__(self) -> None:
-        if self.max_page_mb < 1:
-            raise ConfigError(f"max_page_mb={self.max_page_mb}: must be at least 1")
+        _at_least_1(max_page_mb=self.max_page_mb, memory_mb=self.memory_mb)
+        if self.split_mb <= 0:
+            raise ConfigError(f"split_mb={self.split_mb}: must be positive")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewsConfig:
     """Which lines of the hourly page view files count."""
 
-    projects: tuple[str, ...] = ("en", "en.m")  # codes of the wiki: desktop and mobile pages
+    projects: tuple[str, ...] = ()  # the view files' codes of the wiki; empty: the language's, desktop and mobile
     min_hourly_views: int = 50  # views of a title within the hour; fewer are left out
 
     def __post_init__(self) -> None:
-        if not self.projects or any(not code or " " in code for code in self.projects):
+        if any(not code or " " in code for code in self.projects):
             text = ",".join(self.projects)
             raise ConfigError(f"projects={text}: write the codes of the view files' first column, e.g. en,en.m")
-        if self.min_hourly_views < 1:
-            raise ConfigError(f"min_hourly_views={self.min_hourly_views}: must be at least 1")
+        _at_least_1(min_hourly_views=self.min_hourly_views)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +47,13 @@ class TermsConfig:
     min_pmi: float | None = None  # or a given threshold on PMI in bits, with num_bigrams=none
     min_total_views: int = 70  # a title belongs when its counted hours add up to so many views
     wordnet_names: Literal["first", "all"] = "first"  # of each synset its first lemma (its name), or all lemmas
+    block_list: str = ""  # a text file, one term a line, # for comments: these do not make the list
     max_queries: int = 500_000  # the list ends here: words, bigrams, titles, synsets, each best first
+    memory_mb: int = 1024  # MiB that a worker's sums of pairs may fill: there are as many parts as it takes
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("min_count", self.min_count),
-            ("min_bigram_count", self.min_bigram_count),
-            ("min_total_views", self.min_total_views),
-            ("max_queries", self.max_queries),
-        ):
-            if value < 1:
-                raise ConfigError(f"{name}={value}: must be at least 1")
+        _at_least_1(min_count=self.min_count, min_bigram_count=self.min_bigram_count)
+        _at_least_1(min_total_views=self.min_total_views, max_queries=self.max_queries, memory_mb=self.memory_mb)
         if (self.num_bigrams is None) == (self.min_pmi is None):
             both = "both are" if self.min_pmi is not None else "neither is"
             raise ConfigError(
@@ -69,7 +68,8 @@ class TermsConfig:
 class QueriesConfig:
     """The list of queries, after CLIP section 2.2."""
 
-    dumps: tuple[str, ...] = ("gensim",)  # XML exports (.xml, .bz2, .gz), * allowed; gensim: the excerpt in its wheel
+    language: str = "en"  # the wiki's, as its dump's header has it (xml:lang); scripts without spaces are refused
+    dumps: tuple[str, ...] = ("gensim",)  # XML exports, * allowed; wikipedia: latest of the language; gensim: excerpt
     view_files: tuple[str, ...] = ()  # hourly files pageviews-YYYYMMDD-HH0000.gz, * allowed; empty: no titles
     wordnet: str = "wn"  # folder of WordNet's data.* files; wn: those of the package wn 0.0.23; none: no synsets
     pages: PagesConfig = field(default_factory=PagesConfig)
@@ -77,7 +77,19 @@ class QueriesConfig:
     terms: TermsConfig = field(default_factory=TermsConfig)
 
     def __post_init__(self) -> None:
+        check_language(self.language)
         if not self.dumps:
-            raise ConfigError("dumps=: no dump; write one or several files, or gensim for the excerpt in its wheel")
+            raise ConfigError("dumps=: no dump; write one or several files, wikipedia, or gensim for a small excerpt")
         if not self.wordnet:
             raise ConfigError("wordnet=: write a folder of WordNet's data.* files, wn or none")
+        if self.wordnet == "wn" and self.language != "en":
+            raise ConfigError(
+                f"wordnet=wn, language={self.language}: the package's WordNet is English; write none, or a folder "
+                "with that language's data.* files"
+            )
+
+
+def _at_least_1(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise ConfigError(f"{name}={value}: must be at least 1")

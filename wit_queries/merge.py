@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ QUERIES = pa.schema(
         ("query_id", pa.int32()),
         ("query", pa.string()),
         ("source", pa.string()),
+        ("sources", pa.list_(pa.string())),
         ("count", pa.int64()),
         ("pmi", pa.float32()),
         ("views", pa.int64()),
@@ -32,30 +33,38 @@ class Measures:
     views: Mapping[str, int]
 
 
-def merge(terms: Mapping[str, list[str]], measures: Measures, max_queries: int) -> tuple[pa.Table, Counter[str]]:
-    """The list (QUERIES) of at most `max_queries`, and its counts. `terms` has each source's terms, best first.
+def merge(
+    terms: Mapping[str, list[str]], measures: Measures, max_queries: int, blocked: Collection[str] = ()
+) -> tuple[pa.Table, Counter[str]]:
+    """The list (QUERIES) of at most `max_queries` without those `blocked`, and its counts. `terms` has each source's
+    terms, best first.
 
     Ids follow the order: words, bigrams, titles, synsets, each as given; a term of several sources stands under the
-    first. What was not measured is null: counts of three words and more, PMI of other than pairs, views.
+    first, and `sources` names all. What was not measured is null: counts of three words and more, PMI of other than
+    pairs, views.
     """
     counts: Counter[str] = Counter()
-    source_of: dict[str, str] = {}
+    sources_of: dict[str, list[str]] = {}
     for source in SOURCES:
         for query in terms[source]:
             counts["in"] += 1
-            if query in source_of:
+            if query in blocked:
+                counts["dropped.blocked"] += 1
+            elif query in sources_of:
                 counts["dropped.other_source"] += 1
-            elif len(source_of) >= max_queries:
+                sources_of[query].append(source)
+            elif len(sources_of) >= max_queries:
                 counts["dropped.max_queries"] += 1
             else:
-                source_of[query] = source
+                sources_of[query] = [source]
                 counts[f"source.{source}"] += 1
-    counts["kept"] = len(source_of)
-    queries = list(source_of)
+    counts["kept"] = len(sources_of)
+    queries = list(sources_of)
     columns = [
         range(len(queries)),
         queries,
-        source_of.values(),
+        (sources[0] for sources in sources_of.values()),
+        sources_of.values(),
         map(measures.count.get, queries),
         map(measures.pmi.get, queries),
         map(measures.views.get, queries),

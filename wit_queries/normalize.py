@@ -14,10 +14,12 @@ import regex
 
 # Characters that show nothing (soft hyphen, joiners, emoji variation selectors) must not split or mark a word;
 # the zero-width space is a place to break a line, so it separates.
-_INVISIBLE = regex.compile(r"(?V1)[\p{Default_Ignorable_Code_Point}--[\u200b]]+")
-_APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc", "'"))
+INVISIBLE = regex.compile(r"(?V1)[\p{Default_Ignorable_Code_Point}--[\u200b]]+")
+_APOSTROPHES = "\u2019\u2018\u02bc"
 _ASCII_WORD = re.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
-_WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:'[\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*")
+LETTER = r"[\p{L}\p{N}]"
+LETTER_OR_MARK = r"[\p{L}\p{M}\p{N}]"
+_WORD = regex.compile(f"{LETTER}{LETTER_OR_MARK}*(?:'{LETTER}{LETTER_OR_MARK}*)*")
 
 
 def words(text: str) -> list[str]:
@@ -31,10 +33,18 @@ def normalize(text: str) -> str:
     return " ".join(words(text))
 
 
+def fold_once(text: str) -> str:
+    """One step of folding: invisible characters removed, casefold, NFKC, one spelling of the apostrophe."""
+    folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", text).casefold())
+    for apostrophe in _APOSTROPHES:
+        folded = folded.replace(apostrophe, "'")
+    return folded
+
+
 def _fold(text: str) -> str:
-    """NFKC and casefold until stable: one can undo the other (U+0345 and others)."""
+    """Folded until stable: casefold can undo NFKC and the other way round (U+0345 and others)."""
     while True:
-        folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text).casefold()).translate(_APOSTROPHES)
+        folded = fold_once(text)
         if folded == text:
             return folded
         text = folded

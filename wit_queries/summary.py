@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,21 +18,41 @@ def summarize(folder: str) -> str:
     """Some twenty lines on the list in `folder`. Raises InputError where there is none."""
     record = storage.read_json(storage.join(folder, QUERIES_JSON))
     table = read_table(storage.join(folder, QUERIES_PARQUET))
-    lines = [f"{table.num_rows:,} queries from {record['words_counted']:,} words of text"]
-    pmi = record["thresholds"]["reached_min_pmi"]
+    thresholds, dropped = record["thresholds"], record["dropped"]
+    size = f"{record['words_counted']:,} words of text, {record['different_words']:,} of them different"
+    lines = [f"{table.num_rows:,} queries from {size}"]
+    pmi = thresholds["reached_min_pmi"]
     notes = {"bigram": f"PMI >= {pmi:.2f}"} if pmi is not None else {}
-    notes["title"] = f"views >= {record['thresholds']['min_total_views']}"
-    notes["word"] = f"count >= {record['thresholds']['min_count']}"
+    notes["title"] = f"views >= {thresholds['min_total_views']}"
+    notes["word"] = f"count >= {thresholds['min_count']}"
     for source in SOURCES:
         rows = table.filter(pc.equal(table["source"], source))
         note = f"  [{notes[source]}]" if source in notes else ""
-        lines.append(f"  {source + 's':<8} {rows.num_rows:>8,}{note}  {_examples(rows)}")
+        also = _also(record["queries_by_all_sources"], source)
+        lines.append(f"  {source + 's':<8} {rows.num_rows:>8,}{note}{also}  {_examples(rows)}")
     measured = table.filter(pc.is_valid(table["count"])).sort_by([("count", "descending"), ("query", "ascending")])
     seen = measured.filter(pc.greater(measured["count"], 0))
     lines.append(f"  head of the counts: {_counted(seen.slice(0, NUM_EXAMPLES))}")
     lines.append(f"  tail of the counts: {_counted(seen.slice(max(0, seen.num_rows - NUM_EXAMPLES)))}")
     lines.append(f"  {table.num_rows - seen.num_rows:,} terms do not occur in the text or have more than two words")
+    if dropped.get("max_queries"):
+        lines.append(f"  {dropped['max_queries']:,} terms came too late for max_queries={thresholds['max_queries']:,}")
+    if thresholds["block_list"]:
+        vain = record["blocked_in_vain"]
+        rest = f"; {len(vain):,} lines match no term: {', '.join(vain[:NUM_EXAMPLES])}" if vain else ""
+        lines.append(f"  {dropped.get('blocked', 0):,} terms are in the block list{rest}")
     return "\n".join(lines)
+
+
+def _also(combinations: dict[str, int], source: str) -> str:
+    """How many of a source's terms come from later sources, too."""
+    also: Counter[str] = Counter()
+    for names, number in combinations.items():
+        first, *others = names.split("+")
+        if first == source:
+            also.update(dict.fromkeys(others, number))
+    text = ", ".join(f"{also[name]:,} also {name}s" for name in SOURCES if also[name])
+    return f"  ({text})" if text else ""
 
 
 def _examples(rows: pa.Table) -> str:

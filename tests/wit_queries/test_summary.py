@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,24 +15,32 @@ TERMS = {
     "word": [f"word{n}" for n in range(40)],
     "bigram": ["grand slam"],
     "title": [],
-    "synset": ["physical entity", "a b c"],
+    "synset": ["word3", "physical entity", "grand slam", "a b c", "word5"],
 }
 
 
-def write_list(folder: Path, reached_min_pmi: float | None) -> str:
+def write_list(folder: Path, reached_min_pmi: float | None, **changes: Any) -> str:
     count = {query: 100 - n for n, query in enumerate(TERMS["word"])} | {"grand slam": 7, "physical entity": 0}
     table, _ = merge(TERMS, Measures(count, {"grand slam": 9.5}, {}), 100)
     pq.write_table(table, folder / "queries.parquet")
-    thresholds = {"min_count": 60, "min_total_views": 70, "reached_min_pmi": reached_min_pmi}
-    (folder / "queries.json").write_text(json.dumps({"words_counted": 12_345, "thresholds": thresholds}))
+    record = {
+        "words_counted": 12_345,
+        "different_words": 2_345,
+        "thresholds": {"min_count": 60, "min_total_views": 70, "reached_min_pmi": reached_min_pmi, "block_list": ""},
+        "queries_by_all_sources": {"word": 38, "word+synset": 2, "bigram+synset": 1, "synset": 2},
+        "dropped": {"other_source": 3},
+        "blocked_in_vain": [],
+    }
+    (folder / "queries.json").write_text(json.dumps(record | changes))
     return str(folder)
 
 
 def test_it_shows_each_source_with_its_threshold_and_examples_of_all_its_range(tmp_path: Path) -> None:
     lines = summarize(write_list(tmp_path, 9.5)).splitlines()
-    assert lines[0] == "43 queries from 12,345 words of text"
-    assert lines[1].split() == "words 40 [count >= 60] word0 · word6 · word12 · word18 · word24 · word30".split()
-    assert lines[2].split() == "bigrams 1 [PMI >= 9.50] grand slam".split()
+    assert lines[0] == "43 queries from 12,345 words of text, 2,345 of them different"
+    examples = "word0 · word6 · word12 · word18 · word24 · word30"
+    assert lines[1].split() == f"words 40 [count >= 60] (2 also synsets) {examples}".split()
+    assert lines[2].split() == "bigrams 1 [PMI >= 9.50] (1 also synsets) grand slam".split()
     assert lines[3].split()[:2] == ["titles", "0"]
     assert "physical entity · a b c" in lines[4]
 
@@ -47,3 +56,16 @@ def test_it_shows_both_ends_of_the_counts_and_what_has_none(tmp_path: Path) -> N
 def test_a_folder_without_a_list_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"queries.json: no such file"):
         summarize(str(tmp_path))
+
+
+def test_it_tells_what_was_blocked_and_which_lines_matched_nothing(tmp_path: Path) -> None:
+    thresholds = {"min_count": 60, "min_total_views": 70, "reached_min_pmi": None, "block_list": "block.txt"}
+    changes = {"thresholds": thresholds, "dropped": {"blocked": 4}, "blocked_in_vain": ["St. Nowhere", "zz"]}
+    last = summarize(write_list(tmp_path, None, **changes)).splitlines()[-1]
+    assert last == "  4 terms are in the block list; 2 lines match no term: St. Nowhere, zz"
+
+
+def test_it_tells_what_the_cap_cost(tmp_path: Path) -> None:
+    thresholds = {"min_count": 60, "min_total_views": 70, "reached_min_pmi": None, "block_list": "", "max_queries": 100}
+    text = summarize(write_list(tmp_path, None, thresholds=thresholds, dropped={"max_queries": 1234}))
+    assert "1,234 terms came too late for max_queries=100" in text

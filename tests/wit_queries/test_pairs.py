@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openwit.stage import Input, Source, Target
+from wit_queries.articles import PAIRS, WORD_COUNTS, WORDS, CountFiles
+from wit_queries.pairs import (
+    BIGRAMS,
+    BigramsConfig,
+    BucketsConfig,
+    deal_pairs,
+    is_among,
+    num_buckets,
+    score,
+    sum_pairs,
+)
+from wit_queries.terms import VOCABULARY, WANTED, wanted_pairs
+from wit_queries.words import TextCounts
+
+MIN_COUNT, MIN_PAIRS = 30, 8
+WISHES = ["rare0 rare1", "word0 word1", "word3 rare2", "unseen word0"]
+
+
+def lines(seed: int) -> list[str]:
+    chance = random.Random(seed)
+    common, rare = [f"word{n}" for n in range(12)], [f"rare{n}" for n in range(40)]
+    return [" ".join(chance.choices(common + rare, [8] * 12 + [1] * 40, k=12)) for _ in range(150)] + ["rare0 rare1"]
+
+
+def test_every_row_that_enters_the_sums_is_counted_and_the_bucket_number_changes_nothing(tmp_path: Path) -> None:
+    parts = [lines(1), lines(2), lines(3)]
+    results = [summed(tmp_path / str(buckets), parts, buckets) for buckets in (1, 2, 7)]
+    assert results[0] == results[1] == results[2]
+
+    words = Counter(word for part in parts for line in part for word in line.split())
+    pairs = Counter(pair for part in parts for line in part for pair in pairwise(line.split()))
+    expected = {}
+    for (a, b), count in pairs.items():
+        candidate = min(words[a], words[b]) >= MIN_COUNT and count >= MIN_PAIRS
+        if candidate or f"{a} {b}" in WISHES:
+            pmi = math.log2(words.total() * count / (words[a] * words[b]))
+            expected[f"{a} {b}"] = (count, pytest.approx(pmi, abs=1e-5), candidate)
+    assert results[0] == expected
+    assert "rare0 rare1" in expected
+    assert len(expected) > 40
+
+
+def summed(folder: Path, parts: list[list[str]], buckets: int) -> dict[str, tuple[int, float, bool]]:
+    """All that both stages make of the parts, of which each fills several runs."""
+    folder.mkdir()
+    words = Counter(word for part in parts for line in part for word in line.split())
+    frequent = sorted(word for word, count in words.items() if count >= MIN_COUNT)
+    others = sorted({word for wish in WISHES for word in wish.split()} & set(words) - set(frequent))
+    table = pa.table([frequent + others, [words[w] for w in frequent + others]], schema=WORD_COUNTS)
+    pq.write_table(table, folder / VOCABULARY)
+    pq.write_table(pa.table({"pair": wanted_pairs(WISHES, table["word"])}), folder / WANTED)
+    (folder / "facts.json").write_text(json.dumps({"num_frequent": len(frequent), "num_words": words.total()}))
+    shared = {VOCABULARY: VOCABULARY, WANTED: WANTED, ".facts.json": "facts.json"}
+    inputs = {role: (Input(url=str(folder / name), identity=""),) for role, name in shared.items()}
+
+    dealt = []
+    for n, part in enumerate(parts):
+        write_runs(folder, n, part)
+        target = Target(n, folder / "dealt")
+        target.scratch.mkdir(exist_ok=True)
+        files = {role: (Input(url=str(folder / f"{n:05d}{role}"), identity=""),) for role in (WORDS, PAIRS)}
+        counts = deal_pairs(BucketsConfig(num_buckets=buckets), Source(index=n, inputs={**inputs, **files}), target)
+        assert counts["in"] == counts["kept"] + counts["dropped.rare_word"]
+        dealt.append(Input(url=str(target.path(PAIRS)), identity=""))
+    found = {}
+    for bucket in range(buckets):
+        config = BigramsConfig(num_buckets=buckets, min_bigram_count=MIN_PAIRS)
+        source = Source(index=bucket, inputs={**inputs, PAIRS: tuple(dealt)})
+        counts = sum_pairs(config, source, Target(bucket, folder))
+        assert counts["in"] == counts["kept"] + counts["dropped.same_pair"] + counts["dropped.min_bigram_count"]
+        for row in pq.read_table(folder / f"{bucket:05d}{BIGRAMS}").to_pylist():
+            found[row["query"]] = (row["count"], row["pmi"], row["candidate"])
+    return found
+
+
+def write_runs(folder: Path, index: int, part: list[str]) -> None:
+    counts: Counter[str] = Counter()
+    with CountFiles(Target(index, folder), counts) as files:
+        text = TextCounts(files.add_run, 20_000)
+        for line in part:
+            text.add(line)
+        text.finish()
+    assert counts["runs"] > 1
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(alphabet="abc ", min_size=1), min_size=1, max_size=5))
+def test_pmi_is_the_logarithm_of_how_much_oftener_than_by_chance(texts: list[str]) -> None:
+    words = Counter(word for text in texts for word in text.split())
+    pairs = Counter(pair for text in texts for pair in pairwise(text.split()))
+    names = sorted(words)
+    vocabulary = pa.table([names, [words[name] for name in names]], schema=WORD_COUNTS)
+    first, second = (np.array([names.index(pair[n]) for pair in pairs], np.int32) for n in (0, 1))
+    scored = score(vocabulary, first, second, np.array(list(pairs.values()), np.int64), words.total())
+    assert scored.num_rows == len(pairs)
+    for row, ((a, b), count) in zip(scored.to_pylist(), pairs.items(), strict=True):
+        assert row["query"] == f"{a} {b}"
+        assert row["pmi"] == pytest.approx(math.log2(words.total() * count / (words[a] * words[b])), abs=1e-5)
+
+
+@given(st.lists(st.integers(-5, 5)), st.sets(st.integers(-5, 5)))
+def test_membership_is_that_of_a_set(numbers: list[int], wanted: set[int]) -> None:
+    found = is_among(np.array(numbers, np.int64), np.array(sorted(wanted), np.int64))
+    assert found.tolist() == [number in wanted for number in numbers]
+
+
+def test_there_are_as_many_buckets_as_the_memory_asks_for() -> None:
+    assert [num_buckets(rows, 1) for rows in (0, 1, 16_384, 16_385, 10**6)] == [1, 1, 1, 2, 62]

@@ -1,0 +1,136 @@
+"""The compiled loops of counting: words become numbers, neighbours become pairs of numbers.
+
+A vocabulary is a tuple of arrays. Word number w has its bytes in letters[starts[w]:starts[w + 1]], its hash in
+hashes[w] and its count in counts[w]; `slots`, a power of two and twice as many as there may be words, finds it: an open
+addressing table of the hash's upper half and the number + 1. A pair is one int64: the first word's number above the
+second's.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from wit_queries.text_buffers import Bytes, Offsets
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+Vocabulary = tuple[U64, U64, I64, Bytes, I64]
+
+SPACE = 32
+_SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # of FNV-1a
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # of SplitMix64
+_S27, _S30, _S31, _HALF = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_NUMBER = np.uint64(0xFFFFFFFF)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def mix(x: np.uint64) -> np.uint64:
+    """The finaliser of SplitMix64: every bit of x moves every bit of the result."""
+    x = (x ^ (x >> _S30)) * _FIRST
+    x = (x ^ (x >> _S27)) * _SECOND
+    return x ^ (x >> _S31)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _same(word: int, data: Bytes, begin: int, end: int, starts: I64, letters: Bytes) -> bool:
+    start = starts[word]
+    if starts[word + 1] - start != end - begin:
+        return False
+    for step in range(end - begin):  # noqa: SIM110 (a generator would not compile)
+        if letters[start + step] != data[begin + step]:
+            return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def count_lines(
+    lines: tuple[Bytes, Offsets], start: tuple[int, int, int], vocabulary: Vocabulary, pairs: I64
+) -> tuple[int, int, int]:
+    """Counts the words, split by one space, of the lines from number start[0] on. `start` and the result are (number
+    of the line, of words, of pairs): the line to go on with when there is more room, which `room_for` tells, or the
+    number of lines."""
+    data, offsets = lines
+    line, num_words, num_pairs = start
+    slots, hashes, starts, letters, counts = vocabulary
+    mask = np.uint64(len(slots) - 1)
+    while line < len(offsets) - 1:
+        at, line_end = offsets[line], offsets[line + 1]
+        most = (line_end - at + 1) // 2
+        if (
+            num_words + most > len(counts)
+            or starts[num_words] + line_end - at > len(letters)
+            or num_pairs + most > len(pairs)
+        ):
+            break
+        before = -1
+        while at < line_end:
+            begin = at
+            key = _SEED
+            while at < line_end and data[at] != SPACE:
+                key = (key ^ np.uint64(data[at])) * _PRIME
+                at += 1
+            key = mix(key)
+            slot = key & mask
+            while True:
+                entry = slots[slot]
+                if entry == 0:
+                    word = num_words
+                    num_words += 1
+                    slots[slot] = (key >> _HALF) << _HALF | np.uint64(word + 1)
+                    hashes[word] = key
+                    counts[word] = 0
+                    place = starts[word]
+                    starts[word + 1] = place + at - begin
+                    for step in range(at - begin):
+                        letters[place + step] = data[begin + step]
+                    break
+                if entry >> _HALF == key >> _HALF:
+                    word = int(entry & _NUMBER) - 1
+                    if _same(word, data, begin, at, starts, letters):
+                        break
+                slot = (slot + np.uint64(1)) & mask
+            counts[word] += 1
+            if before >= 0:
+                pairs[num_pairs] = before << 32 | word
+                num_pairs += 1
+            before = word
+            at += 1  # the space
+        line += 1
+    return line, num_words, num_pairs
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_slots(slots: U64, hashes: U64) -> None:
+    """Enters words 0, 1, … with these hashes into a table without entries."""
+    mask = np.uint64(len(slots) - 1)
+    for word in range(len(hashes)):
+        slot = hashes[word] & mask
+        while slots[slot] != 0:
+            slot = (slot + np.uint64(1)) & mask
+        slots[slot] = (hashes[word] >> _HALF) << _HALF | np.uint64(word + 1)
+
+
+@numba.njit(cache=True, nogil=True)
+def count_equal(values: I64, counts: npt.NDArray[np.int32]) -> int:
+    """How many different values there are in `values`, which are sorted: they move to its front, and how often each
+    occurs stands in `counts`."""
+    last = -1
+    for i in range(len(values)):
+        if last >= 0 and values[i] == values[last]:
+            counts[last] += 1
+        else:
+            last += 1
+            values[last] = values[i]
+            counts[last] = 1
+    return last + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def hash_numbers(numbers: I64) -> U64:
+    """The hash of each number."""
+    result = np.empty(len(numbers), np.uint64)
+    for i in range(len(numbers)):
+        result[i] = mix(np.uint64(numbers[i]))
+    return result

@@ -1,0 +1,109 @@
+"""Compiled look-ups in the table of match_table.py, which says what it holds."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from wit_queries.normalize_kernel import byte_at
+from wit_queries.prefetch import prefetch
+from wit_queries.text_buffers import Bytes, Offsets
+
+Slots = npt.NDArray[np.int64]  # two numbers a slot: key, value
+Bits = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.int32]
+
+# Keys. A token of up to SHORT_BYTES is its own: its bytes, and 1 + their number as the highest byte.
+SHORT_BYTES = 7
+LONG, STEP = 9 << 56, 10 << 56  # the highest byte for a longer token, with its hash; for a step, with node and token
+LOW_56 = (1 << 56) - 1
+NODE_BITS = 28
+NO_TOKEN = 0  # stands behind the tokens of a text, and is never found
+
+# Values. The queries that end here (0: none, id + 1, or SEVERAL | their place in `lists`), whether the node GOES_ON to
+# others, and the place of a long token in `long_tokens`.
+QUERIES, SEVERAL, GOES_ON, PLACE_BITS = (1 << 32) - 1, 1 << 31, 1 << 32, 33
+
+MULTIPLIER = -7046029254386353131  # the golden ratio's 64 bits, odd
+
+
+@numba.njit(cache=True, nogil=True)
+def place_of(key: int, size: int) -> int:
+    """A place below `size` for a key, evenly spread."""
+    mixed = (key ^ (key >> 29)) * MULTIPLIER
+    mixed = (mixed ^ ((mixed >> 32) & 0xFFFFFFFF)) * MULTIPLIER
+    return (((mixed >> 32) & 0xFFFFFFFF) * size) >> 32
+
+
+@numba.njit(cache=True, nogil=True)
+def step_key(node: int, token: int) -> int:
+    """The key of the step from a node by a token, both given by their slots."""
+    return STEP | (node << NODE_BITS) | token
+
+
+@numba.njit(cache=True, nogil=True)
+def _is_long_token(long_tokens: Bytes, place: int, data: Bytes, start: int, end: int) -> bool:
+    size = 0
+    for step in range(4):
+        size |= byte_at(long_tokens, place + step) << (8 * step)
+    if size != end - start:
+        return False
+    same = 0
+    while same < size and long_tokens[place + 4 + same] == data[start + same]:
+        same += 1
+    return same == size
+
+
+@numba.njit(cache=True, nogil=True)
+def find_token(slots: Slots, long_tokens: Bytes, key: int, data: Bytes, start: int, end: int) -> int:
+    """The slot of a token, or -1 - the free slot where it would stand."""
+    num_slots = len(slots) >> 1
+    slot = place_of(key, num_slots)
+    while slots[2 * slot] != 0:
+        if slots[2 * slot] == key and (
+            key < LONG or _is_long_token(long_tokens, slots[2 * slot + 1] >> PLACE_BITS, data, start, end)
+        ):
+            return slot
+        slot = slot + 1 if slot + 1 < num_slots else 0
+    return -1 - slot
+
+
+@numba.njit(cache=True, nogil=True)
+def find_step(slots: Slots, node: int, token: int) -> int:
+    """The slot that a step leads to, or -1 - the free slot where it would stand."""
+    num_slots = len(slots) >> 1
+    key = step_key(node, token)
+    slot = place_of(key, num_slots)
+    while slots[2 * slot] != 0:
+        if slots[2 * slot] == key:
+            return slot
+        slot = slot + 1 if slot + 1 < num_slots else 0
+    return -1 - slot
+
+
+@numba.njit(cache=True, nogil=True)
+def cut(data: Bytes, at: int, end: int, slots: Slots, cuts: tuple[Slots, Offsets, Offsets], count: int) -> int:
+    """Cuts data[at:end] at each space, and from place `count` on writes to `cuts` the key, start and end of each token,
+    and NO_TOKEN behind the last; returns the place behind that. Asks for the memory where the tokens will be looked
+    for."""
+    keys, starts, ends = cuts
+    start, key = at, 0
+    while True:
+        byte = byte_at(data, at) if at < end else 32
+        if byte == 32:
+            size = at - start
+            keys[count] = key | (size + 1) << 56 if size <= SHORT_BYTES else LONG | (key & LOW_56)
+            starts[count], ends[count] = start, at
+            prefetch(slots, 2 * place_of(keys[count], len(slots) >> 1))
+            count += 1
+            if at == end:
+                break
+            start, key = at + 1, 0
+        elif at - start < SHORT_BYTES:
+            key |= byte << (8 * (at - start))
+        else:
+            key = (key ^ (key >> 23)) * MULTIPLIER + byte
+        at += 1
+    keys[count] = NO_TOKEN
+    return count + 1

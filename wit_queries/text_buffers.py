@@ -1,0 +1,42 @@
+"""Arrow's string arrays as the flat numpy arrays that compiled kernels read, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Bytes = npt.NDArray[np.uint8]
+Offsets = npt.NDArray[np.int64]
+
+
+def utf8_buffers(texts: pa.Array) -> tuple[Bytes, Offsets]:
+    """The bytes of a (large) string array and the places between its texts; a null is an empty text. No text is
+    copied where there are no nulls. Raises TypeError for arrays of other types."""
+    if pa.types.is_null(texts.type):
+        texts = texts.cast(pa.string())
+    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+        raise TypeError(f"an array of {texts.type}: expected one of string or large_string")
+    if texts.null_count:
+        texts = pc.fill_null(texts, "")
+    _, places, data = texts.buffers()
+    width = np.int32 if pa.types.is_string(texts.type) else np.int64
+    offsets = np.zeros(1, dtype=np.int64)
+    if len(texts):
+        offsets = np.frombuffer(places, width)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    view = np.frombuffer(data or b"", np.uint8)
+    view.flags.writeable = False  # kernels are compiled for one type: arrays that nobody writes to
+    return view, offsets
+
+
+def text_array(texts: Sequence[str]) -> pa.LargeStringArray:
+    """The texts as an Arrow array; a lone surrogate keeps its three bytes, which are no valid UTF-8."""
+    try:
+        return pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:
+        parts = [text.encode("utf-8", "surrogatepass") for text in texts]
+        ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+        return pa.LargeStringArray.from_buffers(len(parts), pa.py_buffer(ends), pa.py_buffer(b"".join(parts)))
