@@ -64,9 +64,11 @@ class Run:
         if not plan.todo and stages.is_complete(plan):
             self.log.say(f"{stage.name}: {len(sources)}/{len(sources)} done before")
             return manifests.read(folder)
-        return stages.run(plan, self._open(), self.log, recipe=self.recipe, lineage=lineage)
+        return stages.run(plan, self.executor, self.log, recipe=self.recipe, lineage=lineage)
 
-    def _open(self) -> Executor:
+    @property
+    def executor(self) -> Executor:
+        """Where tasks run; it starts when it is first asked for."""
         if self._executor is None:
             self._executor = self._closing.enter_context(open_executor(self.executor_config))
         return self._executor

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +33,7 @@ C = TypeVar("C", bound=IsDataclass)
 Counts = Counter[str]
 Lineage = Mapping[str, str]
 NO_LINEAGE: Lineage = MappingProxyType({})
+STORE_REQUESTS = 64  # at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,12 @@ class Input:
     def outside(cls, url: str) -> Input:
         """An input that no stage made. Raises InputError where it is missing."""
         return cls(url=storage.absolute(url), identity=storage.identity(url))
+
+    @classmethod
+    def all_outside(cls, urls: Sequence[str]) -> list[Input]:
+        """The same for many files: their stores are asked side by side, since each answer takes a while."""
+        with ThreadPoolExecutor(STORE_REQUESTS) as pool:
+            return list(pool.map(cls.outside, urls))
 
     @classmethod
     def made(cls, folder: str, file: PartFile) -> Input:

@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 from openwit import storage
 from openwit.errors import InputError
 
+RANGE_BYTES = 64 << 10  # fetched at once where only parts of a remote file are wanted
 
-def read_table(url: str, columns: Sequence[str] | None = None, row_group: int | None = None) -> pa.Table:
-    """The table, of all columns or those named, of all row groups or one. Raises InputError, naming the file, where
-    it is missing, damaged, or lacks a column."""
-    with storage.open_input(url) as file:
+
+def read_table(url: str, columns: Sequence[str] | None = None, rows: tuple[int, int] | None = None) -> pa.Table:
+    """The table, of all columns or those named, of all rows or the half-open range `rows` (only the row groups that
+    hold them are read). Raises InputError, naming the file, where it is missing, damaged, or lacks columns or rows."""
+    with storage.open_input(url, None if rows is None else RANGE_BYTES) as file:
         try:
             parquet = pq.ParquetFile(file)
             missing = set(columns or ()) - set(parquet.schema_arrow.names)
@@ -23,6 +25,27 @@ def read_table(url: str, columns: Sequence[str] | None = None, row_group: int | 
                     f"{url}: lacks the column {min(missing)}; it has {', '.join(parquet.schema_arrow.names)}"
                 )
             names = list(columns) if columns is not None else None
-            return parquet.read(names) if row_group is None else parquet.read_row_group(row_group, names)
+            return parquet.read(names) if rows is None else _read_rows(parquet, names, rows, url)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{url}: cannot be read as parquet ({error}); delete it and run the step before") from None
+
+
+def _read_rows(parquet: pq.ParquetFile, names: list[str] | None, rows: tuple[int, int], url: str) -> pa.Table:
+    start, end = rows
+    if not 0 <= start <= end <= parquet.metadata.num_rows:
+        raise InputError(f"{url}: lacks the rows {start} up to {end}; it has {parquet.metadata.num_rows}")
+    groups: list[int] = []
+    first = passed = 0
+    for group in range(parquet.num_row_groups):
+        size = parquet.metadata.row_group(group).num_rows
+        if passed < end and passed + size > start:
+            first = passed if not groups else first
+            groups.append(group)
+        passed += size
+    return parquet.read_row_groups(groups, names).slice(start - first, end - start)
+
+
+def one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """The whole column as one array."""
+    whole = column.combine_chunks()
+    return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole

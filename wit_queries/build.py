@@ -124,7 +124,7 @@ def _check_articles(counted: Manifest, dumps: Files) -> None:
 
 
 def _outside(urls: list[str]) -> Files:
-    return tuple(map(Input.outside, urls))
+    return tuple(Input.all_outside(urls))
 
 
 def _one(roles: dict[str, Files]) -> list[Source]:

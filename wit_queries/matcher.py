@@ -70,8 +70,8 @@ class QueryMatcher:
         return found
 
     def match_array(self, captions: pa.Array) -> pa.ListArray:
-        """For each caption of a (large) string array the ids of its queries, int32, ascending, each once; a null has
-        none. Other Python threads run meanwhile. Raises what normalize_batch raises, and ValueError for more than 2^31
+        """For each caption of a (large) string array the ids of its queries, int32, ascending, each once; a null is
+        empty. Other Python threads run meanwhile. Raises what normalize_batch raises, and ValueError for more than 2^31
         matches."""
         _, offsets = utf8_buffers(captions)
         sizes, parts = [np.zeros(1, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
