@@ -1,136 +1,178 @@
-"""The cap: of its distinct matching pairs, each query selects at most `max_pairs`; the data set is the union.
+"""The cap: of its distinct matching pairs, each query selects at most `max_pairs`, those with the smallest keys.
 
-Three steps, none of which depends on workers or order: `count` (a partition's distinct pairs → counts and smallest
-keys a query), `thresholds` (all partitions → one small table), `select` (the pairs at or below a threshold,
-grouped by image URL so that a picture is fetched once with all its captions).
+Which key is a query's last one needs all partitions, but not their keys. Keys are spread evenly, so with N matches
+the cap-th smallest lies near cap/N of their range: `windows` (all counts → one small table) says where, eight
+standard deviations wide; `narrow` (a partition) counts the keys under each window and keeps those inside, some
+cap ± 8 sqrt(cap) of all partitions together; `thresholds` (all partitions → one small table) finds the last key among
+them. Where a window misses it, which happens once in 10^15 queries, the query's keys are all looked through: the
+result is exact, and the same for any partitions, workers and order. Queries under the cap have no window.
+
+With 60,000 capped queries at 20,000 pairs, `narrow` keeps 2,300 matches of each, 3.4 GB in all, and `thresholds` goes
+through them in ranges of queries of 128 MB.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datagen.config import CapConfig
-from datagen.schemas import MATCHED, QUERY_KEYS, SELECTED, THRESHOLDS, url_hash
-from openwit.stage import Counts, Source, Stage, Target
-from openwit.tables import read_table
+from datagen.distinct import Pairs, read_pairs
+from datagen.keys import LAST_KEY, U32, U64, UPPER_BITS, mark_windows, match_keys
+from datagen.schemas import INSIDE, NARROWED, THRESHOLDS, WINDOWS
+from datagen.slices import each
+from openwit.stage import Counts, Input, Source, Stage, Target
+from openwit.tables import one_chunk, read_table
 
-U64 = npt.NDArray[np.uint64]
-LAST_KEY = np.iinfo(np.uint64).max
+DEVIATIONS = 8  # half the width of a window, in standard deviations of the number of keys below a value
+RANGE_BYTES = 128 << 20  # of matches that `thresholds` holds at once
+MATCH_BYTES = 24  # of one match inside a window: key and uid
+NO_WINDOW = (1, 0)
 
 
-def count(config: CapConfig, source: Source, target: Target) -> Counts:
-    """Writes, for each query that a partition's distinct pairs match, their number and its smallest keys."""
-    pairs, counts = _distinct_pairs(source)
-    query_ids, rows = _matches(pairs)
-    keys = pair_keys(config.seed, pairs["uid"], query_ids, rows)
-    order = np.lexsort((keys, query_ids))
-    query_ids, keys = query_ids[order], keys[order]
-    queries, starts, numbers = np.unique(query_ids, return_index=True, return_counts=True)
-    kept = np.minimum(numbers, config.max_pairs)
-    taken = np.concatenate([np.arange(s, s + k) for s, k in zip(starts, kept, strict=True)] or [np.empty(0, np.int64)])
-    offsets = pa.array(np.concatenate([[0], np.cumsum(kept)]), pa.int32())
-    lists = pa.ListArray.from_arrays(offsets, pa.array(keys[taken], pa.uint64()))
-    table = pa.table([queries, numbers, lists], schema=QUERY_KEYS)
-    pq.write_table(table, target.path(".parquet"), compression="zstd")
-    counts["rows"] = len(table)
+def windows(config: CapConfig, source: Source, target: Target) -> Counts:
+    """Writes windows.parquet (columns WINDOWS): the matches of every query, and where the last key of a capped one
+    lies."""
+    totals = np.zeros(0, np.int64)
+    for table in each(read_table, source.urls("counted")):
+        query_ids, matches = table["query_id"].to_numpy(), table["matches"].to_numpy()
+        totals.resize(max(len(totals), int(query_ids.max(initial=-1)) + 1), refcheck=False)
+        totals[query_ids] += matches
+    query_ids = np.flatnonzero(totals)
+    matches = totals[query_ids]
+    first, last = (np.full(len(matches), end, np.uint32) for end in NO_WINDOW)
+    capped = matches > config.max_pairs
+    if config.mode == "strict":
+        width = _margin(config.max_pairs)
+        first[capped] = _upper_key(config.max_pairs - width, matches[capped])
+        last[capped] = _upper_key(config.max_pairs + width, matches[capped])
+    result = pa.table([query_ids, matches, first, last], schema=WINDOWS)
+    pq.write_table(result, target.named("windows.parquet"), compression="zstd")
+    return Counter({"in": len(result), "kept": len(result), "queries_capped": int(capped.sum())})
+
+
+def narrow(config: CapConfig, source: Source, target: Target) -> Counts:
+    """Writes what a partition knows of the queries with a window, in the order of their ids (columns NARROWED)."""
+    query_ids, slots, first, last = _windows(source.input("windows"))
+    counts: Counts = Counter({"in": 0, "kept": 0, "rows": len(query_ids)})
+    table = NARROWED.empty_table()
+    if len(query_ids):
+        pairs = read_pairs(source.url("distinct"))
+        counts["in"] = counts["kept"] = len(pairs.high)
+        below, inside = np.zeros(len(slots), np.int32), np.zeros(len(pairs.query_ids), bool)
+        mark_windows(np.uint64(config.seed % 2**64), pairs.arrays, (first, last), below, inside)
+        kept = _matches_at(config.seed, pairs, np.flatnonzero(inside))
+        slot = slots[pairs.query_ids[inside]]
+        order = np.argsort(slot, kind="stable")
+        ends = np.searchsorted(slot[order], np.arange(len(query_ids) + 1)).astype(np.int32)
+        entries = pa.StructArray.from_arrays([column[order] for column in kept], fields=list(INSIDE.value_type))
+        lists = pa.ListArray.from_arrays(pa.array(ends), entries)
+        table = pa.table([query_ids, below[query_ids], lists], schema=NARROWED)
+    pq.write_table(table, target.path(".parquet"), compression="zstd", row_group_size=_range_rows(config))
     return counts
 
 
 def thresholds(config: CapConfig, source: Source, target: Target) -> Counts:
     """Writes queries.parquet (columns THRESHOLDS): a query's matches, how many it selects, and its last key."""
-    tables = [read_table(url) for url in source.urls("counted")]
-    table = pa.concat_tables(tables).combine_chunks()
-    matches = table.select(["query_id", "matches"]).group_by("query_id").aggregate([("matches", "sum")])
-    matches = matches.sort_by("query_id")
-    lengths = pc.list_value_length(table["keys"]).to_numpy()
-    query_ids = np.repeat(table["query_id"].to_numpy(), lengths)
-    keys = pc.list_flatten(table["keys"]).to_numpy()
-    order = np.lexsort((keys, query_ids))
-    keys = keys[order]
-    starts = np.searchsorted(query_ids[order], matches["query_id"].to_numpy())
-    totals = matches["matches_sum"].to_numpy()
-    selected = np.minimum(totals, config.max_pairs)
+    table = read_table(source.url("windows"))
+    matches = table["matches"].to_numpy()
+    capped = matches > config.max_pairs
+    last = np.full((3, len(matches)), LAST_KEY, np.uint64)  # key, and the halves of the uid
+    missed = 0
     if config.mode == "strict":
-        last = keys[starts + selected - 1] if len(keys) else np.empty(0, np.uint64)
+        query_ids, ranges = table["query_id"].to_numpy()[capped], _range_rows(config)
+        found = [np.empty((3, 0), np.uint64)]
+        for start in range(0, len(query_ids), ranges):
+            keys, exact = _last_keys(config, source, query_ids[start : start + ranges], start)
+            found.append(keys)
+            missed += exact
+        last[:, capped] = np.concatenate(found, axis=1)
     else:
-        share = config.max_pairs / np.maximum(totals, config.max_pairs)
-        last = np.where(share < 1, np.minimum(share * 2.0**64, 2.0**64 - 2048), 0).astype(np.uint64)
-        last[share >= 1] = LAST_KEY
-    result = pa.table([matches["query_id"], totals, selected, last], schema=THRESHOLDS)
+        last[0, capped] = [config.max_pairs * 2**64 // number - 1 for number in matches[capped].tolist()]
+    selected = np.minimum(matches, config.max_pairs)
+    result = pa.table([table["query_id"], matches, selected, *last], schema=THRESHOLDS)
     pq.write_table(result, target.named("queries.parquet"), compression="zstd")
-    capped = int((totals > config.max_pairs).sum())
-    return Counter({"in": len(result), "kept": len(result), "queries_capped": capped})
+    counts = {"queries_capped": int(capped.sum()), "windows_missed": missed}
+    return Counter({"in": len(result), "kept": len(result), **counts})
 
 
-def select(config: CapConfig, source: Source, target: Target) -> Counts:
-    """Writes a partition's selected pairs grouped by image URL (columns SELECTED), in the order of the URL's hash;
-    counts pairs, and `rows` image URLs."""
-    pairs, counts = _distinct_pairs(source)
-    query_ids, rows = _matches(pairs)
-    keys = pair_keys(config.seed, pairs["uid"], query_ids, rows)
-    limits = read_table(source.url("thresholds"))
-    places = np.searchsorted(limits["query_id"].to_numpy(), query_ids)
-    chosen = keys <= limits["threshold"].to_numpy()[places]
-    selected_by: dict[int, list[int]] = {}
-    for row, query in zip(rows[chosen].tolist(), query_ids[chosen].tolist(), strict=True):
-        selected_by.setdefault(row, []).append(query)
-    images: dict[str, list[dict[str, object]]] = {}
-    for row, pair in enumerate(pairs.to_pylist()):
-        if row in selected_by:
-            caption = {name: pair[name] for name in ("uid", "caption", "page_url", "query_ids")}
-            images.setdefault(pair["url"], []).append({**caption, "selected_by": selected_by[row]})
-    counts["dropped.capped"] = counts["kept"] - len(selected_by)
-    counts["kept"] = len(selected_by)
-    counts["rows"] = len(images)
-    urls = sorted(images, key=lambda url: (url_hash(url), url))
-    table = pa.table([urls, [images[url] for url in urls]], schema=SELECTED)
-    pq.write_table(table, target.path(".parquet"), compression="zstd")
-    return counts
+WINDOW: Stage[CapConfig] = Stage("cap-windows", 1, windows)
+NARROW: Stage[CapConfig] = Stage("cap-narrow", 1, narrow)
+THRESHOLD: Stage[CapConfig] = Stage("cap-thresholds", 2, thresholds)
 
 
-COUNT: Stage[CapConfig] = Stage("cap-count", 1, count)
-THRESHOLD: Stage[CapConfig] = Stage("cap-thresholds", 1, thresholds)
-SELECT: Stage[CapConfig] = Stage("select", 1, select)
+def _margin(cap: int) -> float:
+    """How far from the cap the number of keys under a window's end may lie, in keys."""
+    return DEVIATIONS * math.sqrt(cap) + 4 * DEVIATIONS
 
 
-def pair_keys(seed: int, uids: pa.ChunkedArray, query_ids: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]) -> U64:
-    """The keyed hash of each match (uids[rows[i]], query_ids[i]): 64 bits, a pure function of seed, uid, query."""
-    halves = np.array([[int(uid[:16], 16), int(uid[16:], 16)] for uid in uids.to_pylist()], np.uint64).reshape(-1, 2)
-    with np.errstate(over="ignore"):
-        start = _mix(np.uint64(seed % 2**64) + np.uint64(0x9E3779B97F4A7C15))
-        per_pair = _mix(_mix(halves[:, 0] ^ start) ^ halves[:, 1])
-        return _mix(per_pair[rows] ^ _mix(query_ids.astype(np.uint64) + start))
+def _upper_key(rank: float, matches: npt.NDArray[np.int64]) -> U32:
+    """The upper bits of the key that about `rank` of a query's matches lie under."""
+    key = rank / matches * 2.0**UPPER_BITS
+    return np.asarray(np.clip(key, 0, 2**UPPER_BITS - 1), np.uint32)
 
 
-def _mix(x: U64 | np.uint64) -> U64:
-    """The finaliser of SplitMix64 (Steele et al. 2014)."""
-    x = np.asarray(x, np.uint64)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)), np.uint64)
+def _range_rows(config: CapConfig) -> int:
+    """How many capped queries `thresholds` looks at together."""
+    return max(1, RANGE_BYTES // int(2 * _margin(config.max_pairs) * MATCH_BYTES))
 
 
-def _distinct_pairs(source: Source) -> tuple[pa.Table, Counts]:
-    """This partition's rows of all matched files, one a uid: the first by place of origin."""
-    tables = [read_table(url, row_group=source.index) for url in source.urls("matched")]
-    table = pa.concat_tables(tables) if tables else MATCHED.empty_table()
-    table = table.sort_by([("uid", "ascending"), ("source", "ascending")]).combine_chunks()
-    uids = table["uid"].to_numpy(zero_copy_only=False)
-    first = np.ones(len(uids), bool)
-    first[1:] = uids[1:] != uids[:-1]
-    counts: Counts = Counter({"in": len(table), "kept": int(first.sum())})
-    counts["dropped.duplicate"] = counts["in"] - counts["kept"]
-    return table.filter(pa.array(first)), counts
+@functools.lru_cache(maxsize=1)
+def _windows(source: Input) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], U32, U32]:
+    """The ids of the queries with a window; and for every id its place among them, and the ends of its window."""
+    table = read_table(source.url)
+    query_ids, first, last = (one_chunk(table[name]).to_numpy() for name in ("query_id", "first", "last"))
+    size = int(query_ids.max(initial=-1)) + 1
+    firsts, lasts = (np.full(size, end, np.uint32) for end in NO_WINDOW)
+    firsts[query_ids], lasts[query_ids] = first, last
+    windowed = query_ids[first <= last]
+    slots = np.zeros(size, np.int32)
+    slots[windowed] = np.arange(len(windowed))
+    return windowed, slots, firsts, lasts
 
 
-def _matches(pairs: pa.Table) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """The queries of all pairs in one array, and the row of the pair that each belongs to."""
-    lengths = pc.list_value_length(pairs["query_ids"]).to_numpy()
-    rows = np.repeat(np.arange(len(pairs)), lengths)
-    return pc.list_flatten(pairs["query_ids"]).to_numpy().astype(np.int32), rows
+def _matches_at(seed: int, pairs: Pairs, places: npt.NDArray[np.int64]) -> tuple[U64, U64, U64]:
+    """Key and uid of the matches at these places of pairs.query_ids."""
+    rows = np.searchsorted(pairs.offsets, places, side="right") - 1
+    high, low = pairs.high[rows], pairs.low[rows]
+    return match_keys(np.uint64(seed % 2**64), high, low, pairs.query_ids[places]), high, low
+
+
+def _last_keys(config: CapConfig, source: Source, query_ids: npt.NDArray[np.int32], start: int) -> tuple[U64, int]:
+    """The last key that each of a range of capped queries selects, with its uid, in three rows; and for how many of
+    them the window missed it."""
+    read = functools.partial(read_table, rows=(start, start + len(query_ids)))
+    below = np.zeros(len(query_ids), np.int64)
+    slots, entries = [np.empty(0, np.int64)], [np.empty((3, 0), np.uint64)]
+    for table in each(read, source.urls("narrowed")):
+        below += table["below"].to_numpy()
+        lists = one_chunk(table["inside"])
+        slots.append(np.repeat(np.arange(len(query_ids)), np.diff(lists.offsets.to_numpy())))
+        entries.append(np.stack([field.to_numpy() for field in lists.flatten().flatten()]))
+    slot, inside = np.concatenate(slots), np.concatenate(entries, axis=1)
+    order = np.lexsort((inside[2], inside[1], inside[0], slot))
+    ends = np.searchsorted(slot[order], np.arange(len(query_ids) + 1))
+    places = ends[:-1] + config.max_pairs - below - 1
+    missed = (below >= config.max_pairs) | (places >= ends[1:])
+    last = inside[:, order[np.where(missed, 0, places)]] if len(order) else np.zeros((3, len(query_ids)), np.uint64)
+    for slot_missed in np.flatnonzero(missed):
+        last[:, slot_missed] = _look_through(config, source.urls("distinct"), int(query_ids[slot_missed]))
+    return last, int(missed.sum())
+
+
+def _look_through(config: CapConfig, urls: Sequence[str], query_id: int) -> U64:
+    """The last key that a query selects, with its uid, from all its matches."""
+    smallest = np.empty((3, 0), np.uint64)
+    for url in urls:
+        pairs = read_pairs(url)
+        own = np.stack(_matches_at(config.seed, pairs, np.flatnonzero(pairs.query_ids == query_id)))
+        smallest = np.concatenate([smallest, own], axis=1)
+        smallest = smallest[:, np.lexsort(smallest[::-1])[: config.max_pairs]]
+    return smallest[:, -1]

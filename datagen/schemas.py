@@ -4,25 +4,50 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-MATCHED = pa.schema(
+UID_BYTES = 16
+
+CANDIDATES = pa.schema(
     [
         ("uid", pa.string()),
         ("url", pa.string()),
         ("caption", pa.string()),
+        ("caption_from", pa.string()),  # alt, title, or empty for tables
         ("page_url", pa.string()),
         ("source", pa.string()),
-        ("query_ids", pa.list_(pa.int32())),
     ]
 )
+MATCHED = CANDIDATES.append(pa.field("query_ids", pa.list_(pa.int32())))
 
-# What one partition knows of each query: its distinct pairs, and the smallest keys among them.
-QUERY_KEYS = pa.schema([("query_id", pa.int32()), ("matches", pa.int64()), ("keys", pa.list_(pa.uint64()))])
+# Matched pairs of a bundle of WAT files, one record batch a partition: what the cap needs of them, and their texts.
+_UID = [("uid_high", pa.uint64()), ("uid_low", pa.uint64())]
+_QUERY_IDS = ("query_ids", pa.list_(pa.int32()))
+SHUFFLED = pa.schema([*_UID, _QUERY_IDS])
+TEXTS = pa.schema([("url", pa.string()), ("caption", pa.string()), ("page_url", pa.string())])
 
-# The cap's decision: query q selects the pairs whose key is at most its threshold.
+# A partition's distinct pairs; their texts are at `row` of the partition's batch of bundle number `bundle`.
+DISTINCT = pa.schema([*_UID, ("bundle", pa.int32()), ("row", pa.int32()), _QUERY_IDS])
+QUERY_COUNTS = pa.schema([("query_id", pa.int32()), ("matches", pa.int64())])
+
+# Where the last key of a capped query lies, as the upper 32 bits of its first and last possible value.
+WINDOWS = pa.schema([("query_id", pa.int32()), ("matches", pa.int64()), ("first", pa.uint32()), ("last", pa.uint32())])
+
+# What one partition knows of each capped query: how many keys lie under its window, and the matches inside it.
+INSIDE = pa.list_(pa.struct([("key", pa.uint64()), *_UID]))
+NARROWED = pa.schema([("query_id", pa.int32()), ("below", pa.int64()), ("inside", INSIDE)])
+
+# The cap's decision: query q selects the pairs whose key is at most its threshold; of equal keys, up to this uid.
 THRESHOLDS = pa.schema(
-    [("query_id", pa.int32()), ("matches", pa.int64()), ("selected", pa.int64()), ("threshold", pa.uint64())]
+    [
+        ("query_id", pa.int32()),
+        ("matches", pa.int64()),
+        ("selected", pa.int64()),
+        ("threshold", pa.uint64()),
+        *_UID,
+    ]
 )
 
 CAPTIONS = pa.list_(
@@ -39,12 +64,19 @@ CAPTIONS = pa.list_(
 
 SELECTED = pa.schema([("url", pa.string()), ("captions", CAPTIONS)])
 
+# Rows of a crawl that are fetched again: the key of the failed row, and why it had failed.
+RETRIED = pa.schema([*SELECTED, ("retry_of", pa.string()), ("retry_reason", pa.string())])
+
 
 def pair_uid(url: str, caption: str) -> str:
     """32 hex digits that identify a pair: blake2b-128 of `url \\0 caption`."""
-    return hashlib.blake2b(f"{url}\0{caption}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return hashlib.blake2b(f"{url}\0{caption}".encode("utf-8", "surrogatepass"), digest_size=UID_BYTES).hexdigest()
 
 
-def url_hash(url: str) -> int:
-    """64 bits that place an image URL in a partition and, within it, in an order that mixes hosts."""
-    return int.from_bytes(hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+def pair_uids(urls: pa.Array, captions: pa.Array) -> pa.Array:
+    """The uids of many pairs."""
+    keys = pc.binary_join_element_wise(urls.cast(pa.binary()), captions.cast(pa.binary()), b"\0")
+    digests = [hashlib.blake2b(key, digest_size=UID_BYTES).digest() for key in keys.to_numpy(zero_copy_only=False)]
+    digits = b"".join(digests).hex().encode()
+    offsets = np.arange(0, len(digits) + 1, 2 * UID_BYTES, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(urls), pa.py_buffer(offsets), pa.py_buffer(digits))

@@ -7,24 +7,27 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from datagen import candidates
-from datagen.config import CandidatesConfig
-from datagen.schemas import pair_uid
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datagen.schemas import MATCHED, pair_uid
 from openwit.stage import Input, Source, Target
 
 Pair = tuple[str, str, list[int]]  # URL, caption, the queries that it matches
 
 
-def write_matched(folder: Path, index: int, pairs: Sequence[Pair], num_partitions: int) -> Input:
+def write_matched(folder: Path, index: int, pairs: Sequence[Pair]) -> Input:
     """A file as the match stage writes it."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
-        ((pair_uid(url, caption), url, caption, "http://page.test/", f"{index:05d}#{place:09d}"), query_ids)
+        (pair_uid(url, caption), url, caption, "http://page.test/", f"{index:05d}#{place:09d}", query_ids)
         for place, (url, caption, query_ids) in enumerate(pairs)
     ]
-    target = Target(index, folder)
-    candidates._write(CandidatesConfig(num_partitions=num_partitions), rows, target)
-    return Input.outside(str(target.path(".parquet")))
+    names = ("uid", "url", "caption", "page_url", "source", "query_ids")
+    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=MATCHED)
+    path = folder / f"{index:05d}.parquet"
+    pq.write_table(table, path, compression="zstd")
+    return Input.outside(str(path))
 
 
 def run_step(process, config, inputs, folder: Path, index: int = 0):  # type: ignore[no-untyped-def]
