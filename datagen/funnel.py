@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from openwit import manifest as manifests
@@ -21,10 +22,17 @@ class FunnelStep:
     def __str__(self) -> str:
         reasons = ", ".join(f"{name} {number:,}" for name, number in self.dropped.items())
         share = self.kept / self.entered if self.entered else 0.0
-        return f"{self.name:<8} {self.entered:>9,} {self.unit:<10} kept {self.kept:>9,} ({share:6.1%})  {reasons}"
+        line = f"{self.name:<8} {self.entered:>9,} {self.unit:<10} kept {self.kept:>9,} ({share:6.1%})  {reasons}"
+        return line.rstrip()
 
 
-STEPS = (("match", "matched", "candidates"), ("select", "selected", "pairs"), ("crawl", "shards", "images"))
+STEPS = (
+    ("match", "matched", "candidates"),
+    ("shuffle", "shuffled", "pairs"),
+    ("distinct", "distinct", "pairs"),
+    ("select", "selected", "pairs"),
+    ("crawl", "shards", "images"),
+)
 
 
 def funnel(work: str) -> list[FunnelStep]:
@@ -34,7 +42,35 @@ def funnel(work: str) -> list[FunnelStep]:
         if not storage.exists(storage.join(work, folder, manifests.MANIFEST)):
             continue
         counts = manifests.read(storage.join(work, folder)).counts
-        dropped = {key.removeprefix("dropped."): n for key, n in counts.items() if key.startswith("dropped.") and n}
+        dropped = last_dropped(counts)
         ordered = dict(sorted(dropped.items(), key=lambda item: (-item[1], item[0])))
-        steps.append(FunnelStep(name=name, unit=unit, entered=counts["in"], kept=counts["kept"], dropped=ordered))
+        entered = counts["kept"] + sum(dropped.values())
+        steps.append(FunnelStep(name=name, unit=unit, entered=entered, kept=counts["kept"], dropped=ordered))
     return steps
+
+
+def last_dropped(counts: Mapping[str, int]) -> dict[str, int]:
+    """reason → the rows that were dropped for it, without those that were fetched again (`retried.<reason>`)."""
+    found = {name.removeprefix("dropped."): n for name, n in counts.items() if name.startswith("dropped.")}
+    left = {reason: n - counts.get(f"retried.{reason}", 0) for reason, n in found.items()}
+    return {reason: n for reason, n in left.items() if n}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DroppedReason:
+    """Why one step dropped so many of what entered it."""
+
+    step: str
+    reason: str
+    number: int
+    share: float  # of what entered the step
+
+
+def most_dropped(steps: Sequence[FunnelStep], number: int) -> list[DroppedReason]:
+    """The `number` commonest reasons of all steps, by falling number; equal ones in the steps' order."""
+    reasons = [
+        DroppedReason(step=step.name, reason=reason, number=dropped, share=dropped / step.entered)
+        for step in steps
+        for reason, dropped in step.dropped.items()
+    ]
+    return sorted(reasons, key=lambda entry: -entry.number)[:number]

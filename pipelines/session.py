@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from openwit import storage
 from openwit.errors import InputError
@@ -11,6 +13,7 @@ from openwit.executor import ExecutorConfig
 from openwit.log import Log
 from openwit.manifest import MANIFEST
 from openwit.run import NotYet, Run
+from openwit.stage import Plan
 from pipelines.recipes import Recipe
 
 
@@ -24,6 +27,7 @@ class Invocation:
     dry_run: bool
     as_json: bool
     resume: bool
+    retry: str = ""  # reasons of failed fetches, separated by commas
 
 
 def carry_out(module: str, invocation: Invocation) -> None:
@@ -34,9 +38,11 @@ def carry_out(module: str, invocation: Invocation) -> None:
         invocation.log.say(f"what follows {what} is planned when it is done; nothing was changed")
 
 
-def open_run(invocation: Invocation, executor: ExecutorConfig) -> Run:
+def open_run(
+    invocation: Invocation, executor: ExecutorConfig, on_plan: Callable[[Plan[Any]], None] | None = None
+) -> Run:
     """The command's run; use it as a context."""
-    return Run(invocation.work, invocation.recipe.name, executor, invocation.log, invocation.dry_run)
+    return Run(invocation.work, invocation.recipe.name, executor, invocation.log, invocation.dry_run, on_plan)
 
 
 def require(invocation: Invocation, folder: str, command: str) -> None:

@@ -1,10 +1,11 @@
-"""openwit stats: what is in the shards, as a table, JSON, or an HTML page."""
+"""openwit stats: what was selected and crawled, as a table, JSON, or an HTML page."""
 
 from __future__ import annotations
 
 import sys
 
 from openwit import storage
+from openwit.manifest import MANIFEST
 from pipelines.session import Invocation, require
 
 
@@ -14,7 +15,9 @@ def command(invocation: Invocation) -> None:
     from datagen.statistics.page import write_page
     from datagen.statistics.terminal import print_table
 
-    require(invocation, "shards", "build-dataset")
+    crawled = storage.exists(storage.join(invocation.work, "shards", MANIFEST))
+    if not crawled:  # the cap is worth a look already
+        require(invocation, "cap", "build-dataset")
     statistics = collect(invocation.work, attribution=_attribution(invocation))
     if invocation.as_json:
         sys.stdout.write(to_json(statistics) + "\n")

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.crawl.reasons import reason
-from datagen.funnel import FunnelStep, funnel
+from datagen.crawl.retry import Keys, is_superseded, last_words
+from datagen.funnel import DroppedReason, FunnelStep, funnel, most_dropped
 from datagen.statistics.config import StatisticsConfig
 from datagen.statistics.distribution import Distribution, distribution
 from datagen.statistics.queries import QueryStatistics, collect_queries
@@ -21,19 +22,23 @@ from datagen.statistics.samples import Sample, collect_samples
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import InputError
+from openwit.manifest import Manifest
 
 SHARD = re.compile(r"\d{5,}\.parquet")
-WANTED = ("url", "caption", "captions", "status", "error_message", "width", "height")
+WANTED = ("key", "url", "caption", "captions", "status", "error_message", "width", "height")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """All that the table, the JSON and the page show. What a folder cannot tell is None or empty."""
+    """All that the table, the JSON and the page show. What a folder cannot tell (yet) is None, empty or 0."""
 
     work: str
     recipe: str
     attribution: str
     funnel: list[FunnelStep]
+    most_dropped: list[DroppedReason]  # of all steps
+    selected: int  # pairs under the cap
+    image_urls: int  # of the selected pairs
     shards: int
     tar_bytes: int
     images: int  # fetched
@@ -70,20 +75,30 @@ def collect(
     attribution: str = "",
     config: StatisticsConfig = StatisticsConfig(),  # noqa: B008  (frozen)
 ) -> Statistics:
-    """The statistics of a work folder, or of a folder that img2dataset wrote (the shards alone). Raises InputError
-    where there are no shards, or a table is damaged."""
+    """The statistics of a work folder from the cap on, or of a folder that img2dataset wrote (the shards alone).
+    Raises InputError where there is nothing to show, or a table is damaged."""
     folder = _shards_folder(work)
     sizes = storage.list_sizes(folder)
+    queries = collect_queries(work, config.rows)
+    if queries is None and not any(SHARD.fullmatch(name) for name in sizes):
+        raise InputError(
+            f"{work}: neither a finished cap/ nor shards (NNNNN.parquet); openwit build-dataset makes them"
+        )
+    steps, selected = funnel(work), _manifest(work, "selected")
     tally = _Tally()
-    for name in sizes:
-        if SHARD.fullmatch(name):
-            _add_shard(tally, storage.join(folder, name))
+    tables = [storage.join(folder, name) for name in sizes if SHARD.fullmatch(name)]
+    later = last_words(tables) if storage.exists(storage.join(work, "retries")) else None
+    for table in tables:
+        _add_shard(tally, table, later)
     return Statistics(
         work=work,
-        recipe=_recipe(folder),
+        recipe=_recipe(work, folder),
         attribution=attribution,
-        funnel=funnel(work),
-        shards=sum(1 for name in sizes if SHARD.fullmatch(name)),
+        funnel=steps,
+        most_dropped=most_dropped(steps, config.rows),
+        selected=selected.counts["kept"] if selected else 0,
+        image_urls=selected.rows if selected else 0,
+        shards=len(tables),
         tar_bytes=sum(size for name, size in sizes.items() if name.endswith(".tar")),
         images=tally.images,
         pairs=sum(captions * images for captions, images in tally.captions.items()),
@@ -95,7 +110,7 @@ def collect(
         captions_per_image=distribution(tally.captions),
         num_hosts=len(tally.hosts),
         hosts=_commonest(tally.hosts, config.rows),
-        queries=collect_queries(work, config.rows),
+        queries=queries,
         samples=collect_samples(folder, config.gallery),
     )
 
@@ -109,21 +124,24 @@ def to_json(statistics: Statistics) -> str:
 
 
 def _shards_folder(work: str) -> str:
-    folders = [storage.join(work, "shards"), work]
-    for folder in folders:
-        if any(SHARD.fullmatch(name) for name in storage.list_sizes(folder)):
-            return folder
-    raise InputError(f"{work}: no shards (NNNNN.parquet) here or in shards/; openwit build-dataset makes them")
+    """work/shards, or the folder itself where shards lie there."""
+    return work if any(SHARD.fullmatch(name) for name in storage.list_sizes(work)) else storage.join(work, "shards")
 
 
-def _recipe(folder: str) -> str:
-    if not storage.exists(storage.join(folder, manifests.MANIFEST)):
-        return ""
-    return manifests.read(folder).recipe
+def _manifest(*names: str) -> Manifest | None:
+    folder = storage.join(*names)
+    return manifests.read(folder) if storage.exists(storage.join(folder, manifests.MANIFEST)) else None
 
 
-def _add_shard(tally: _Tally, url: str) -> None:
+def _recipe(work: str, shards: str) -> str:
+    made = _manifest(shards) or _manifest(work, "cap")
+    return made.recipe if made else ""
+
+
+def _add_shard(tally: _Tally, url: str, later: Keys | None) -> None:
     for batch in _batches(url):
+        if later is not None:
+            batch = batch.filter(pa.array(~is_superseded(batch.column("key"), later)))
         columns = {name: batch.column(name).to_pylist() for name in WANTED if name in batch.schema.names}
         nothing = [None] * batch.num_rows
         for address, status, message in zip(

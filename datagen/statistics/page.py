@@ -1,12 +1,12 @@
-"""The statistics as one HTML page: funnel, histograms, the queries' head and tail, and a gallery."""
+"""The statistics as one HTML page: funnel, the queries' head and tail, histograms and a gallery."""
 
 from __future__ import annotations
 
 from datagen import page
 from datagen.statistics import plots
 from datagen.statistics.collect import Statistics
-from datagen.statistics.queries import QueryRow, QueryStatistics
-from datagen.statistics.terminal import human_bytes
+from datagen.statistics.queries import QueryRow, QueryShare, QueryStatistics
+from datagen.statistics.terminal import human_bytes, share_of
 from openwit import storage
 
 MAX_CAPTIONS = 3  # of a picture in the gallery
@@ -23,8 +23,8 @@ def render(statistics: Statistics) -> bytes:
         _numbers(statistics),
         _funnel(statistics),
         _failures(statistics),
-        _distributions(statistics),
         _queries(statistics.queries) if statistics.queries else "",
+        _distributions(statistics) if statistics.shards else "",
         _hosts(statistics),
         _gallery(statistics),
     ]
@@ -33,16 +33,24 @@ def render(statistics: Statistics) -> bytes:
 
 
 def _numbers(statistics: Statistics) -> str:
-    numbers = [
-        (f"{statistics.images:,}", "pictures"),
-        (f"{statistics.pairs:,}", "image-text pairs"),
-        (f"{statistics.shards:,}", "shards"),
-        (human_bytes(statistics.tar_bytes), "in tar files"),
-        (f"{statistics.num_hosts:,}", "hosts"),
-    ]
+    numbers = []
+    if statistics.shards:
+        numbers = [
+            (f"{statistics.images:,}", "pictures"),
+            (f"{statistics.pairs:,}", "image-text pairs"),
+            (f"{statistics.shards:,}", "shards"),
+            (human_bytes(statistics.tar_bytes), "in tar files"),
+            (f"{statistics.num_hosts:,}", "hosts"),
+        ]
+    elif statistics.selected:
+        numbers = [
+            (f"{statistics.selected:,}", "pairs selected"),
+            (f"{statistics.image_urls:,}", "image URLs, not crawled yet"),
+        ]
     if statistics.queries:
-        share = statistics.queries.matching / max(statistics.queries.queries, 1)
-        numbers.append((f"{share:.1%}", f"of {statistics.queries.queries:,} queries match"))
+        whole = statistics.queries.all
+        numbers.append((f"{whole.matching / max(whole.queries, 1):.1%}", f"of {whole.queries:,} queries match"))
+        numbers.append((f"{whole.capped:,}", "queries reach the cap"))
     return page.tiles(numbers)
 
 
@@ -50,9 +58,9 @@ def _funnel(statistics: Statistics) -> str:
     if not statistics.funnel:
         return ""
     steps = [(f"{step.name}: {step.unit} kept", step.entered, step.kept) for step in statistics.funnel]
-    rows = [(step.name, name, number) for step in statistics.funnel for name, number in step.dropped.items()]
-    dropped = page.table(("step", "dropped because", "number"), rows) if rows else ""
-    return f"<h2>Funnel</h2>{plots.bars(steps)}{dropped}"
+    reasons = [(entry.reason, entry.step, entry.number, f"{entry.share:.1%}") for entry in statistics.most_dropped]
+    header = ("most dropped because", "in step", "number", "of what entered the step")
+    return f"<h2>Funnel</h2>{plots.bars(steps)}{page.table(header, reasons) if reasons else ''}"
 
 
 def _failures(statistics: Statistics) -> str:
@@ -74,26 +82,37 @@ def _distributions(statistics: Statistics) -> str:
 
 
 def _queries(queries: QueryStatistics) -> str:
+    whole = queries.all
     sentence = (
-        f"{queries.matching:,} of {queries.queries:,} queries match a pair; together they match {queries.matches:,}"
-        f" times and select {queries.selected:,} times under the cap, which limits {queries.capped:,} of them."
+        f"{whole.matching:,} of {whole.queries:,} queries match a pair; together they match {whole.matches:,} times"
+        f" and select {whole.selected:,} times under the cap, which limits {whole.capped:,} of them."
     )
-    rows = [
-        (name, share.queries, share.matching, share.matches, share.selected, f"{share.selected / whole:.1%}")
-        for whole in [max(queries.selected, 1)]
-        for name, share in queries.sources.items()
-    ]
-    sources = page.table(("source", "queries", "matching", "matches", "selected", "share of selected"), rows)
     curve = (
         '<div class="card narrow"><h3>Pairs of each query, by rank</h3>'
         f'{plots.head_and_tail(queries.curve)}<p class="note"><b class="key before"></b> matched'
         ' <b class="key after"></b> selected under the cap; both axes by logarithm</p></div>'
     )
     tables = f'<div class="columns">{_query_table("Head", queries.head)}{_query_table("Tail", queries.tail)}</div>'
-    return f"<h2>Queries</h2><p>{page.escape(sentence)}</p>{curve}{tables}<h3>By source</h3>{sources}"
+    return (
+        f"<h2>Queries</h2><p>{page.escape(sentence)}</p>{curve}"
+        f"<h3>By number of matches</h3>{_shares('matches a query', queries.levels, queries)}{tables}"
+        f"<h3>By source</h3>{_shares('source', queries.sources, queries)}"
+        '<p class="note">A pair that several queries match or select counts for each of them.</p>'
+    )
+
+
+def _shares(what: str, shares: dict[str, QueryShare], queries: QueryStatistics) -> str:
+    rows = [
+        (name, share.queries, share.matching, share.capped, share.matches, share.selected, share_of(share, queries))
+        for name, share in shares.items()
+    ]
+    header = (what, "queries", "matching", "capped", "matches", "selected", "share of selected")
+    return page.table(header, rows)
 
 
 def _query_table(title: str, rows: list[QueryRow]) -> str:
+    if not rows:
+        return ""
     table = page.table(
         ("query", "source", "matches", "selected"), [(row.query, row.source, row.matches, row.selected) for row in rows]
     )

@@ -11,6 +11,7 @@ from datagen.statistics.distribution import Distribution
 WIDTH, HEIGHT, FOOT, SIDE = 360, 150, 18, 4
 CURVE_WIDTH = 480
 MAX_BAR = 40
+MIN_LABEL_GAP = 80
 
 
 def histogram(title: str, shown: Distribution) -> str:
@@ -56,8 +57,10 @@ def head_and_tail(curve: Sequence[tuple[int, int, int]]) -> str:
     """Both axes by logarithm: pairs of the query at each rank, matched (light) and selected (full)."""
     if not curve:
         return ""
-    height, left = 220, 46
+    height, left = 220, 40
     most, last = max(matches for _, matches, _ in curve), curve[-1][0]
+    if last == 1:
+        curve = [*curve, (2, *curve[0][1:])]  # of one query: a line, as a point would not be seen
     plot_width, plot_height = CURVE_WIDTH - left - SIDE, height - FOOT - 10
 
     def x(rank: int) -> float:
@@ -74,10 +77,17 @@ def head_and_tail(curve: Sequence[tuple[int, int, int]]) -> str:
     for power in range(math.floor(math.log10(max(most, 1))) + 1):
         level = y(10**power)
         grid.append(f'<line x1="{left}" x2="{CURVE_WIDTH - SIDE}" y1="{level:.1f}" y2="{level:.1f}"/>')
-        grid.append(_text(left - 6, level + 4, f"{10**power:,}", "end"))
+        grid.append(_text(left - 6, level + 4, short_power(power), "end"))
     for power in range(math.floor(math.log10(last)) + 1):
-        grid.append(_text(x(10**power), height - 4, f"{10**power:,}", "start" if power == 0 else "middle"))
+        grid.append(_text(x(10**power), height - 4, short_power(power), "start" if power == 0 else "middle"))
+    if x(last) - x(10 ** math.floor(math.log10(last))) > MIN_LABEL_GAP:
+        grid.append(_text(CURVE_WIDTH - SIDE, height - 4, f"{last:,}", "end"))
     return _svg(height, *grid, line(1, "before"), line(2, "after"), width=CURVE_WIDTH)
+
+
+def short_power(power: int) -> str:
+    """10^power in at most four characters: 1, 10, 100, 1k, 10k, 100k, 1M, … 1G."""
+    return f"{10 ** (power % 3)}{' kMGT'[power // 3].strip()}"
 
 
 def _base() -> str:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.tables import read_table
 
 NUM_CURVE_POINTS = 60
+I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +28,12 @@ class QueryRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceShare:
-    """The queries of one source; a pair that two of them select counts for both."""
+class QueryShare:
+    """Some queries of the list, together; a pair that two of them select counts for both."""
 
-    queries: int  # in the list
+    queries: int
     matching: int  # that match at least one pair
+    capped: int  # that select fewer than they match
     matches: int
     selected: int
 
@@ -40,12 +43,9 @@ class QueryStatistics:
     """All queries of the list; the curve holds (rank, matches, selected) at ranks evenly spaced by their logarithm,
     queries sorted by falling matches."""
 
-    queries: int
-    matching: int
-    capped: int  # that select fewer than they match
-    matches: int
-    selected: int
-    sources: dict[str, SourceShare]
+    all: QueryShare
+    sources: dict[str, QueryShare]  # in the order of the list
+    levels: dict[str, QueryShare]  # by the number of matches: from 1,000, from 100, … none
     head: list[QueryRow]
     tail: list[QueryRow]  # of those that match
     curve: list[tuple[int, int, int]]
@@ -64,50 +64,60 @@ def collect_queries(work: str, num_rows: int) -> QueryStatistics | None:
     matching = int((matches > 0).sum())
     tail = max(matching - num_rows, min(num_rows, matching))
     return QueryStatistics(
-        queries=len(table),
-        matching=matching,
-        capped=int((selected < matches).sum()),
-        matches=int(matches.sum()),
-        selected=int(selected.sum()),
+        all=_share(matches, selected),
         sources=_sources(table, matches, selected),
-        head=_rows(table.slice(0, min(num_rows, matching)), matches, selected, 0),
-        tail=_rows(table.slice(tail, matching - tail), matches, selected, tail),
+        levels=_levels(matches, selected),
+        head=_rows(table, matches, selected, range(min(num_rows, matching))),
+        tail=_rows(table, matches, selected, range(tail, matching)),
         curve=_curve(matches[:matching], selected[:matching]),
     )
 
 
-def _sources(
-    table: pa.Table, matches: npt.NDArray[np.int64], selected: npt.NDArray[np.int64]
-) -> dict[str, SourceShare]:
-    source = np.array(table["source"].to_pylist(), object)
+def _share(matches: I64, selected: I64) -> QueryShare:
+    return QueryShare(
+        queries=len(matches),
+        matching=int((matches > 0).sum()),
+        capped=int((selected < matches).sum()),
+        matches=int(matches.sum()),
+        selected=int(selected.sum()),
+    )
+
+
+def _sources(table: pa.Table, matches: I64, selected: I64) -> dict[str, QueryShare]:
+    first = table.group_by("source").aggregate([("query_id", "min")]).sort_by("query_id_min")
     shares = {}
-    for name in sorted(set(source)):
-        own = source == name
-        shares[name] = SourceShare(
-            queries=int(own.sum()),
-            matching=int((matches[own] > 0).sum()),
-            matches=int(matches[own].sum()),
-            selected=int(selected[own].sum()),
-        )
+    for name in first["source"].to_pylist():
+        own = pc.equal(table["source"], name).to_numpy()
+        shares[name] = _share(matches[own], selected[own])
     return shares
 
 
-def _rows(
-    table: pa.Table, matches: npt.NDArray[np.int64], selected: npt.NDArray[np.int64], start: int
-) -> list[QueryRow]:
-    named = zip(table["query"].to_pylist(), table["source"].to_pylist(), strict=True)
+def _levels(matches: I64, selected: I64) -> dict[str, QueryShare]:
+    """Powers of ten, the highest first, down to none; levels without queries too, so that gaps are seen."""
+    powers = [10**power for power in range(len(str(int(matches.max()))))] if matches.any() else []
+    shares = {}
+    for low in reversed(powers):
+        inside = (matches >= low) & (matches < 10 * low)
+        shares[f"from {low:,}"] = _share(matches[inside], selected[inside])
+    shares["none"] = _share(matches[matches == 0], selected[matches == 0])
+    return shares
+
+
+def _rows(table: pa.Table, matches: I64, selected: I64, places: range) -> list[QueryRow]:
+    shown = table.slice(places.start, len(places))
+    named = zip(places, shown["query"].to_pylist(), shown["source"].to_pylist(), strict=True)
     return [
         QueryRow(query=query, source=source, matches=int(matches[i]), selected=int(selected[i]))
-        for i, (query, source) in enumerate(named, start)
+        for i, query, source in named
     ]
 
 
-def _curve(matches: npt.NDArray[np.int64], selected: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
+def _curve(matches: I64, selected: I64) -> list[tuple[int, int, int]]:
     if not len(matches):
         return []
     ranks = np.unique(np.rint(np.geomspace(1, len(matches), NUM_CURVE_POINTS)).astype(int))
     return [(int(rank), int(matches[rank - 1]), int(selected[rank - 1])) for rank in ranks]
 
 
-def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
+def _numbers(table: pa.Table, name: str) -> I64:
     return np.asarray(table[name].fill_null(0).to_numpy(), np.int64)

@@ -10,15 +10,20 @@ from rich.table import Table
 
 from datagen.statistics.collect import Statistics
 from datagen.statistics.distribution import Distribution
-from datagen.statistics.queries import QueryStatistics
+from datagen.statistics.queries import QueryShare, QueryStatistics
+
+MOST_REASONS = 8
 
 
 def print_table(statistics: Statistics, console: Console) -> None:
     """Prints the numbers of the page that fit a terminal."""
-    sums = (
-        f"{statistics.images:,} pictures, {statistics.pairs:,} pairs, {statistics.shards:,} shards, "
-        f"{human_bytes(statistics.tar_bytes)} in tar files, {statistics.num_hosts:,} hosts"
-    )
+    if statistics.shards:
+        sums = (
+            f"{statistics.images:,} pictures, {statistics.pairs:,} pairs, {statistics.shards:,} shards, "
+            f"{human_bytes(statistics.tar_bytes)} in tar files, {statistics.num_hosts:,} hosts"
+        )
+    else:
+        sums = f"{statistics.selected:,} pairs selected of {statistics.image_urls:,} image URLs; nothing crawled yet"
     console.print(sums, highlight=False)
     if statistics.funnel:
         _print_funnel(statistics, console)
@@ -41,12 +46,13 @@ def human_bytes(number: int) -> str:
 
 
 def _print_funnel(statistics: Statistics, console: Console) -> None:
-    rows: list[tuple[object, ...]] = []
+    steps: list[tuple[object, ...]] = []
     for step in statistics.funnel:
         share = step.kept / step.entered if step.entered else 0.0
-        reasons = ", ".join(f"{name} {number:,}" for name, number in step.dropped.items())
-        rows.append((step.name, step.unit, step.entered, step.kept, f"{share:.1%}", reasons))
-    _print(console, ("step", "of", "in", "kept", "share", "dropped"), rows)
+        steps.append((step.name, step.unit, step.entered, step.kept, f"{share:.1%}"))
+    _print(console, ("step", "of", "in", "kept", "share"), steps)
+    reasons = [(entry.step, entry.reason, entry.number, f"{entry.share:.1%}") for entry in statistics.most_dropped]
+    _print(console, ("step", "most dropped because", "number", "of the step"), reasons[:MOST_REASONS])
 
 
 def _print_distributions(statistics: Statistics, console: Console) -> None:
@@ -62,17 +68,19 @@ def _print_distributions(statistics: Statistics, console: Console) -> None:
 
 
 def _print_queries(queries: QueryStatistics, console: Console) -> None:
-    whole = max(queries.selected, 1)
-    rows: list[tuple[object, ...]] = [
-        (name, share.queries, share.matching, share.matches, share.selected, f"{share.selected / whole:.1%}")
-        for name, share in queries.sources.items()
-    ]
-    rows.append(
-        ("all", queries.queries, queries.matching, queries.matches, queries.selected, f"{queries.capped} capped")
-    )
-    _print(console, ("source", "queries", "matching", "matches", "selected", ""), rows)
+    for what, shares in (("source", {**queries.sources, "all": queries.all}), ("matches a query", queries.levels)):
+        rows = [
+            (name, share.queries, share.matching, share.capped, share.matches, share.selected, share_of(share, queries))
+            for name, share in shares.items()
+        ]
+        _print(console, (what, "queries", "matching", "capped", "matches", "selected", "share"), rows)
     head = [(row.query, row.source, row.matches, row.selected) for row in queries.head[:5]]
     _print(console, ("commonest query", "source", "matches", "selected"), head)
+
+
+def share_of(share: QueryShare, queries: QueryStatistics) -> str:
+    """The part of all selections that these queries make, in percent."""
+    return f"{share.selected / max(queries.all.selected, 1):.1%}"
 
 
 def _print(console: Console, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 from datagen.schemas import THRESHOLDS
 from datagen.statistics.collect import Statistics, collect, to_json
 from datagen.statistics.config import StatisticsConfig
+from datagen.statistics.queries import QueryShare
 from helpers.crawled import Fetched, jpeg, part, scene, write_manifest, write_shards
 from openwit.errors import ConfigError, InputError
 from wit_queries.merge import QUERIES
@@ -70,17 +72,46 @@ def test_the_funnel_has_every_step_with_its_reasons(work: Path) -> None:
     assert (steps["match"].entered, steps["match"].kept) == (100, 9)
     assert steps["select"].dropped == {"duplicate": 3, "capped": 1}
     assert (steps["crawl"].kept, steps["crawl"].dropped) == (3, {"http_404": 1})
+    first, second = collect(str(work), config=StatisticsConfig(rows=2)).most_dropped
+    assert (first.step, first.reason, first.number, first.share) == ("match", "no_match", 91, 0.91)
+    assert (second.step, second.reason, second.number) == ("select", "duplicate", 3)
 
 
 def test_the_queries_head_and_tail_before_and_after_the_cap(work: Path) -> None:
     queries = collect(str(work), config=StatisticsConfig(rows=2)).queries
     assert queries is not None
-    assert (queries.queries, queries.matching, queries.capped, queries.matches, queries.selected) == (4, 3, 1, 16, 10)
+    assert queries.all == QueryShare(queries=4, matching=3, capped=1, matches=16, selected=10)
     assert [(row.query, row.matches, row.selected) for row in queries.head] == [("dog", 10, 4), ("cat", 3, 3)]
     assert [row.query for row in queries.tail] == ["new york"]
-    assert queries.sources["word"].selected == 7
+    assert list(queries.sources) == ["word", "bigram", "title"]
+    assert queries.sources["word"] == QueryShare(queries=2, matching=2, capped=1, matches=13, selected=7)
     assert (queries.sources["title"].queries, queries.sources["title"].matching) == (1, 0)
+    assert list(queries.levels) == ["from 10", "from 1", "none"]
+    assert queries.levels["from 1"] == QueryShare(queries=2, matching=2, capped=0, matches=6, selected=6)
     assert queries.curve == [(1, 10, 4), (2, 3, 3), (3, 3, 3)]
+
+
+def test_the_statistics_of_a_work_folder_begin_with_the_cap(work: Path) -> None:
+    shutil.rmtree(work / "shards")
+    shutil.rmtree(work / "selected")
+    statistics = collect(str(work))
+    assert (statistics.recipe, statistics.shards, statistics.images, statistics.selected) == ("tiny", 0, 0, 0)
+    assert statistics.queries is not None
+    assert statistics.samples == []
+    selected = {"in": 9, "kept": 5, "dropped.duplicate": 3, "dropped.capped": 1}
+    write_manifest(work / "selected", "select", [part(work, 0, [], selected)])
+    assert collect(str(work)).selected == 5
+
+
+@pytest.mark.parametrize("matches", [[], [0], [7]])
+def test_the_queries_of_a_run_without_matches_or_with_one_query_can_be_shown(matches: list[int], work: Path) -> None:
+    decided = [{"query_id": id, "matches": n, "selected": n, "threshold": 0} for id, n in enumerate(matches)]
+    pq.write_table(pa.Table.from_pylist(decided, schema=THRESHOLDS), work / "cap" / "queries.parquet")
+    queries = collect(str(work)).queries
+    assert queries is not None
+    assert queries.all.matches == sum(matches)
+    assert len(queries.head) == len(queries.curve) == len([n for n in matches if n])
+    assert queries.levels["none"].queries == 4 - len(queries.head)
 
 
 def test_samples_come_from_several_shards(work: Path) -> None:
@@ -117,7 +148,7 @@ def test_equal_folders_give_equal_statistics(work: Path) -> None:
 
 
 def test_what_is_no_data_set_is_named(work: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no shards"):
+    with pytest.raises(InputError, match="neither a finished cap/ nor shards"):
         collect(str(tmp_path / "nowhere"))
     (work / "shards" / "00001.parquet").write_bytes(b"PAR1 cut")
     with pytest.raises(InputError, match=r"00001\.parquet: is damaged"):

@@ -6,15 +6,17 @@ from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from datagen.statistics.collect import collect
 from datagen.statistics.distribution import distribution
 from datagen.statistics.page import render, write_page
-from datagen.statistics.plots import head_and_tail, histogram
+from datagen.statistics.plots import head_and_tail, histogram, short_power
 from datagen.statistics.terminal import human_bytes, print_table
-from helpers.crawled import Fetched, jpeg, scene, write_shards
+from helpers.crawled import Fetched, jpeg, scene, write_manifest, write_shards
 
 VOID = {"meta", "img", "line", "rect", "polyline", "br"}
 
@@ -76,8 +78,30 @@ def test_the_terminal_shows_the_main_numbers(work: Path) -> None:
     print_table(collect(str(work)), Console(file=stream, width=120))
     text = stream.getvalue()
     assert "3 pictures, 15 pairs, 1 shards" in text
-    assert re.search(r"crawl\s+images\s+4\s+3\s+75\.0%\s+http_404 1", text)
+    assert re.search(r"crawl\s+images\s+4\s+3\s+75\.0%", text)
+    assert re.search(r"crawl\s+http_404\s+1\s+25\.0%", text)
     assert "host0.test" in text
+
+
+def test_before_the_crawl_page_and_terminal_show_the_queries_and_no_pictures(tmp_path: Path) -> None:
+    (tmp_path / "queries").mkdir()
+    (tmp_path / "cap").mkdir()
+    names = {"query_id": pa.array([0, 1], pa.int32()), "query": ["<cat>", "dog"], "source": ["word", "title"]}
+    pq.write_table(pa.table(names), tmp_path / "queries" / "queries.parquet")
+    decided = {"query_id": pa.array([0], pa.int32()), "matches": [2000], "selected": [50]}
+    pq.write_table(pa.table(decided), tmp_path / "cap" / "queries.parquet")
+    for folder in ("queries", "cap"):
+        write_manifest(tmp_path / folder, folder, [])
+    statistics, stream = collect(str(tmp_path)), io.StringIO()
+    text = render(statistics).decode()
+    parser = Nesting()
+    parser.feed(text)
+    assert parser.open == []
+    assert all(part in text for part in ("By number of matches", "By source", "&lt;cat&gt;", "<polyline"))
+    assert "Width in pixels" not in text
+    print_table(statistics, Console(file=stream, width=120))
+    assert "nothing crawled yet" in stream.getvalue()
+    assert re.search(r"from 1,000\s+1\s+1\s+1\s+2,000\s+50\s+100\.0%", stream.getvalue())
 
 
 def test_bars_hold_their_values() -> None:
@@ -89,7 +113,13 @@ def test_bars_hold_their_values() -> None:
 
 @pytest.mark.parametrize("curve", [[], [(1, 1, 1)], [(1, 500, 20), (10, 30, 20), (70, 1, 1)]])
 def test_a_curve_of_any_length_can_be_drawn(curve: list[tuple[int, int, int]]) -> None:
-    assert "nan" not in head_and_tail(curve)
+    drawing = head_and_tail(curve)
+    assert "nan" not in drawing
+    assert all(points.count(",") > 1 for points in re.findall(r'points="([^"]*)"', drawing))
+
+
+def test_labels_of_an_axis_are_short() -> None:
+    assert [short_power(power) for power in range(11)] == "1 10 100 1k 10k 100k 1M 10M 100M 1G 10G".split()
 
 
 @pytest.mark.parametrize(
