@@ -1,211 +1,202 @@
-"""What may be fetched: an opener for `urllib.request` that decides scheme, address, redirects, time and bytes.
+"""What may be fetched and how: the opener that img2dataset's fetches go through.
 
-img2dataset fetches through `urllib.request.urlopen`, so installing this opener puts every fetch under it. A name is
-looked up once, the address is checked, and the connection goes to that address; a redirect passes the same gate.
+img2dataset fetches through `urllib.request.urlopen`, so installing a FetchPolicy as the opener puts every fetch under
+it: scheme, addresses, redirects, one deadline, bytes, kind of content (connections, addresses, image_kinds); robots.txt
+and reservations (robots, reservations); turns and rests of hosts over all workers (ledger). A redirect passes the same
+gate as the first address.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import http.client
-import ipaddress
-import socket
-import ssl
+import contextlib
 import time
 import urllib.request
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from email.message import Message
-from typing import IO, Any, cast
+from types import TracebackType
+from typing import TypeVar
 
 from datagen.config import CrawlConfig
+from datagen.crawl import backoff
+from datagen.crawl.addresses import LookUp, Resolver, system_look_up
+from datagen.crawl.body_budget import BodyBudget
+from datagen.crawl.connections import Exchange, HttpClient
+from datagen.crawl.deadline import Deadline
+from datagen.crawl.image_kinds import has_image_signature, may_be_image
+from datagen.crawl.ledger_client import LedgerClient, Turn
+from datagen.crawl.reasons import FetchFailed
+from datagen.crawl.reservations import check_headers
+from datagen.crawl.robots import SiteRules
+from datagen.crawl.web_address import WebAddress
+
+T = TypeVar("T")
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_BUSY = (429, 503)  # the whole host rests
+_FOR_NOW = (*_BUSY, 502, 504)  # worth another try
 
 
-class Refused(Exception):
-    """A fetch that the policy forbids or cuts off; the reason starts with a fixed word (see reasons.py)."""
+@dataclass
+class Picture:
+    """A fetched body as `urlopen` returns it: a context with headers and `read()`."""
 
+    headers: Message
+    body: bytes
 
-class DeadlineSocket(socket.socket):
-    """A socket whose reads and writes share one deadline, however slowly the bytes drip."""
-
-    deadline: float = 0.0
-
-    def _arm(self) -> None:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self.settimeout(left)
-
-    def recv_into(self, *arguments: Any) -> int:
-        self._arm()
-        return super().recv_into(*arguments)
-
-    def sendall(self, *arguments: Any) -> None:
-        self._arm()
-        super().sendall(*arguments)
-
-
-class DeadlineTlsSocket(ssl.SSLSocket):
-    """The same over TLS."""
-
-    deadline: float = 0.0
-
-    def read(self, len: int = 1024, buffer: Any = None) -> Any:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self.settimeout(left)
-        return super().read(len, buffer) if buffer is not None else super().read(len)
-
-
-class CappedResponse(http.client.HTTPResponse):
-    """A response that stops at `max_body_bytes` when it is read whole."""
-
-    max_body_bytes = 0
-
-    def read(self, amt: int | None = None) -> bytes:
-        if amt is not None:
-            return super().read(amt)
-        if (self.length or 0) > self.max_body_bytes:
-            raise Refused(f"too_large: the body has {self.length} bytes, the limit is {self.max_body_bytes}")
-        body, declared = super().read(self.max_body_bytes + 1), self.length
-        if len(body) > self.max_body_bytes:
-            raise Refused(f"too_large: the body passes the limit of {self.max_body_bytes} bytes")
-        if declared:
-            raise http.client.IncompleteRead(body, declared)
+    def read(self) -> bytes:
+        """The whole body, once."""
+        body, self.body = self.body, b""
         return body
+
+    def __enter__(self) -> Picture:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left open."""
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    url: str
 
 
 class FetchPolicy:
-    """The rules of one crawl, and the connections that keep them."""
+    """The rules of one crawl in one worker, and the connections that keep them. Used by many threads at once."""
 
-    def __init__(self, config: CrawlConfig) -> None:
-        self.config = config
-        self.tls = ssl.create_default_context()  # made once: OpenSSL 3 loads its certificates at each creation
-        self.tls.sslsocket_class = DeadlineTlsSocket
-        self.response_class = type("Response", (CappedResponse,), {"max_body_bytes": config.max_body_bytes})
+    def __init__(self, config: CrawlConfig, ledger: LedgerClient, look_up: LookUp = system_look_up) -> None:
+        self.config, self.ledger = config, ledger
+        self.agent = config.user_agent.partition("/")[0].strip().lower()
+        self.resolver = Resolver(config.connect_to, look_up)
+        self.client = HttpClient(self.resolver, config.user_agent, config.deadline_s)
+        self.sites = SiteRules(config, self.agent, self._read_text)
+        self.bodies = BodyBudget(config.max_held_bytes)
 
-    def addresses(self, host: str, port: int) -> list[tuple[str, int]]:
-        """The checked (address, port) pairs to connect to, in the order to try.
+    def open(self, request: urllib.request.Request | str, data: object = None, timeout: object = None) -> Picture:
+        """The picture at an address; its bytes are held against `bodies` until they are given back there.
 
-        Raises Refused where an address is not on the public internet and `connect_to` does not name the host.
+        Raises FetchFailed, and LedgerGone. The deadline is the config's, whatever `timeout` says.
         """
-        for entry in self.config.connect_to:
-            pattern, _, address = entry.partition("=")
-            if fnmatch.fnmatchcase(host.lower(), pattern.lower()):
-                target, _, target_port = address.rpartition(":")
-                return [(target, int(target_port))]
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(cast(str, entry[4][0]) for entry in found))
-        for address in addresses:
-            if not is_public(address):
-                raise Refused(f"refused_address: {host} is {address}, which is not on the public internet")
-        return [(address, port) for address in addresses]
+        url = request if isinstance(request, str) else request.full_url
+        return self._try(url, self._take_picture, self._admit)
 
-    def connect(self, host: str, port: int, deadline: float) -> DeadlineSocket:
-        """A connected socket with its deadline set."""
-        problem: OSError | None = None
-        for address, number in self.addresses(host, port):
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            connection = DeadlineSocket(family, socket.SOCK_STREAM)
-            connection.deadline = deadline
+    def require_contact(self, urls: Iterable[str]) -> None:
+        """Raises ConfigError where the agent names no contact and any URL's host is not under `connect_to`."""
+        if self.config.has_contact:
+            return
+        for url in urls:
+            with contextlib.suppress(FetchFailed):
+                if self.resolver.exception(WebAddress.parse(url).host) is None:
+                    self.config.require_contact()
+
+    def _admit(self, address: WebAddress) -> float:
+        self._admit_host(address)
+        return self.sites.admit(address)
+
+    def _admit_host(self, address: WebAddress) -> float:
+        if not self.config.has_contact and self.resolver.exception(address.host) is None:
+            raise FetchFailed("no_contact", f"{address.host}: crawl.user_agent names no contact")
+        return 0.0
+
+    def _read_text(self, url: str, limit: int) -> tuple[int, bytes]:
+        def take(exchange: Exchange) -> tuple[int, bytes]:
+            self._check_busy(exchange)
+            if exchange.status >= 300:
+                exchange.skip()
+                return exchange.status, b""
+            return exchange.status, exchange.read_head(limit)
+
+        return self._try(url, take, self._admit_host)
+
+    def _try(self, url: str, take: Callable[[Exchange], T], admit: Callable[[WebAddress], float]) -> T:
+        """What `take` makes of the answer, after as many tries as are worth it."""
+        attempt = 0
+        while True:
             try:
-                connection._arm()
-                connection.connect((address, number))
-                return connection
-            except OSError as error:
-                connection.close()
-                problem = error
-        raise problem or OSError(f"{host} has no address")
+                return self._follow(url, take, admit, attempt)
+            except FetchFailed as failure:
+                if not failure.again or attempt >= self.config.retries:
+                    raise
+                if not failure.is_busy:  # else the host rests, for all
+                    time.sleep(self._delay_s(attempt))
+            attempt += 1
 
-    def opener(self) -> urllib.request.OpenerDirector:
-        """The opener with these rules and nothing else: no proxies, no file:, data: or ftp:."""
-        opener = urllib.request.OpenerDirector()
-        for handler in (
-            PolicyHandler(self),
-            PolicyRedirects(self),
-            urllib.request.HTTPErrorProcessor(),
-            urllib.request.HTTPDefaultErrorHandler(),
-            urllib.request.UnknownHandler(),
-        ):
-            opener.add_handler(handler)
-        return opener
+    def _follow(self, url: str, take: Callable[[Exchange], T], admit: Callable[[WebAddress], float], attempt: int) -> T:
+        deadline = Deadline(self.config.deadline_s)
+        for _ in range(self.config.max_redirects + 1):
+            address = WebAddress.parse(url)
+            with deadline.paused():
+                interval_s = admit(address)
+            with contextlib.ExitStack() as stack:
+                with deadline.paused():
+                    turn = stack.enter_context(self.ledger.turn(address.host, address.port, interval_s))
+                try:
+                    answer = self._ask(address, take, deadline)
+                except FetchFailed as failure:
+                    self._note(failure, turn, attempt)
+                    raise
+            if not isinstance(answer, _Elsewhere):
+                return answer
+            url = answer.url
+        raise FetchFailed("redirect_limit", f"more than {self.config.max_redirects}")
 
+    def _ask(self, address: WebAddress, take: Callable[[Exchange], T], deadline: Deadline) -> T | _Elsewhere:
+        with self.client.get(address, deadline) as exchange:
+            location = exchange.headers.get("Location")
+            if exchange.status in _REDIRECTS and location:
+                exchange.skip()
+                return _Elsewhere(address.joined(location))
+            return take(exchange)
 
-def is_public(address: str) -> bool:
-    """Whether an address lies on the public internet; IPv4 inside IPv6 is judged as IPv4."""
-    parsed = ipaddress.ip_address(address.split("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    parsed = mapped or parsed
-    return parsed.is_global and not parsed.is_multicast
+    def _note(self, failure: FetchFailed, turn: Turn, attempt: int) -> None:
+        """What the other fetches from this host must know of the failure."""
+        if failure.host_failed or failure.is_busy:
+            turn.failure = str(failure)
+        if failure.is_busy:
+            if failure.wait_s is None:
+                turn.rest_s = self._delay_s(attempt)
+            elif failure.again:
+                turn.rest_s = failure.wait_s
+            else:
+                turn.shut_s = failure.wait_s
 
+    def _delay_s(self, attempt: int) -> float:
+        return backoff.delay_s(attempt, self.config.backoff_s, self.config.max_backoff_s)
 
-class PolicyHandler(urllib.request.AbstractHTTPHandler):
-    """Opens http and https URLs over the policy's connections."""
+    def _check_busy(self, exchange: Exchange) -> None:
+        """Raises FetchFailed where the server says that it cannot answer now."""
+        if exchange.status not in _FOR_NOW:
+            return
+        is_busy = exchange.status in _BUSY
+        wait_s = backoff.retry_after_s(exchange.headers.get("Retry-After")) if is_busy else None
+        again = wait_s is None or wait_s <= self.config.max_backoff_s
+        exchange.skip()
+        raise FetchFailed(f"http_{exchange.status}", exchange.reason, again=again, is_busy=is_busy, wait_s=wait_s)
 
-    def __init__(self, policy: FetchPolicy) -> None:
-        super().__init__()
-        self.policy = policy
+    def _take_picture(self, exchange: Exchange) -> Picture:
+        self._check_busy(exchange)
+        if exchange.status not in (200, 203):
+            exchange.skip()
+            raise FetchFailed(f"http_{exchange.status}", exchange.reason)
+        check_headers(exchange.headers, self.agent, self.config.robots_tags, self.config.tdm_reservation)
+        kind = exchange.headers.get("Content-Type", "")
+        if not may_be_image(kind):
+            raise FetchFailed("not_an_image", f"Content-Type is {kind[:80]}")
+        return Picture(exchange.headers, self._read_picture(exchange))
 
-    def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
-        """Sets the deadline once a fetch (redirects share it), and the crawler's own name."""
-        if not hasattr(request, "deadline"):
-            request.deadline = time.monotonic() + self.policy.config.deadline_s  # type: ignore[attr-defined]
-        request.add_unredirected_header("User-agent", self.policy.config.user_agent)
-        request.headers.pop("User-agent", None)
-        return self.do_request_(request)
-
-    https_request = http_request
-
-    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self._open(_Plain, request)
-
-    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self._open(_Tls, request)
-
-    def _open(self, kind: type[_Plain], request: urllib.request.Request) -> http.client.HTTPResponse:
-        deadline: float = request.deadline  # type: ignore[attr-defined]
-
-        def connection(host: str, **_: object) -> _Plain:
-            return kind(host, self.policy, deadline)
-
-        return self.do_open(cast(Any, connection), request)
-
-
-class PolicyRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows a limited number of redirects within the first request's deadline."""
-
-    def __init__(self, policy: FetchPolicy) -> None:
-        self.limit = policy.config.max_redirects
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> urllib.request.Request | None:
-        new = super().redirect_request(req, fp, code, msg, cast(Any, headers), newurl)
-        if new is not None:
-            new.num_redirects = getattr(req, "num_redirects", 0) + 1  # type: ignore[attr-defined]
-            if new.num_redirects > self.limit:  # type: ignore[attr-defined]
-                raise Refused(f"too_many_redirects: more than {self.limit}")
-            new.deadline = req.deadline  # type: ignore[attr-defined]
-        return new
-
-
-class _Plain(http.client.HTTPConnection):
-    def __init__(self, host: str, policy: FetchPolicy, deadline: float) -> None:
-        super().__init__(host)
-        self.policy = policy
-        self.deadline = deadline
-        self.response_class = policy.response_class
-
-    def connect(self) -> None:
-        self.sock = self.policy.connect(self.host, self.port, self.deadline)
-
-
-class _Tls(_Plain):
-    default_port = 443
-
-    def connect(self) -> None:
-        super().connect()
-        wrapped = self.policy.tls.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
-        cast(DeadlineTlsSocket, wrapped).deadline = self.deadline
-        wrapped.settimeout(max(self.deadline - time.monotonic(), 0.001))
-        wrapped.do_handshake()
-        self.sock = wrapped
+    def _read_picture(self, exchange: Exchange) -> bytes:
+        limit, length = self.config.max_body_bytes, exchange.length()
+        held = limit if length is None else min(length, limit)
+        with exchange.deadline.paused():
+            self.bodies.take(held)
+        kept = 0
+        try:
+            body = exchange.read(limit)
+            if not has_image_signature(body):
+                raise FetchFailed("not_an_image", "its first bytes are those of no picture")
+            kept = len(body)
+            return body
+        finally:
+            self.bodies.give_back(held - kept)

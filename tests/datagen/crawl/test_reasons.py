@@ -1,30 +1,67 @@
 from __future__ import annotations
 
+import http.client
+import socket
+
 import pytest
 
-from datagen.crawl.reasons import reason
+from datagen.crawl.reasons import FetchFailed, failure_of, reason
+
+
+@pytest.mark.parametrize(
+    ("error", "word", "again"),
+    [
+        (TimeoutError("timed out"), "timeout", True),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "dns", False),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "dns", True),
+        (http.client.IncompleteRead(b"x", 5), "incomplete", True),
+        (ConnectionRefusedError(111, "Connection refused"), "connection_refused", True),
+        (ConnectionResetError(104, "Connection reset by peer"), "connection_reset", True),
+        (http.client.RemoteDisconnected("closed"), "connection_reset", True),
+        (BrokenPipeError(32, "Broken pipe"), "connection_reset", True),
+        (http.client.BadStatusLine("SSH-2.0"), "protocol", False),
+        (OSError(101, "Network is unreachable"), "connection", True),
+    ],
+)
+def test_every_error_of_a_fetch_has_its_word_and_says_whether_to_try_again(
+    error: Exception, word: str, again: bool
+) -> None:
+    failure = failure_of(error, 3.0)
+    assert failure is not None
+    assert (failure.reason, failure.again) == (word, again)
+    assert reason(str(failure)) == word
+
+
+def test_a_mistake_of_ours_is_no_failed_fetch() -> None:
+    assert failure_of(TypeError("x"), 3.0) is None
 
 
 @pytest.mark.parametrize(
     ("message", "word"),
     [
+        ("image_truncated: image file is truncated", "image_truncated"),
+        ("http_404: Not Found", "http_404"),
+        ("noai: the header X-Robots-Tag says so", "noai"),
         ("HTTP Error 404: Not Found", "http_404"),
         ("HTTP Error 503: image_truncated", "http_503"),
         ("timed out", "timeout"),
         ("<urlopen error timed out>", "timeout"),
+        ("unknown url type: 'x'", "scheme"),
         ("<urlopen error unknown url type: file>", "scheme"),
-        ("refused_address: a.test is 10.0.0.1, which is not on the public internet", "refused_address"),
-        ("too_large: the body passes the limit of 5 bytes", "too_large"),
-        ("too_many_redirects: more than 5", "too_many_redirects"),
-        ("Use of image disallowed by X-Robots-Tag directive", "disallowed"),
+        ("Use of image disallowed by X-Robots-Tag directive", "robots_tag"),
         ("<urlopen error [Errno -2] Name or service not known>", "dns"),
-        ("<urlopen error [Errno 111] Connection refused>", "connection"),
-        ("<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed>", "tls"),
-        ("IncompleteRead(10 bytes read, 90 more expected)", "incomplete"),
-        ("image_truncated: image file is truncated", "image_truncated"),
-        ("image_too_large: 20000x20000, the limit is 5 pixels", "image_too_large"),
+        ("<urlopen error [Errno 111] Connection refused>", "connection_refused"),
+        ("[Errno 104] Connection reset by peer", "connection_reset"),
+        ("<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed>", "bad_certificate"),
+        ("IncompleteRead(10 bytes read, 5 more expected)", "incomplete"),
         ("something new", "other"),
+        ("", "other"),
     ],
 )
-def test_each_message_has_its_word(message: str, word: str) -> None:
+def test_messages_of_ours_and_of_img2datasets_are_counted_under_fixed_words(message: str, word: str) -> None:
     assert reason(message) == word
+
+
+def test_a_copy_is_not_tried_again() -> None:
+    copy = FetchFailed("dns", "x", again=True, host_failed=True).copy()
+    assert (str(copy), copy.again, copy.host_failed) == ("dns: x", False, False)

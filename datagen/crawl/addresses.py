@@ -1,0 +1,96 @@
+"""Which addresses may be connected to, and the look-up of names that lets no other through."""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYetKnown
+from typing import cast
+
+from datagen.crawl.deadline import Deadline
+from datagen.crawl.reasons import FetchFailed
+from datagen.crawl.remembered import Remembered, settle
+
+LookUp = Callable[[str], Sequence[str]]
+
+_MAX_NAMES = 50_000  # kept looked up
+_KEEP_S = 300.0  # an address is good for so long
+_KEEP_ERROR_S = 30.0
+_LOOK_UPS = 32  # names looked up at once in a worker
+_MAX_ADDRESSES = 4  # of a name that are tried
+
+_UNICAST6 = ipaddress.IPv6Network("2000::/3")  # all that is allocated for the public internet
+_SPECIAL6 = [ipaddress.IPv6Network(net) for net in ("2001::/23", "2001:db8::/32", "3fff::/20")]
+_NAT64, _SIX_TO_FOUR = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("2002::/16")
+_SPECIAL4 = [  # public by their number, served by the network or the cloud that one sits in
+    ipaddress.IPv4Network(net) for net in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "240.0.0.0/4")
+]
+
+
+def is_public(address: str) -> bool:
+    """Whether an address lies on the public internet; IPv4 inside IPv6 (mapped, 6to4, NAT64) is judged as IPv4."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return _is_public4(parsed)
+    if parsed.ipv4_mapped:
+        return _is_public4(parsed.ipv4_mapped)
+    if parsed in _NAT64:
+        return _is_public4(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
+    if parsed in _SIX_TO_FOUR:
+        return _is_public4(ipaddress.IPv4Address(int(parsed) >> 80 & 0xFFFFFFFF))
+    return parsed in _UNICAST6 and parsed.is_global and not any(parsed in net for net in _SPECIAL6)
+
+
+def _is_public4(address: ipaddress.IPv4Address) -> bool:
+    return address.is_global and not address.is_multicast and not any(address in net for net in _SPECIAL4)
+
+
+def system_look_up(host: str) -> list[str]:
+    """The addresses of a name by the system's resolver. Raises socket.gaierror."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise socket.gaierror(socket.EAI_NONAME, "no name that can be looked up") from None
+    return list(dict.fromkeys(cast(str, entry[4][0]) for entry in found))
+
+
+class Resolver:
+    """Names to checked addresses, remembered for some minutes. `connect_to` names the only exceptions."""
+
+    def __init__(self, connect_to: Sequence[str], look_up: LookUp = system_look_up) -> None:
+        self._look_up = look_up
+        self._exceptions = [entry.lower().split("=", 1) for entry in connect_to]
+        self._known: Remembered[str, Sequence[str]] = Remembered(_MAX_NAMES, _KEEP_S, _KEEP_ERROR_S)
+        self._threads = ThreadPoolExecutor(_LOOK_UPS, "look-up")  # so that a slow look-up ends at the deadline too
+
+    def exception(self, host: str) -> tuple[str, int] | None:
+        """The address and port that `connect_to` gives for the host."""
+        for pattern, address in self._exceptions:
+            if fnmatch.fnmatchcase(host, pattern):
+                name, _, port = address.rpartition(":")
+                return name.strip("[]"), int(port)
+        return None
+
+    def addresses(self, host: str, port: int, deadline: Deadline) -> list[tuple[str, int]]:
+        """The checked (address, port) pairs to connect to, in the order to try.
+
+        Raises FetchFailed (address_private) where any address of the host is not on the public internet,
+        socket.gaierror, TimeoutError.
+        """
+        if exception := self.exception(host):
+            return [exception]
+        future = self._known.future(host, lambda made: self._start(host, made))
+        try:
+            found = future.result(deadline.left())
+        except NotYetKnown:
+            raise TimeoutError("timed out") from None
+        for address in found:
+            if not is_public(address):
+                raise FetchFailed("address_private", f"{host} is {address}, which is not on the public internet")
+        return [(address, port) for address in found[:_MAX_ADDRESSES]]
+
+    def _start(self, host: str, future: Future[Sequence[str]]) -> None:
+        self._threads.submit(settle, future, lambda: self._look_up(host))

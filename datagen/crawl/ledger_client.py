@@ -1,0 +1,115 @@
+"""A worker's side of the ledger: one connection for all of its threads."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from datagen.crawl.ledger import Ask, Done, Grant
+from datagen.crawl.reasons import FetchFailed
+
+_CONNECT_S = 10.0
+_SILENCE_S = 60  # after which a silent connection is probed by the kernel
+
+
+class LedgerGone(ConnectionError):
+    """The run's ledger does not answer any more; what is not fetched yet cannot be fetched."""
+
+
+@dataclass
+class Turn:
+    """What is to be told of a request when it is over (see ledger.Done)."""
+
+    failure: str = ""
+    rest_s: float = 0.0
+    shut_s: float = 0.0
+
+
+class LedgerClient:
+    """Asks the ledger at `url` (tcp://ADDRESS:PORT) for turns. Raises LedgerGone where nobody answers there."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.problem = ""  # why the ledger is gone
+        self._ids = itertools.count()
+        self._waiting: dict[int, queue.SimpleQueue[Grant | None]] = {}
+        self._lock = threading.Lock()
+        host, _, port = url.removeprefix("tcp://").rpartition(":")
+        try:
+            self._socket = socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S)
+        except OSError as error:
+            self.problem = str(error)
+            raise self._gone() from None
+        self._socket.settimeout(None)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENCE_S)
+        threading.Thread(target=self._listen, name="ledger", daemon=True).start()
+
+    @contextlib.contextmanager
+    def turn(self, host: str, port: int, interval_s: float) -> Iterator[Turn]:
+        """Waits until the host may be asked; the body sends one request and notes in the Turn how it went.
+
+        Raises FetchFailed with the failure for which the host was given up, and LedgerGone.
+        """
+        turn_id, answer = next(self._ids), queue.SimpleQueue[Grant | None]()
+        self._waiting[turn_id] = answer
+        self._send(Ask(turn_id, host, port, interval_s))
+        grant = answer.get()
+        if grant is None:
+            raise self._gone()
+        if grant.refusal:
+            reason, _, text = grant.refusal.partition(": ")
+            raise FetchFailed(reason, text)
+        turn = Turn()
+        try:
+            yield turn
+        finally:
+            self._send(Done(turn_id, turn.failure, turn.rest_s, turn.shut_s))
+
+    def close(self) -> None:
+        """Ends the connection; the ledger ends the turns that are left."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _send(self, message: Ask | Done) -> None:
+        line = msgspec.json.encode(message) + b"\n"
+        try:
+            with self._lock:
+                if self.problem:
+                    raise OSError(self.problem)
+                self._socket.sendall(line)
+        except OSError as error:
+            self._lost(str(error))
+            if isinstance(message, Ask):
+                raise self._gone() from None
+
+    def _listen(self) -> None:
+        decoder, rest, problem = msgspec.json.Decoder(Grant), b"", "it hung up"
+        try:
+            while data := self._socket.recv(65_536):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    grant = decoder.decode(line)
+                    self._waiting.pop(grant.id).put(grant)
+        except OSError as error:
+            problem = str(error)
+        self._lost(problem)
+
+    def _lost(self, problem: str) -> None:
+        """Wakes every thread that waits, and whoever asks from now on."""
+        self.problem = self.problem or problem
+        while self._waiting:
+            with contextlib.suppress(KeyError):
+                self._waiting.popitem()[1].put(None)
+
+    def _gone(self) -> LedgerGone:
+        return LedgerGone(f"the crawl's ledger at {self.url} does not answer ({self.problem})")

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datagen.crawl.addresses import Resolver, is_public, system_look_up
+from datagen.crawl.deadline import Deadline
+from datagen.crawl.reasons import FetchFailed
+
+PRIVATE = """
+10.0.0.1 192.168.1.1 172.16.0.1 172.31.255.255 127.0.0.1 127.8.8.8 169.254.169.254 100.64.0.1 100.100.100.200
+192.0.0.192 192.0.2.1 192.88.99.1 198.18.0.1 198.51.100.1 203.0.113.1 224.0.0.1 239.1.1.1 240.0.0.1 255.255.255.255
+0.0.0.0 0.1.2.3 168.63.129.16 ::1 :: fe80::1 fe80::1%eth0 fec0::1 fc00::1 fd00:ec2::254 ff02::1 2001:db8::1 3fff::1
+::ffff:10.0.0.1 ::ffff:127.0.0.1 ::10.0.0.1 64:ff9b::10.0.0.1 64:ff9b::7f00:1 64:ff9b:1::1 2002:7f00:1::1
+2002:a9fe:a9fe::1 2001::1 2001:0:4136:e378:8000:63bf:3fff:fdd2 100::1 5f00::1
+""".split()
+PUBLIC = "93.184.216.34 1.1.1.1 2606:4700::1111 ::ffff:93.184.216.34 64:ff9b::5db8:d822 2002:5db8:d822::1".split()
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_and_special_addresses_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@given(st.ip_addresses(v=4))
+def test_ipv4_is_judged_alike_in_every_dress(address: ipaddress.IPv4Address) -> None:
+    dresses = [
+        f"::ffff:{address}",
+        f"64:ff9b::{address}",
+        str(ipaddress.IPv6Address(0x2002 << 112 | int(address) << 80)),
+    ]
+    assert {is_public(dress) for dress in dresses} == {is_public(str(address))}
+
+
+@given(st.ip_addresses())
+def test_what_python_calls_private_is_never_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    bad = address.is_private or address.is_loopback or address.is_link_local or address.is_multicast
+    assert not (bad and is_public(str(address))) or getattr(address, "ipv4_mapped", None)
+
+
+def test_one_bad_address_refuses_the_name() -> None:
+    resolver = Resolver((), lambda host: ["1.1.1.1", "::1"])
+    with pytest.raises(FetchFailed, match=r"address_private: mixed.test is ::1, which is not on the public internet"):
+        resolver.addresses("mixed.test", 80, Deadline(1))
+
+
+def test_a_name_is_looked_up_once_and_the_checked_addresses_are_the_ones_to_connect_to() -> None:
+    answers = iter([["1.1.1.1", "1.0.0.1"], ["127.0.0.1"]])
+    resolver = Resolver((), lambda host: next(answers))
+    for _ in range(2):
+        assert resolver.addresses("rebinding.test", 443, Deadline(1)) == [("1.1.1.1", 443), ("1.0.0.1", 443)]
+
+
+def test_a_look_up_that_fails_is_remembered_too() -> None:
+    asked = []
+
+    def look_up(host: str) -> list[str]:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    resolver = Resolver((), look_up)
+    for _ in range(2):
+        with pytest.raises(socket.gaierror):
+            resolver.addresses("none.test", 80, Deadline(1))
+    assert asked == ["none.test"]
+
+
+def test_only_the_allow_list_leads_elsewhere() -> None:
+    resolver = Resolver(("*.Example.test=127.0.0.1:81", "six.test=[::1]:82"), lambda host: ["10.0.0.1"])
+    assert resolver.addresses("a.example.test", 443, Deadline(1)) == [("127.0.0.1", 81)]
+    assert resolver.addresses("six.test", 443, Deadline(1)) == [("::1", 82)]
+    for host in ("example.test", "six.test.org", "a.example.test.org"):
+        with pytest.raises(FetchFailed):
+            resolver.addresses(host, 443, Deadline(1))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "localhost", "::1"])
+def test_the_systems_look_up_reads_every_spelling_of_an_address(host: str) -> None:
+    assert not any(is_public(address) for address in system_look_up(host))
+
+
+def test_a_name_that_cannot_be_one_is_unknown() -> None:
+    with pytest.raises(socket.gaierror):
+        system_look_up("a" * 70 + ".test")

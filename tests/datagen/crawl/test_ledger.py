@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datagen.config import CrawlConfig
+from datagen.crawl.ledger import Ask, Client, Done, Grant, Ledger, serving
+from openwit.errors import WorkError
+
+
+class Book:
+    """A ledger on a clock of its own, with workers that keep what they were granted."""
+
+    def __init__(self, **fields: object) -> None:
+        settings = {"host_requests_per_s": 10.0, "host_connections": 2, "host_failures": 3, **fields}
+        self.time = 0.0
+        self.timers: list[tuple[float, int, Callable[[], None]]] = []
+        self.count = itertools.count()
+        self.ledger = Ledger(CrawlConfig(**settings), self._later)  # type: ignore[arg-type]
+        self.ledger.now = lambda: self.time
+        self.granted: list[tuple[float, Grant]] = []
+
+    def _later(self, delay_s: float, function: Callable[[], None]) -> None:
+        heapq.heappush(self.timers, (self.time + delay_s, next(self.count), function))
+
+    def client(self) -> Client:
+        return Client(lambda grant: self.granted.append((self.time, grant)))
+
+    def run_until(self, time: float) -> None:
+        while self.timers and self.timers[0][0] <= time:
+            self.time, _, function = heapq.heappop(self.timers)
+            function()
+        self.time = time
+
+    def times(self) -> list[float]:
+        return [round(time, 6) for time, _ in self.granted]
+
+
+def ask_many(book: Book, client: Client, number: int, host: str = "a", interval_s: float = 0.0) -> None:
+    for _ in range(number):
+        book.ledger.ask(client, Ask(next(book.count), host, 80, interval_s))
+
+
+def test_turns_on_a_host_are_spaced_by_its_rate_over_all_workers() -> None:
+    book = Book(host_connections=100)
+    for client in (book.client(), book.client()):
+        ask_many(book, client, 2)
+    ask_many(book, book.client(), 1, host="b")
+    book.run_until(10)
+    assert book.times() == [0.0, 0.0, 0.1, 0.2, 0.3]
+
+
+def test_what_robots_txt_wants_between_two_requests_is_kept() -> None:
+    book = Book(host_connections=100)
+    ask_many(book, book.client(), 3, interval_s=2.0)
+    book.run_until(10)
+    assert book.times() == [0.0, 2.0, 4.0]
+
+
+def test_no_more_than_the_limit_run_at_once_and_an_end_lets_the_next_in() -> None:
+    book = Book(host_connections=2, host_requests_per_s=1e6)
+    client = book.client()
+    ask_many(book, client, 4)
+    book.run_until(1)
+    assert len(book.granted) == 2
+    book.ledger.done(client, Done(book.granted[0][1].id))
+    book.run_until(2)
+    assert len(book.granted) == 3
+
+
+def test_a_dead_workers_turns_end_and_its_questions_are_forgotten() -> None:
+    book = Book(host_connections=1, host_requests_per_s=1e6)
+    dead, alive = book.client(), book.client()
+    ask_many(book, dead, 3)
+    ask_many(book, alive, 1)
+    book.run_until(1)
+    assert len(book.granted) == 1
+    book.ledger.drop(dead)
+    book.run_until(2)
+    assert len(book.granted) == 2
+    assert list(alive.turns) == [book.granted[1][1].id]
+
+
+def test_a_turn_that_lasts_longer_than_any_request_may_is_ended() -> None:
+    book = Book(host_connections=1, deadline_s=5.0)
+    lost, alive = book.client(), book.client()
+    ask_many(book, lost, 1)
+    ask_many(book, alive, 1)
+    book.run_until(60)
+    book.ledger.sweep(lost)
+    assert len(book.granted) == 1
+    book.run_until(66)
+    book.ledger.sweep(lost)
+    assert len(book.granted) == 2
+    book.ledger.done(lost, Done(book.granted[0][1].id))  # too late: no turn of anybody's ends
+    assert book.ledger.hosts["a"].running == 1
+
+
+def test_a_host_that_asks_for_rest_has_it() -> None:
+    book = Book()
+    client = book.client()
+    ask_many(book, client, 2)
+    book.ledger.done(client, Done(book.granted[0][1].id, "http_503: busy", rest_s=7.0))
+    book.run_until(20)
+    assert book.times() == [0.0, 7.0]
+
+
+def test_a_host_that_fails_in_a_row_is_given_up_on_that_port_for_the_reason_of_the_failure() -> None:
+    book = Book(host_requests_per_s=1e6, host_connections=1)
+    client = book.client()
+    ask_many(book, client, 5)
+    for number in range(3):
+        book.run_until(number + 1.0)
+        book.ledger.done(client, Done(book.granted[number][1].id, "dns: no such name"))
+    book.run_until(10)
+    assert [grant.refusal for _, grant in book.granted] == ["", "", "", "dns: no such name", "dns: no such name"]
+    assert book.ledger.given_up == {"a:80": "dns: no such name"}
+    book.ledger.ask(client, Ask(1000, "a", 443, 0.0))
+    book.run_until(11)
+    assert book.granted[-1][1] == Grant(1000)
+
+
+def test_a_success_between_failures_keeps_a_host() -> None:
+    book = Book(host_requests_per_s=1e6)
+    client = book.client()
+    for number in range(12):
+        ask_many(book, client, 1)
+        book.run_until(number + 1.0)
+        book.ledger.done(client, Done(book.granted[-1][1].id, "" if number % 3 == 2 else "timeout: x"))
+    assert not any(grant.refusal for _, grant in book.granted)
+
+
+def test_a_port_that_is_shut_for_a_time_is_refused_for_that_time() -> None:
+    book = Book()
+    client = book.client()
+    ask_many(book, client, 1)
+    book.ledger.done(client, Done(book.granted[0][1].id, "http_429: Too Many", shut_s=100.0))
+    book.run_until(50)
+    ask_many(book, client, 1)
+    book.run_until(101)
+    ask_many(book, client, 1)
+    assert [grant.refusal for _, grant in book.granted] == ["", "http_429: Too Many", ""]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.floats(0, 3)), max_size=40), st.integers(1, 3))
+def test_whatever_happens_limits_hold_everyone_is_served_and_nothing_is_remembered_of_idle_hosts(
+    events: list[tuple[str, int, float]], connections: int
+) -> None:
+    book = Book(host_connections=connections)
+    clients = [book.client() for _ in range(3)]
+    for number, (host, worker, duration) in enumerate(events):
+        book.ledger.ask(clients[worker], Ask(number, host, 80, 0.0))
+        client = clients[worker]
+        book._later(duration, lambda client=client, number=number: book.ledger.done(client, Done(number)))  # type: ignore[misc]
+        assert all(entry.running <= connections for entry in book.ledger.hosts.values())
+        book.run_until(book.time + 0.01)
+    for client in clients:
+        for turn in list(client.turns):
+            book.ledger.done(client, Done(turn))
+    while len(book.granted) < len(events):
+        book.run_until(book.time + 1)
+        for client in clients:
+            for turn in list(client.turns):
+                book.ledger.done(client, Done(turn))
+    book.run_until(book.time + 10)
+    for client in clients:
+        for turn in list(client.turns):
+            book.ledger.done(client, Done(turn))
+    book.run_until(book.time + 10)
+    assert sorted(grant.id for _, grant in book.granted) == list(range(len(events)))
+    assert book.ledger.hosts == {}
+    for host in "abc":
+        ids = {number for number, (name, _, _) in enumerate(events) if name == host}
+        times = [time for time, grant in book.granted if grant.id in ids]
+        assert all(later - earlier >= 0.1 - 1e-9 for earlier, later in itertools.pairwise(times))
+
+
+def test_an_address_that_is_not_ours_is_refused_with_its_field() -> None:
+    with (
+        pytest.raises(WorkError, match=r"crawl.ledger_address=203.0.113.1: cannot be listened on"),
+        serving(CrawlConfig(ledger_address="203.0.113.1")),
+    ):
+        pass
+
+
+def test_given_up_means_for_the_run() -> None:
+    book = Book(host_failures=1)
+    client = book.client()
+    ask_many(book, client, 1)
+    book.ledger.done(client, Done(book.granted[0][1].id, "dns: x"))
+    assert book.ledger.hosts["a"].shut[80] == (math.inf, "dns: x")
