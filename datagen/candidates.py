@@ -1,92 +1,99 @@
-"""WAT files → matched pairs, in one pass: what does not match is never written."""
+"""Files of pairs → those that match a query, in one pass: what does not match is never written."""
 
 from __future__ import annotations
 
-import functools
-import re
 from collections import Counter
+from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datagen.config import CandidatesConfig
-from datagen.schemas import MATCHED, pair_uid, url_hash
-from datagen.sources import wat
+from datagen import rules
+from datagen.config import MatchConfig
+from datagen.query_table import open_matcher
+from datagen.schemas import CANDIDATES, MATCHED, pair_uids
+from datagen.sources.columns import Wanted
+from datagen.sources.files import kind_of
+from datagen.sources.tables import read_pairs
+from datagen.sources.urls import resolve_all
+from datagen.sources.wat import read_wat
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.tables import read_table
-from wit_queries.matcher import QueryMatcher
-from wit_queries.normalize import words
+from openwit.tables import one_chunk
 
-FILE_NAME = re.compile(r"[\w%+.-]+\.(jpe?g|png|gif|webp|svg|bmp|tiff?|avif)", re.IGNORECASE)
-CAMERA_NAME = re.compile(r"(img|dsc|dscn|dscf|pict?|image|photo|screenshot)[\s_-]*\d+", re.IGNORECASE)
-BOILERPLATE = frozenset(
-    "image img photo picture pic logo icon banner avatar thumbnail thumb spacer pixel blank placeholder advertisement "
-    "ad loading untitled".split()
-)
-Row = tuple[str, str, str, str, str]
+GROUP_ROWS = 1 << 16  # of a row group: as many are held before they are written
 
 
-def process(config: CandidatesConfig, source: Source, target: Target) -> Counts:
-    """Writes the matched pairs of one WAT file (columns MATCHED), one row group for each partition of image URLs,
-    sorted by uid within. Every image link is counted: kept, or dropped with a reason."""
-    counts: Counts = Counter({"in": 0, "kept": 0})
-    matcher = _matcher(source.url("queries"))
-    rows: list[Row] = []
-    for candidate in wat.read_candidates(source.url("wat"), counts):
-        counts["in"] += 1
-        reason = candidate.reason or caption_fault(config, candidate.caption)
-        if reason:
-            counts[f"dropped.{reason}"] += 1
-        else:
-            url, caption, page, place, _ = candidate
-            rows.append((pair_uid(url, caption), url, caption, page, place))
-    matches = matcher.match([row[2] for row in rows])
-    found = [(row, query_ids) for row, query_ids in zip(rows, matches, strict=True) if query_ids]
-    counts["kept"] = len(found)
-    counts["dropped.no_match"] = len(rows) - len(found)
-    counts["matches"] = sum(len(query_ids) for _, query_ids in found)
-    _write(config, found, target)
+def match_file(config: MatchConfig, source: Source, target: Target) -> Counts:
+    """Writes the pairs of one file that match a query, in its order (columns MATCHED). Every pair is counted: kept, or
+    dropped under the first reason that holds: a fault of the caption, no match, a fault of the URL."""
+    matcher = open_matcher(source.input("matcher"))
+    counts: Counts = Counter({"in": 0, "kept": 0, "matches": 0})
+
+    def matched() -> Iterator[pa.Table]:
+        for pairs in _with_captions(config, source, counts):
+            query_ids = matcher.match_array(one_chunk(pairs["caption"]))
+            found = pc.greater(pc.list_value_length(query_ids), 0)
+            pairs = pairs.append_column("query_ids", query_ids).filter(found)
+            counts["dropped.no_match"] += len(found) - len(pairs)
+            pairs = _finished(config, source, pairs, counts)
+            counts["matches"] += pc.sum(pc.list_value_length(pairs["query_ids"])).as_py() or 0
+            yield pairs
+
+    _write(matched(), MATCHED, target, counts)
     return counts
 
 
-STAGE: Stage[CandidatesConfig] = Stage("match", 1, process)
+def list_file(config: MatchConfig, source: Source, target: Target) -> Counts:
+    """Writes all pairs of one file that are worth matching (columns CANDIDATES), and counts them as match_file does."""
+    counts: Counts = Counter({"in": 0, "kept": 0})
+    pairs = (_finished(config, source, pairs, counts) for pairs in _with_captions(config, source, counts))
+    _write(pairs, CANDIDATES, target, counts)
+    return counts
 
 
-def caption_fault(config: CandidatesConfig, caption: str) -> str:
-    """Why a caption is not worth matching, or an empty text."""
-    if not caption:
-        return "no_alt"
-    if len(caption) > config.max_caption_chars:
-        return "caption_too_long"
-    tokens = words(caption)
-    if len(tokens) < config.min_caption_words:
-        return "caption_too_short"
-    if config.drop_boilerplate and is_boilerplate(caption, tokens):
-        return "boilerplate"
-    return ""
+MATCH: Stage[MatchConfig] = Stage("match", 2, match_file)
+LIST: Stage[MatchConfig] = Stage("candidates", 1, list_file)
 
 
-def is_boilerplate(caption: str, tokens: list[str]) -> bool:
-    """Whether a caption is a file name, a camera's number, or only words like "image" and "logo"."""
-    if FILE_NAME.fullmatch(caption) or CAMERA_NAME.fullmatch(caption):
-        return True
-    return all(token in BOILERPLATE for token in tokens)
+def _with_captions(config: MatchConfig, source: Source, counts: Counts) -> Iterator[pa.Table]:
+    """The file's pairs, their captions clean and worth matching."""
+    url = source.url("pairs")
+    kind = kind_of(url, config.kind)
+    wanted = Wanted(config.url_column, config.caption_column)
+    for pairs in read_wat(url, counts) if kind == "wat" else read_pairs(url, kind, wanted, counts):
+        counts["in"] += len(pairs)
+        pairs = rules.without(pairs, rules.missing_captions(pairs), counts)
+        captions = rules.clean_captions(one_chunk(pairs["caption"]))
+        pairs = pairs.set_column(pairs.column_names.index("caption"), "caption", captions)
+        yield rules.without(pairs, rules.caption_faults(config.candidates, pairs), counts)
 
 
-@functools.cache
-def _matcher(queries_url: str) -> QueryMatcher:
-    return QueryMatcher(read_table(queries_url, ["query"])["query"].to_pylist())
+def _finished(config: MatchConfig, source: Source, pairs: pa.Table, counts: Counts) -> pa.Table:
+    """The pairs with absolute URLs, uids and their origin; those with faulty URLs are dropped."""
+    urls = resolve_all(one_chunk(pairs["base_url"]), one_chunk(pairs["url"]))
+    pairs = pairs.set_column(pairs.column_names.index("url"), "url", urls)
+    pairs = rules.without(pairs, rules.url_faults(config.candidates, pairs["url"]), counts)
+    name = source.url("pairs").rsplit("/", 1)[-1]
+    columns = {
+        "uid": pair_uids(one_chunk(pairs["url"]), one_chunk(pairs["caption"])),
+        "source": pc.binary_join_element_wise(name, pairs["place"].cast(pa.string()), "#"),
+    }
+    for column, values in columns.items():
+        pairs = pairs.append_column(column, values)
+    return pairs
 
 
-def _write(config: CandidatesConfig, found: list[tuple[Row, list[int]]], target: Target) -> None:
-    partitions: list[list[tuple[Row, list[int]]]] = [[] for _ in range(config.num_partitions)]
-    for entry in found:
-        partitions[url_hash(entry[0][1]) % config.num_partitions].append(entry)
-    with pq.ParquetWriter(target.path(".parquet"), MATCHED, compression="zstd") as writer:
-        for entries in partitions:
-            entries.sort(key=lambda entry: (entry[0][0], entry[0][4]))
-            columns: list[list[object]] = [list(column) for column in zip(*(row for row, _ in entries), strict=True)]
-            columns = columns or [[] for _ in range(5)]
-            columns.append([query_ids for _, query_ids in entries])
-            table = pa.table(columns, schema=MATCHED)
-            writer.write_table(table, row_group_size=max(1, len(table)))
+def _write(tables: Iterator[pa.Table], schema: pa.Schema, target: Target, counts: Counts) -> None:
+    """Writes the tables' columns of the schema in row groups of GROUP_ROWS or a little more."""
+    held: list[pa.Table] = []
+    repeated = [name for name in schema.names if name in ("caption_from", "page_url", "source")]
+    with pq.ParquetWriter(target.path(".parquet"), schema, compression="zstd", use_dictionary=repeated) as writer:
+        for table in tables:
+            held.append(table.select(schema.names).cast(schema))
+            counts["kept"] += len(table)
+            if sum(map(len, held)) >= GROUP_ROWS:
+                writer.write_table(pa.concat_tables(held))
+                held = []
+        if held:
+            writer.write_table(pa.concat_tables(held))

@@ -1,0 +1,39 @@
+"""The matcher of a run's queries: built once, then mapped into memory by every worker of a machine."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from datagen.config import MatcherConfig
+from openwit import storage
+from openwit.stage import Counts, Input, Source, Stage, Target
+from openwit.tables import read_table
+from wit_queries import match_table
+from wit_queries.matcher import QueryMatcher
+
+NAME = "queries.table"
+
+
+def process(config: MatcherConfig, source: Source, target: Target) -> Counts:
+    """Writes the table of the queries; a query's id is its row."""
+    queries = read_table(source.url("queries"), ["query"])["query"].to_pylist()
+    QueryMatcher(queries, config.mode).save(str(target.named(NAME)))
+    return Counter({"in": len(queries), "kept": len(queries)})
+
+
+STAGE: Stage[MatcherConfig] = Stage("query table", match_table.VERSION, process)
+
+
+@functools.cache
+def open_matcher(table: Input) -> QueryMatcher:
+    """The matcher, one a process, its memory shared by all processes of the machine. A remote table is copied there
+    once."""
+    if storage.is_local(table.url):
+        return QueryMatcher.open(table.url)
+    local = Path(tempfile.gettempdir()) / f"openwit-{table.identity}.table"
+    if not local.exists():
+        storage.write_bytes(str(local), storage.read_bytes(table.url))
+    return QueryMatcher.open(str(local))

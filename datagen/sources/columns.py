@@ -1,0 +1,64 @@
+"""Which columns of a table hold image URLs, captions and pages: by the config, by the usual names, or by their look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from openwit.errors import InputError
+
+# As LAION (URL, TEXT), COYO and DataComp (url, text), cc2dataset (url, alt, page_url) and others name them; whatever
+# their case, the first of these names that a table has.
+URL_NAMES = ("url", "image_url")
+CAPTION_NAMES = ("caption", "text", "alt")
+PAGE_NAME = "page_url"
+
+
+class Wanted(NamedTuple):
+    """The config's names of columns, or numbers from 1 for tables without header; both empty: the usual names."""
+
+    url: str = ""
+    caption: str = ""
+
+
+class Found(NamedTuple):
+    """Places of columns, from 0; no page: -1."""
+
+    url: int
+    caption: int
+    page: int = -1
+
+
+def find_columns(file: str, names: Sequence[str], wanted: Wanted) -> Found:
+    """The columns among `names`. Raises InputError where they are not there."""
+    if wanted.url:
+        missing = [name for name in wanted if name not in names]
+        if missing:
+            raise InputError(f"{file}: lacks the column {missing[0]}; it has {', '.join(names)}")
+        return Found(names.index(wanted.url), names.index(wanted.caption), _place([PAGE_NAME], names))
+    found = Found(_place(URL_NAMES, names), _place(CAPTION_NAMES, names), _place([PAGE_NAME], names))
+    if found.url < 0 or found.caption < 0:
+        raise InputError(
+            f"{file}: which column is the image URL, which the caption? It has {', '.join(names)[:200]}; "
+            "write --sources.url_column and --sources.caption_column, numbers from 1 where there is no header"
+        )
+    return found
+
+
+def find_in_first_row(file: str, row: Sequence[str], wanted: Wanted) -> tuple[Found, bool]:
+    """The columns of a csv or tsv file, and whether its first row is a header. Without one, a table of two columns
+    needs no names: one holds the URL (CC3M has it second, CC12M first). Raises InputError where it cannot be said."""
+    if wanted.url.isdecimal() and wanted.caption.isdecimal():
+        found = Found(int(wanted.url) - 1, int(wanted.caption) - 1)
+        if not all(0 <= place < len(row) for place in found[:2]):
+            raise InputError(f"{file}: has {len(row)} columns, expected the columns {wanted.url} and {wanted.caption}")
+        return found, False
+    urls = [place for place, field in enumerate(row) if field.strip().lower().startswith(("http://", "https://"))]
+    if not wanted.url and len(row) == 2 and len(urls) == 1:
+        return Found(urls[0], 1 - urls[0]), False
+    return find_columns(file, [name.strip() for name in row], wanted), True
+
+
+def _place(candidates: Sequence[str], names: Sequence[str]) -> int:
+    lowered = [name.lower() for name in names]
+    return next((lowered.index(name) for name in candidates if name in lowered), -1)

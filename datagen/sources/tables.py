@@ -1,0 +1,130 @@
+"""Pairs from tables of URLs (parquet, csv, tsv, jsonl), as LAION, COYO, CC3M, CC12M, DataComp and cc2dataset publish
+them, or with columns that the config names."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from datagen.config import FileKind
+from datagen.sources.columns import Wanted, find_columns, find_in_first_row
+from datagen.sources.pairs import PAIRS
+from datagen.sources.rows import read_fields, read_objects
+from openwit import storage
+from openwit.errors import InputError
+
+BATCH_ROWS = 1 << 15
+_TEXT_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+Texts = tuple[int, str, str | None, str | None]  # place, URL, caption, page
+
+
+def read_pairs(url: str, kind: FileKind, wanted: Wanted, counts: Counter[str]) -> Iterator[pa.Table]:
+    """The pairs of a table in its order, in tables of the columns PAIRS; `place` is the row of a parquet file, from 0,
+    or the line of a text file, from 1. Rows that cannot be read are counted (`records_damaged`) and left out; of a
+    text file that breaks off, all before the end is kept (`files_truncated`).
+
+    Raises InputError where the file is missing, is no such table, or lacks the columns.
+    """
+    with storage.open_input(url) as stream:
+        if kind == "parquet":
+            yield from _parquet(url, stream, wanted, counts)
+            return
+        rows = _objects(url, stream, wanted, counts) if kind == "jsonl" else _fields(url, stream, kind, wanted, counts)
+        while batch := list(itertools.islice(rows, BATCH_ROWS)):
+            places, urls, captions, pages = zip(*batch, strict=True)
+            yield _table(pa.array(places), *(pa.array(texts, pa.string()) for texts in (urls, captions, pages)))
+
+
+def _fields(url: str, stream: IO[bytes], kind: str, wanted: Wanted, counts: Counter[str]) -> Iterator[Texts]:
+    rows = read_fields(url, stream, kind == "tsv", counts)
+    first = next(rows, None)
+    if first is None:
+        raise InputError(f"{url}: is empty; expected a {kind} table")
+    at, has_header = find_in_first_row(url, first[1], wanted)
+    for line, row in rows if has_header else itertools.chain([first], rows):
+        yield line, row[at.url], row[at.caption], row[at.page] if at.page >= 0 else None
+
+
+def _objects(url: str, stream: IO[bytes], wanted: Wanted, counts: Counter[str]) -> Iterator[Texts]:
+    keys: list[str] = []
+    for line, row in read_objects(url, stream, counts):
+        if not keys:
+            names = list(row)
+            keys = [names[place] for place in find_columns(url, names, wanted) if place >= 0]
+        texts = [row.get(key) for key in keys]
+        if isinstance(texts[0], str) and all(isinstance(text, str | None) for text in texts):
+            yield (line, *texts, *[None] * (3 - len(keys)))  # type: ignore[misc]
+        else:
+            counts["records_damaged"] += 1
+    if not keys:
+        raise InputError(f"{url}: holds no JSON objects; expected one a line")
+
+
+def _parquet(url: str, stream: IO[bytes], wanted: Wanted, counts: Counter[str]) -> Iterator[pa.Table]:
+    try:
+        file = pq.ParquetFile(stream)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{url}: cannot be read as parquet ({error})") from None
+    names = file.schema_arrow.names
+    columns = [names[place] for place in find_columns(url, names, wanted) if place >= 0]
+    start = 0
+    for group in range(file.num_row_groups):
+        end = start + file.metadata.row_group(group).num_rows
+        try:
+            for batch in file.iter_batches(BATCH_ROWS, [group], columns):
+                yield _of_columns(url, start, [batch[name] for name in columns], counts)
+                start += len(batch)
+        except (pa.ArrowException, OSError):
+            counts["records_damaged"] += end - start
+        start = end
+
+
+def _of_columns(url: str, start: int, columns: list[pa.Array], counts: Counter[str]) -> pa.Table:
+    """The rows whose URL and caption are text; a caption that is null is empty."""
+    texts = [_texts(url, column) for column in columns]
+    bad = pc.or_(pc.is_null(texts[0]), pc.and_(pc.is_null(texts[1]), pc.is_valid(columns[1])))
+    places = pa.array(range(start, start + len(bad)), pa.int64())
+    table = _table(places, *texts)
+    damaged = pc.sum(bad).as_py() or 0
+    counts["records_damaged"] += damaged
+    return table.filter(pc.invert(bad)) if damaged else table
+
+
+def _texts(url: str, column: pa.Array) -> pa.Array:
+    """The column as strings; null where a value is no UTF-8. Raises InputError for columns of other types."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if not any(check(column.type) for check in _TEXT_TYPES):
+        raise InputError(f"{url}: a column of {column.type}; expected text for image URLs and captions")
+    try:
+        strings = column.cast(pa.string())
+        strings.validate(full=True)
+        return strings
+    except pa.ArrowInvalid:
+        return pa.array([_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()], pa.string())
+
+
+def _decoded(value: bytes | None) -> str | None:
+    try:
+        return value.decode() if value is not None else None
+    except UnicodeDecodeError:
+        return None
+
+
+def _table(places: pa.Array, urls: pa.Array, captions: pa.Array, pages: pa.Array | None = None) -> pa.Table:
+    nothing = pa.array([""] * len(places)).dictionary_encode()
+    columns = {
+        "url": urls,
+        "caption": pc.fill_null(captions, ""),
+        "caption_from": nothing,
+        "base_url": nothing,
+        "page_url": nothing if pages is None else pc.fill_null(pages, "").dictionary_encode(),
+        "place": places,
+    }
+    return pa.table(columns, schema=PAIRS)
