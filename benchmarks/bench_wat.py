@@ -1,9 +1,9 @@
 """A WAT file → matched pairs on one core, beside cc2dataset's extractor on the same local file.
 
-Key: wat_vs_cc2dataset, of seconds of the processor (above 1: ours is faster). The figure is of the whole match stage: reading, captions and URLs
-cleaned and judged, matching against 500,000 queries, uids, parquet written. cc2dataset 1.5 gives every image link that
-has an alt text and a web address, as a list: it matches, cleans, drops and writes nothing. So that both did the same
-work, every pair that we take from an alt text must be among the peer's.
+Key: wat_vs_cc2dataset, of seconds of the processor (above 1: ours is faster). Ours is the whole match stage: reading,
+captions and URLs cleaned and judged, matching against 500,000 queries, uids, parquet written. cc2dataset 1.5 gives
+every image link that has an alt text and a web address, as a list: it matches, cleans, drops and writes nothing. Every
+pair that we take from an alt text must be among the peer's.
 
 The peer drags in Spark, of which its extractor uses nothing; without it:  pip install --no-deps cc2dataset==1.5.0
 pysimdjson loguru

@@ -1,10 +1,10 @@
 """A WAT file of any size in the record layout of Common Crawl, for benchmarks: no large real one can be shipped.
 
 For each page a request, a response and a metadata record, each a gzip member of its own. Most links are anchors to the
-same few targets; of the images, a fifteenth of all links, two fifths have a relative URL, half have no alt text, some
+same few targets; of the images, a sixteenth of all links, two fifths have a relative URL, half have no alt text, some
 only a title, and each site repeats its logo and a tracking pixel on every page. In numbers a file is as the crawls are:
 6 KB gz a page (Common Crawl of 2017-02: 20.7 TB of WAT, 3.1 billion pages), 1,000 alt texts a MB (cc2dataset: 300,000 a
-file of 300 MB), inflated to 4.7 times its size. Captions are lines of real data sets where the folder of shared data
+file of 300 MB), inflated to 4.8 times its size. Captions are lines of real data sets where the folder of shared data
 stands beside the checkout, else made of syllables.
 """
 
@@ -59,12 +59,12 @@ def write_wat(path: Path, gz_bytes: int, texts: list[str], seed: int = 0) -> Non
 
 def _page(site: str, logo: str, texts: list[str]) -> Iterator[bytes]:
     url = f"https://{site}/{_slug(texts)}/{random.randint(1, 99999)}"
-    targets = [(_slug(texts), random.choice(texts)[:40]) for _ in range(40)]  # a page links to the same few many times
-    links = [_anchor(site, *random.choice(targets)) for _ in range(int(random.expovariate(1 / 170)))]
+    targets = [(_slug(texts), random.choice(texts)[:40]) for _ in range(50)]  # a page links to the same few many times
+    links = [_anchor(site, *random.choice(targets)) for _ in range(int(random.expovariate(1 / 190)))]
     images = [
         {"path": "IMG@/src", "url": "/assets/logo.svg", "alt": f"{logo} logo"},
         {"path": "IMG@/src", "url": "https://px.stat.example/tr?id=1&noscript=1"},
-        *(_image(site, texts) for _ in range(int(random.expovariate(1 / 11)))),
+        *(_image(site, texts) for _ in range(int(random.expovariate(1 / 10)))),
     ]
     for image in images:
         links.insert(random.randint(0, len(links)), image)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
 from urllib.parse import urldefrag, urljoin
 
 import pyarrow as pa
@@ -16,17 +14,7 @@ _PATH = r'(?:/[!"$-:<->@-~]*)?'
 _SEGMENT = r'[!"$-\-0-:<->@-~][!"$-.0-:<->@-~]*'
 _NO_COLON = r'[!"$-\-0-9<->@-~][!"$-.0-9<->@-~]*'
 _QUERY = r'(?:\?[!"$-~]+)?'
-_BASE = re.compile(rf"(https?:)({_HOST})((?:/{_SEGMENT})*/?)(?:[?#][!-~]*)?")
-
-
-class _Base(NamedTuple):
-    """What a base address puts before a URL that begins with its host, its path, or a name in the base's folder."""
-
-    host: str = ""
-    path: str = ""
-    name: str = ""
-
-
+_BASE = rf"^(?:(?P<scheme>https?:)(?P<host>{_HOST})(?:(?P<folder>/(?:{_SEGMENT}/)*)(?:{_SEGMENT})?)?(?:[?#][!-~]*)?)?$"
 _WHOLE = rf"^https?:{_HOST}{_PATH}{_QUERY}$"
 _KINDS = {
     "host": rf"^{_HOST}{_PATH}{_QUERY}$",
@@ -37,19 +25,29 @@ _KINDS = {
 
 def resolve_all(bases: pa.DictionaryArray, urls: pa.Array) -> pa.Array:
     """What `resolve` gives for each base and URL; null where that is None."""
-    parts = [_base(base) for base in bases.dictionary.to_pylist()]
-    plain = pa.array([part is not None for part in parts], pa.bool_()).take(bases.indices)
+    parts = _parts(bases.dictionary)
+    plain = pc.is_valid(parts["host"]).take(bases.indices)
     done = pc.and_(plain, pc.match_substring_regex(urls, _WHOLE))
     found = urls
     for kind, pattern in _KINDS.items():
         mask = pc.and_(plain, pc.match_substring_regex(urls, pattern))
-        before = pa.array([getattr(part, kind) if part else "" for part in parts], pa.string())
-        joined = pc.binary_join_element_wise(before.take(bases.indices.filter(mask)), urls.filter(mask), "")
+        joined = pc.binary_join_element_wise(parts[kind].take(bases.indices.filter(mask)), urls.filter(mask), "")
         found = pc.replace_with_mask(found, mask, joined)
         done = pc.or_(done, mask)
     rest = pc.invert(done)
     pairs = zip(bases.filter(rest).to_pylist(), urls.filter(rest).to_pylist(), strict=True)
     return pc.replace_with_mask(found, rest, pa.array([resolve(base, url) for base, url in pairs], pa.string()))
+
+
+def _parts(bases: pa.Array) -> dict[str, pa.Array]:
+    """What each base puts before a URL that begins with its host, its path, or a name in the base's folder: nothing
+    where the base is empty; null where its joins are not plain."""
+    found = pc.extract_regex(bases, _BASE)
+    scheme, host, folder = (pc.struct_field(found, name) for name in ("scheme", "host", "folder"))
+    origin = pc.binary_join_element_wise(scheme, host, "")
+    only_host = pc.and_(pc.equal(folder, ""), pc.not_equal(host, ""))
+    folder = pc.binary_join_element_wise(origin, pc.if_else(only_host, "/", folder), "")
+    return {"host": scheme, "path": origin, "name": folder}
 
 
 def resolve(base: str, url: str) -> str | None:
@@ -58,14 +56,3 @@ def resolve(base: str, url: str) -> str | None:
         return urldefrag(urljoin(base, url.strip())).url
     except ValueError:
         return None
-
-
-def _base(url: str) -> _Base | None:
-    """What a base address puts before URLs, nothing where it is empty; None where its joins are not plain."""
-    if not url:
-        return _Base()
-    found = _BASE.fullmatch(url)
-    if found is None:
-        return None
-    scheme, host, path = found.groups()
-    return _Base(scheme, scheme + host, scheme + host + (path[: path.rfind("/") + 1] or "/"))

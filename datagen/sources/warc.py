@@ -34,11 +34,14 @@ def read_records(url: str, stream: IO[bytes], needle: bytes, counts: Counter[str
             held = b""
         if piece is None:
             continue
-        if packed and not held and (body := _only_body(piece)):
-            counts["records"] += 1
-            if piece.find(needle, body) >= 0:
+        if packed and not held and piece.startswith(_MAGIC) and piece.endswith(_GAP):  # mostly a record of its own
+            if needle not in piece:
+                counts["records"] += 1
+                continue
+            if body := _only_body(piece):
+                counts["records"] += 1
                 yield Record(offset, piece[:body], memoryview(piece)[body : -len(_GAP)])
-            continue
+                continue
         data, at = (held + piece, held_at) if held else (piece, offset)
         spans, rest = _walk(data, counts)
         for start, body, end in spans:
@@ -51,9 +54,9 @@ def read_records(url: str, stream: IO[bytes], needle: bytes, counts: Counter[str
 
 
 def _only_body(piece: bytes) -> int:
-    """Where the body begins if the piece is one record, as the members of WAT files are; else 0."""
+    """Where the body begins if what begins as a record is no more than that; else 0."""
     body = piece.find(_GAP) + len(_GAP)
-    length = _LENGTH.search(piece, 0, body) if piece.startswith(_MAGIC) else None
+    length = _LENGTH.search(piece, 0, body)
     return body if length and body + int(length[1]) + len(_GAP) == len(piece) else 0
 
 

@@ -113,7 +113,7 @@ def test_columns_and_kind_of_a_table_come_from_the_config(tmp_path: Path) -> Non
 
 def test_many_rows_are_written_in_groups_and_none_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "GROUP_ROWS", 10)
-    pages = [page(f"http://s.test/{n}", [image(f"{m}", f"cat {n}") for m in range(7)]) for n in range(9)]
+    pages = [page(f"http://s.test/{n}", [image(f"{m}" * 200, f"cat {n}") for m in range(7)]) for n in range(9)]
     monkeypatch.setattr(sources_wat, "BATCH_BYTES", 2000)
     (tmp_path / "a.wat.gz").write_bytes(wat_file(*pages))
     counts, file = match(tmp_path, "a.wat.gz", MatchConfig())

@@ -124,8 +124,8 @@ def test_a_file_that_is_not_compressed_or_packed_as_one_member_is_read_alike(tmp
 
 
 def test_tables_are_cut_by_size_and_keep_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = wat_file(*(page("http://s.test/", [image("a", f"{n}")]) for n in range(20)))
-    monkeypatch.setattr(wat, "BATCH_BYTES", 2000)
+    data = wat_file(*(page("http://s.test/" + "x" * 900, [image("a" * 900, f"{n}")]) for n in range(20)))
+    monkeypatch.setattr(wat, "BATCH_BYTES", 6000)
     path = tmp_path / "x.wat.gz"
     path.write_bytes(data)
     tables = list(wat.read_wat(str(path), Counter()))
