@@ -2,35 +2,89 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Literal
 
 from openwit.errors import ConfigError
 
+FileKind = Literal["auto", "wat", "parquet", "csv", "tsv", "jsonl"]
+ResizeMode = Literal["no", "keep_ratio", "center_crop", "border", "keep_ratio_largest"]
+
+ROBOTS_TAGS = ("noai", "noimageai", "noml", "none", "noindex", "noimageindex")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourcesConfig:
-    """Where (image URL, caption) pairs come from."""
+    """Where (image URL, caption) pairs come from: WAT files of a crawl, or tables of URLs."""
 
     wat_paths: str = ""  # list of WAT files as a crawl publishes it: wat.paths or wat.paths.gz, local or URL
     wat_prefix: str = "https://data.commoncrawl.org/"  # what stands before each path of that list
-    max_files: int | None = None  # read only the first files of the list
+    files: tuple[str, ...] = ()  # further files or patterns (*, ?), local or URL: WAT, parquet, csv, tsv, jsonl
+    kind: FileKind = "auto"  # what `files` are whose names do not end in .wat or .wat.gz; auto: what their names say
+    url_column: str = ""  # column of image URLs, or its number from 1 without a header; empty: the usual names
+    caption_column: str = ""  # column of captions, or its number from 1 without a header; empty: the usual names
+    max_files: int | None = None  # read only the first files
+    write_candidates: bool = False  # write candidates/ too: all pairs worth matching, matched or not; a pass of its own
+
+    def __post_init__(self) -> None:
+        if self.max_files is not None and self.max_files < 1:
+            raise ConfigError(f"max_files={self.max_files}: must be at least 1")
+        if bool(self.url_column) != bool(self.caption_column):
+            raise ConfigError(
+                f"url_column={self.url_column!r}, caption_column={self.caption_column!r}: name both columns or neither"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CandidatesConfig:
-    """Which pairs are worth matching, and how many partitions they fall into."""
+    """Which pairs are worth matching (the lists are in datagen/rules.py), and how they are matched."""
 
-    min_caption_words: int = 1  # shorter captions are dropped
+    title_without_alt: bool = True  # the title attribute is the caption where there is no alt text
+    min_caption_chars: int = 1  # shorter captions are dropped
     max_caption_chars: int = 1000  # longer captions are dropped
-    drop_boilerplate: bool = True  # drop captions that are a file name or say only "image", "logo", …
-    num_partitions: int = 4  # partitions after matching, by hash of the image URL: as many shards as are written
+    min_caption_words: int = 1  # captions of fewer words are dropped
+    max_caption_words: int = 200  # captions of more words are dropped
+    drop_boilerplate: bool = True  # drop captions that are a file name, a number, or say only "image", "logo", …
+    drop_trackers: bool = True  # drop pictures whose address says that they only count visits
+    match_mode: Literal["words", "metaclip"] = "words"  # words in a row; or MetaCLIP's rule, for comparison
+
+    def __post_init__(self) -> None:
+        for unit in ("chars", "words"):
+            least, most = getattr(self, f"min_caption_{unit}"), getattr(self, f"max_caption_{unit}")
+            if not 1 <= least <= most:
+                raise ConfigError(f"min_caption_{unit}={least}, max_caption_{unit}={most}: need 1 <= min <= max")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatcherConfig:
+    """What the table of queries depends on."""
+
+    mode: Literal["words", "metaclip"] = "words"  # as candidates.match_mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchConfig:
+    """What the pairs of one file depend on: the rules, and how to read a table."""
+
+    kind: FileKind = "auto"  # as sources.kind
+    url_column: str = ""  # as sources.url_column
+    caption_column: str = ""  # as sources.caption_column
+    candidates: CandidatesConfig = field(default_factory=CandidatesConfig)  # the rules
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleConfig:
+    """How matched pairs are dealt to partitions, in which their copies are found and the cap is applied."""
+
+    num_partitions: int = 4  # by hash of the image URL; a worker holds one, 170 bytes a matched pair
+    bundle_mb: float = 512.0  # matched files dealt at once, by their size; a worker holds four times that
 
     def __post_init__(self) -> None:
         if self.num_partitions < 1:
             raise ConfigError(f"num_partitions={self.num_partitions}: must be at least 1")
-        if self.min_caption_words < 1:
-            raise ConfigError(f"min_caption_words={self.min_caption_words}: must be at least 1")
+        if self.bundle_mb <= 0:
+            raise ConfigError(f"bundle_mb={self.bundle_mb}: must be positive")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,24 +104,82 @@ class CapConfig:
 class CrawlConfig:
     """How pictures are fetched and stored."""
 
-    user_agent: str = "openwit/0.1"  # how the crawler names itself; add a contact URL for the open web
+    user_agent: str = "openwit/0.1"  # how the crawler names itself; the open web needs a contact: "bot/1 (+https://…)"
     connect_to: tuple[str, ...] = ()  # HOST=ADDRESS:PORT (HOST may start with *.): the only way to private addresses
-    deadline_s: float = 10.0  # total time of one fetch, redirects and body included
+    deadline_s: float = 10.0  # total time of one try, redirects and body included; waiting for a turn is not
     max_body_bytes: int = 20_000_000  # larger answers are cut off and counted
+    max_held_bytes: int = 200_000_000  # of fetched bodies that a worker holds at once
     max_redirects: int = 5  # redirects followed
-    retries: int = 0  # further tries of a failed fetch
+    retries: int = 2  # further tries after 429, 502, 503, 504, timeouts and broken connections
+    backoff_s: float = 1.0  # first pause before another try; doubled each time, drawn from 0 up to it
+    max_backoff_s: float = 60.0  # longest pause, and the longest Retry-After that is waited for
     threads: int = 64  # fetches at once in a worker
-    image_px: int = 256  # larger pictures are reduced to this shorter side
+    host_requests_per_s: float = 10.0  # to one host, over all workers
+    host_connections: int = 4  # requests at once to one host, over all workers
+    host_failures: int = 10  # failures in a row after which a host is given up for the run
+    robots_txt: bool = True  # robots.txt is obeyed
+    max_crawl_delay_s: float = 30.0  # a longer Crawl-delay of robots.txt is cut to this
+    robots_tags: tuple[str, ...] = ROBOTS_TAGS  # directives of X-Robots-Tag that forbid a picture
+    tdm_reservation: bool = True  # tdm-reservation headers and /.well-known/tdmrep.json forbid pictures
+    ledger_address: str = "127.0.0.1"  # where the driver keeps the workers' turns; on a cluster, its own address there
+    resize_mode: ResizeMode = "keep_ratio"  # image_px is the shorter side; of border and keep_ratio_largest, the longer
+    image_px: int = 256  # to which pictures are resized; center_crop and border make squares of it
+    resize_only_if_bigger: bool = True  # smaller pictures stay as they are
+    min_image_px: int = 0  # pictures with a shorter side are refused
+    max_aspect_ratio: float | None = None  # pictures whose longer side is more times the shorter are refused
     max_image_pixels: int = 50_000_000  # larger pictures are refused by their header, before decoding
+    max_decoding_bytes: int = 160_000_000  # pictures that would take more memory to decode are refused by their header
     jpeg_quality: int = 95  # of the stored pictures
+    shard_rows: int = 10_000  # image URLs a shard, at the most
 
     def __post_init__(self) -> None:
-        for name in ("deadline_s", "max_body_bytes", "threads", "image_px", "max_image_pixels"):
+        for name in (
+            "deadline_s", "max_body_bytes", "threads", "host_requests_per_s", "host_connections", "host_failures",
+            "image_px", "max_image_pixels", "max_decoding_bytes", "shard_rows",
+        ):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be positive")
+        for name in ("max_redirects", "retries", "backoff_s", "max_backoff_s", "max_crawl_delay_s", "min_image_px"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)}: must not be negative")
+        if self.max_held_bytes < self.max_body_bytes:
+            raise ConfigError(f"max_held_bytes={self.max_held_bytes}: must be at least {self.max_body_bytes} (a body)")
+        if not re.fullmatch(r"[\x21-\x7e][\x20-\x7e]*", self.user_agent):
+            raise ConfigError(
+                f"user_agent={self.user_agent!r}: expected ASCII, e.g. mybot/1.0 (+https://example.org/bot)"
+            )
+        if self.shard_rows > 100_000:
+            raise ConfigError(f"shard_rows={self.shard_rows}: must be at most 100000, keys have five digits a shard")
+        if self.max_aspect_ratio is not None and self.max_aspect_ratio < 1:
+            raise ConfigError(f"max_aspect_ratio={self.max_aspect_ratio}: must be at least 1, or none")
         if not 1 <= self.jpeg_quality <= 100:
             raise ConfigError(f"jpeg_quality={self.jpeg_quality}: must lie in 1..100")
         for entry in self.connect_to:
             host, _, address = entry.partition("=")
             if not host or not address.rpartition(":")[2].isdigit():
                 raise ConfigError(f"connect_to={entry}: expected HOST=ADDRESS:PORT, e.g. *.example.test=127.0.0.1:8737")
+
+    @property
+    def has_contact(self) -> bool:
+        """Whether the agent names a page or mail address under which its owner is reached."""
+        return re.search(r"https?://[^\s)]+|[^\s@(]+@[^\s@)]+\.[^\s@)]+", self.user_agent) is not None
+
+    def require_contact(self) -> None:
+        """Raises ConfigError where the agent names no contact: sites that are not ours must know whom to ask."""
+        if not self.has_contact:
+            raise ConfigError(
+                f"crawl.user_agent={self.user_agent}: names no contact; write e.g. "
+                '--crawl.user_agent "mybot/1.0 (+https://example.org/bot)"'
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryConfig:
+    """Which failed rows are fetched again."""
+
+    reasons: tuple[str, ...]  # words of the statistics, e.g. timeout, dns, http_503; 5xx stands for all of http_5..
+
+    def __post_init__(self) -> None:
+        for reason in self.reasons or ("",):
+            if not re.fullmatch(r"[a-z][a-z0-9_]*|[1-5]xx", reason):
+                raise ConfigError(f"retry={reason}: is no reason; write e.g. --retry timeout,dns,5xx")

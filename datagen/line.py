@@ -1,57 +1,157 @@
-"""The data line up to the shards: candidates → match → cap → select → crawl, each a stage."""
+"""The data line up to the shards: match → shuffle → distinct → cap (windows, narrow, thresholds) → select → crawl."""
 
 from __future__ import annotations
 
-from datagen import candidates, cap
-from datagen.config import CandidatesConfig, CapConfig, CrawlConfig, SourcesConfig
-from datagen.crawl import crawl
-from datagen.sources import wat
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from datagen import candidates, cap, distinct, query_table, selection, shuffle
+from datagen.config import (
+    CandidatesConfig,
+    CapConfig,
+    CrawlConfig,
+    MatchConfig,
+    MatcherConfig,
+    RetryConfig,
+    ShuffleConfig,
+    SourcesConfig,
+)
+from datagen.crawl import crawl, ledger, retry
+from datagen.crawl.adopt import refuse_adopted
+from datagen.crawl.rounds import Rounds, shard_inputs
+from datagen.funnel import last_dropped
+from datagen.sources.files import list_files
 from openwit import manifest as manifests
+from openwit import stage, storage
+from openwit.errors import ConfigError
 from openwit.manifest import Manifest
 from openwit.run import Run
 from openwit.stage import Input, Source
 
 
 def match_candidates(run: Run, sources: SourcesConfig, config: CandidatesConfig) -> Manifest:
-    """Every WAT file's pairs that match a query, in matched/. Raises InputError where the query list or the list of
-    WAT files is missing."""
-    queries = _queries(run)
-    urls = wat.list_files(sources.wat_paths, sources.wat_prefix, sources.max_files)
+    """The pairs of every file that match a query, in matched/, and all that are worth matching in candidates/ where
+    that is asked for. Raises InputError where the query list or a file is missing."""
+    folder = run.folder("matched", "table")
+    built = run.stage(
+        query_table.STAGE,
+        MatcherConfig(mode=config.match_mode),
+        [Source(index=0, inputs={"queries": (_queries(run),)})],
+        folder,
+    )
+    table = Input.made(folder, built.parts[0].file(query_table.NAME))
+    pairs = Input.all_outside(list_files(sources))
+    columns = {"url_column": sources.url_column, "caption_column": sources.caption_column}
+    how = MatchConfig(kind=sources.kind, **columns, candidates=config)
+    if sources.write_candidates:
+        listed = [Source(index=index, inputs={"pairs": (entry,)}) for index, entry in enumerate(pairs)]
+        run.stage(candidates.LIST, how, listed, run.folder("candidates"))
     partitions = [
-        Source(index=index, inputs={"wat": (Input.outside(url),), "queries": (queries,)})
-        for index, url in enumerate(urls)
+        Source(index=index, inputs={"pairs": (entry,), "matcher": (table,)}) for index, entry in enumerate(pairs)
     ]
-    return run.stage(candidates.STAGE, config, partitions, run.folder("matched"))
+    return run.stage(candidates.MATCH, how, partitions, run.folder("matched"))
 
 
-def select_pairs(run: Run, matched: Manifest, config: CapConfig, num_partitions: int) -> Manifest:
+def select_pairs(run: Run, matched: Manifest, shuffle_config: ShuffleConfig, cap_config: CapConfig) -> Manifest:
     """The distinct pairs under the cap, grouped by image URL, in selected/."""
-    files = _made(run.folder("matched"), matched)
-    partitions = [Source(index=index, inputs={"matched": files}) for index in range(num_partitions)]
-    counted = run.stage(cap.COUNT, config, partitions, run.folder("cap", "counts"))
-    whole = Source(index=0, inputs={"counted": _made(run.folder("cap", "counts"), counted)})
+    shuffled = shuffle_pairs(run, matched, shuffle_config)
+    dealt = _made(run.folder("shuffled"), shuffled, ".pairs.arrow")
+    numbers = range(shuffle_config.num_partitions)
+    sources = [Source(index=number, inputs={"shuffled": dealt}) for number in numbers]
+    found = run.stage(distinct.STAGE, shuffle_config, sources, run.folder("distinct"))
+    pairs = _made(run.folder("distinct"), found, ".pairs.parquet")
+    limits = cap_queries(run, found, pairs, cap_config)
+    texts = _made(run.folder("shuffled"), shuffled, ".texts.arrow")
+    sources = [
+        Source(index=number, inputs={"distinct": (pairs[number],), "thresholds": (limits,), "texts": texts})
+        for number in numbers
+    ]
+    return run.stage(selection.STAGE, cap_config, sources, run.folder("selected"))
+
+
+def shuffle_pairs(run: Run, matched: Manifest, config: ShuffleConfig) -> Manifest:
+    """The matched pairs dealt to partitions, one file a bundle, in shuffled/."""
+    folder = run.folder("matched")
+    bundles = shuffle.bundles(matched.parts, int(config.bundle_mb * 1e6))
+    sources = [
+        Source(index=number, inputs={"matched": tuple(Input.made(folder, part.file(".parquet")) for part in bundle)})
+        for number, bundle in enumerate(bundles)
+    ]
+    return run.stage(shuffle.STAGE, config, sources, run.folder("shuffled"))
+
+
+def cap_queries(run: Run, found: Manifest, pairs: Sequence[Input], config: CapConfig) -> Input:
+    """cap/queries.parquet: up to which key each query selects the distinct pairs that match it."""
+    counted = _made(run.folder("distinct"), found, ".counts.parquet")
+    folder = run.folder("cap", "windows")
+    made = run.stage(cap.WINDOW, config, [Source(index=0, inputs={"counted": counted})], folder)
+    windows = Input.made(folder, made.parts[0].file("windows.parquet"))
+    sources = [
+        Source(index=number, inputs={"windows": (windows,), "distinct": (entry,)}) for number, entry in enumerate(pairs)
+    ]
+    narrowed = run.stage(cap.NARROW, config, sources, run.folder("cap", "narrowed"))
+    entries = _made(run.folder("cap", "narrowed"), narrowed, ".parquet")
+    whole = Source(index=0, inputs={"windows": (windows,), "narrowed": entries, "distinct": tuple(pairs)})
     decided = run.stage(cap.THRESHOLD, config, [whole], run.folder("cap"))
-    limits = Input.made(run.folder("cap"), decided.parts[0].file("queries.parquet"))
-    partitions = [
-        Source(index=index, inputs={"matched": files, "thresholds": (limits,)}) for index in range(num_partitions)
-    ]
-    return run.stage(cap.SELECT, config, partitions, run.folder("selected"))
+    return Input.made(run.folder("cap"), decided.parts[0].file("queries.parquet"))
 
 
-def crawl_sources(run: Run, selected: Manifest) -> list[Source]:
-    """One partition of the crawl for each selected one."""
-    folder = run.folder("selected")
+def crawl_sources(run: Run, selected: Manifest, shard_rows: int, ledger_url: str = "") -> list[Source]:
+    """The partitions of the crawl: each selected one in runs of at most `shard_rows` image URLs of equal length. Where
+    the ledger is served differs from run to run, and what the partitions are does not depend on it."""
+    turns = Input(url=ledger_url, identity="ledger")
     return [
-        Source(index=part.index, inputs={"selected": (Input.made(folder, part.file(".parquet")),)})
-        for part in selected.parts
+        Source(index=index, inputs={"selected": (entry,), "ledger": (turns,)})
+        for index, entry in enumerate(shard_inputs(run.folder("selected"), selected, shard_rows))
     ]
+
+
+def crawl_worker_config(config: CrawlConfig) -> CrawlConfig:
+    """What of the config the shards depend on: the driver's address may change while a crawl lasts."""
+    return dataclasses.replace(config, ledger_address="")
+
+
+def crawl_rounds(run: Run, selected: Manifest, config: CrawlConfig, ledger_url: str = "") -> Rounds:
+    """All partitions of the crawl, those of its retries too."""
+    return Rounds(run, crawl_worker_config(config), crawl_sources(run, selected, config.shard_rows, ledger_url))
 
 
 def crawl_images(run: Run, selected: Manifest, config: CrawlConfig) -> Manifest:
-    """The selected pictures as WebDataset shards in shards/; the manifest carries the lineage to the query list."""
+    """The selected pictures as WebDataset shards in shards/, with the rounds of retries that were begun; the manifest
+    carries the lineage to the query list. Raises ConfigError where shards/ holds a data set that was adopted."""
+    refuse_adopted(run.folder("shards"))
     matched = manifests.read(run.folder("matched"))
     lineage = {"queries": _queries(run).identity, "matched": matched.digest}
-    return run.stage(crawl.STAGE, config, crawl_sources(run, selected), run.folder("shards"), lineage)
+    with ledger.serving(config) as served:
+        rounds = crawl_rounds(run, selected, config, served.url)
+        made = run.stage(crawl.STAGE, rounds.config, rounds.sources(), run.folder("shards"), lineage)
+        if given_up := served.ledger.given_up:
+            run.log.event("hosts_given_up", number=len(given_up), first=dict(list(given_up.items())[:100]))
+    return made
+
+
+def retry_images(run: Run, selected: Manifest, config: CrawlConfig, wanted: RetryConfig) -> Manifest:
+    """The crawl with one more round: the rows whose last word is a failure for one of the reasons are fetched again,
+    into further shards. A round that a kill interrupted is finished instead. Raises ConfigError where the shards were
+    made with another config, as nothing of them would stay."""
+    rounds, folder = crawl_rounds(run, selected, config), run.folder("shards")
+    planned = stage.plan(crawl.STAGE, rounds.config, rounds.sources(), folder)
+    is_whole = storage.exists(storage.join(folder, manifests.MANIFEST))
+    if is_whole and planned.todo:
+        raise ConfigError(f"{folder}: was made with other settings; --retry keeps it, so give the same ones")
+    was_begun = len(planned.sources) > len(rounds.base) and not stage.is_complete(planned)
+    made = crawl_images(run, selected, config)
+    if was_begun:
+        run.log.say("retry: the round begun before is finished; the same command begins another")
+        return made
+    left = last_dropped(made.counts)
+    if not any(re.fullmatch(retry.pattern_of(wanted.reasons), reason) for reason in left):
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(left.items())) or "none"
+        run.log.say(f"retry: no row failed for {', '.join(wanted.reasons)}; failures: {reasons}")
+        return made
+    rounds.begin(made, wanted)
+    return crawl_images(run, selected, config)
 
 
 def _queries(run: Run) -> Input:
@@ -59,5 +159,5 @@ def _queries(run: Run) -> Input:
     return Input.made(run.folder("queries"), made.parts[0].file("queries.parquet"))
 
 
-def _made(folder: str, manifest: Manifest) -> tuple[Input, ...]:
-    return tuple(Input.made(folder, part.file(".parquet")) for part in manifest.parts)
+def _made(folder: str, manifest: Manifest, suffix: str) -> tuple[Input, ...]:
+    return tuple(Input.made(folder, part.file(suffix)) for part in manifest.parts)

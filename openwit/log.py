@@ -56,28 +56,34 @@ class Log:
     def progress(
         self, name: str, *, total: int, done: int = 0, counts: Mapping[str, int] = NO_COUNTS
     ) -> Iterator[Progress]:
-        """A live line on a terminal; elsewhere a line now and then, and one at the end. `done` were done before, and
-        `counts` are theirs."""
-        if self.stream.isatty():
-            with _terminal_progress(self.stream, name, total, done) as live:
-                live.advance(0, counts)
-                yield live
-            return
-        lines = LineProgress(self.stream, name, total, done)
+        """A live line on a terminal; elsewhere a line now and then, and one at the end. Each line is an event too.
+        `done` were done before, and `counts` are theirs."""
+        is_terminal = self.stream.isatty()
+        lines = LineProgress(None if is_terminal else self.stream, name, total, done, log=self)
         lines.counts.update(counts)
-        yield lines
+        lines.counted_before = lines.counts["in"]
+        if is_terminal:
+            with _terminal_progress(self.stream, name, total, done) as bar:
+                bar.lines = lines
+                bar.advance(0)
+                yield bar
+        else:
+            yield lines
         lines.finish()
 
 
 class LineProgress:
-    """Progress as plain lines, for logs and pipes: one in ten seconds, less often the longer it takes."""
+    """Progress as plain lines and as events: one in ten seconds, less often the longer it takes."""
 
     share_of_elapsed = 0.02  # between two lines: a day's work is some 300 lines
 
-    def __init__(self, stream: TextIO, name: str, total: int, done: int, every_s: float = 10.0) -> None:
-        self.stream, self.name, self.total, self.every_s = stream, name, total, every_s
+    def __init__(
+        self, stream: TextIO | None, name: str, total: int, done: int, every_s: float = 10.0, log: Log | None = None
+    ) -> None:
+        self.stream, self.name, self.total, self.every_s, self.log = stream, name, total, every_s, log
         self.done = self.before = done
         self.counts: Counter[str] = Counter()
+        self.counted_before = 0
         self.started = self.shown = time.monotonic()
 
     def advance(self, steps: int = 1, counts: Mapping[str, int] = NO_COUNTS) -> None:
@@ -93,9 +99,17 @@ class LineProgress:
     def finish(self) -> None:
         """The closing line."""
         if self.before == self.total:
-            print(f"{self.name}: {self.total:,}/{self.total:,} done before", file=self.stream, flush=True)
+            self._print(f"{self.name}: {self.total:,}/{self.total:,} done before")
         else:
             self._show()
+
+    def flow(self) -> str:
+        """Of work that counts bytes (the crawl): rows and bytes a second, with a leading comma; else empty."""
+        elapsed = max(time.monotonic() - self.started, 1e-9)
+        if not self.counts["bytes"]:
+            return ""
+        rows = (self.counts["in"] - self.counted_before) / elapsed
+        return f", {rows:.3g} rows/s, {short(self.counts['bytes'])}B"
 
     def _show(self) -> None:
         elapsed = time.monotonic() - self.started
@@ -104,11 +118,23 @@ class LineProgress:
         eta = f", ETA {duration(left)}" if 0 < left < float("inf") else ""
         share = f" ({math.floor(100 * self.done / self.total)}%)" if self.done < self.total else ""
         done = f"{self.done:,}/{self.total:,}{share} in {duration(elapsed)}"
-        print(f"{self.name}: {done}, {speed(rate)}{eta}{summary(self.counts)}", file=self.stream, flush=True)
+        self._print(f"{self.name}: {done}, {speed(rate)}{eta}{self.flow()}{summary(self.counts)}")
+        if self.log is not None:
+            rows_per_s = round((self.counts["in"] - self.counted_before) / max(elapsed, 1e-9), 3)
+            known = {"bytes": self.counts["bytes"]} if "bytes" in self.counts else {}
+            self.log.event(
+                "progress", stage=self.name, done=self.done, total=self.total, rows=last_rows(self.counts),
+                kept=self.counts["kept"], dropped=dict(top_dropped(self.counts)), rows_per_s=rows_per_s, **known,
+                eta_s=round(left, 1) if left < float("inf") else None,
+            )  # fmt: skip
+
+    def _print(self, text: str) -> None:
+        if self.stream is not None:
+            print(text, file=self.stream, flush=True)
 
 
 @contextmanager
-def _terminal_progress(stream: TextIO, name: str, total: int, done: int) -> Iterator[Progress]:
+def _terminal_progress(stream: TextIO, name: str, total: int, done: int) -> Iterator[_BarProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -133,13 +159,16 @@ class _BarProgress:
 
     def __init__(self, bars: Bars, task: TaskID) -> None:
         self.bars, self.task = bars, task
-        self.counts: Counter[str] = Counter()
+        self.lines: LineProgress
 
     def advance(self, steps: int = 1, counts: Mapping[str, int] = NO_COUNTS) -> None:
         """See Progress.advance."""
-        self.counts.update(counts)
-        share = self.counts["kept"] / self.counts["in"] if self.counts["in"] else 0.0
-        note = f"kept {share:.1%} of {short(self.counts['in'])}" if self.counts["in"] else ""
+        self.lines.advance(steps, counts)
+        counted = self.lines.counts
+        share = counted["kept"] / counted["in"] if counted["in"] else 0.0
+        note = f"kept {share:.1%} of {short(counted['in'])}" if counted["in"] else ""
+        if flow := self.lines.flow():
+            note += flow + "\n" + ", ".join(f"{name} {short(n)}" for name, n in top_dropped(counted))
         self.bars.update(self.task, advance=steps, note=note)  # short: the bar must fit beside it
 
 
@@ -172,10 +201,22 @@ def short(number: int) -> str:
     return f"{value:.{2 - min(len(str(int(value))) - 1, 2)}f}{'kMGT'[power - 1]}"
 
 
+def top_dropped(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The five commonest reasons with their numbers, without rows that were tried again."""
+    dropped = [(name.removeprefix("dropped."), n) for name, n in counts.items() if name.startswith("dropped.")]
+    left = [(name, n - counts.get(f"retried.{name}", 0)) for name, n in dropped]
+    return sorted([entry for entry in left if entry[1]], key=lambda entry: (-entry[1], entry[0]))[:5]
+
+
+def last_rows(counts: Mapping[str, int]) -> int:
+    """The rows that came in, each counted once however often it was tried."""
+    return counts.get("in", 0) - sum(n for name, n in counts.items() if name.startswith("retried."))
+
+
 def summary(counts: Counter[str]) -> str:
-    """in, kept and the three commonest reasons, with a leading space; empty without counts."""
+    """in, kept and the five commonest reasons, with a leading space; empty without counts."""
     if not counts["in"]:
         return ""
-    dropped = [(n, name.removeprefix("dropped.")) for name, n in counts.items() if name.startswith("dropped.") and n]
-    top = ", ".join(f"{name} {n:,}" for n, name in sorted(dropped, reverse=True)[:3])
-    return f"  in {counts['in']:,}, kept {counts['kept']:,}" + (f" ({top})" if top else "")
+    rows = last_rows(counts)
+    top = ", ".join(f"{name} {n:,}" for name, n in top_dropped(counts))
+    return f"  in {rows:,}, kept {counts['kept']:,}" + (f" ({top})" if top else "")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from openwit.attempts import Failure, run_attempt
 from openwit.errors import WorkError, one_line
+from openwit.storage import S3_ENDPOINT
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,7 +39,9 @@ def ray_connection(address: str, workers: int) -> Iterator[None]:
         return
     try:
         if address:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            told = {name: os.environ[name] for name in (S3_ENDPOINT,) if name in os.environ}
+            environment = {"env_vars": told} if told else None
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
         else:
             ray.init(
                 address="local",  # not the cluster that RAY_ADDRESS names

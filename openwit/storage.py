@@ -20,6 +20,7 @@ from fsspec.core import url_to_fs
 from openwit.errors import InputError, OpenwitError, WorkError
 
 SCRATCH = ".scratch"
+S3_ENDPOINT = "AWS_ENDPOINT_URL_S3"  # the environment's name for where s3:// is answered; workers inherit it
 HASHED_BYTES = 256 << 20
 
 
@@ -140,8 +141,10 @@ def writing(url: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise WorkError(f"{url}: no space left on the disk; free some and run the same command again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
-            raise WorkError(f"{url}: cannot be written ({error.strerror}); give a folder that can") from error
+        barred = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
+        if error.errno in barred or isinstance(error, PermissionError):  # an object store's has no number
+            text = error.strerror or error
+            raise WorkError(f"{url}: cannot be written ({text}); give a folder that can") from error
         raise
 
 
@@ -173,7 +176,8 @@ def publish(source: Path, url: str) -> None:
     """Moves a finished local file to the URL: fsync and rename, or one upload. Readers never see a part of it."""
     fs, path = _filesystem(url)
     if not is_local(url):
-        fs.put_file(str(source), path)
+        with writing(url):
+            fs.put_file(str(source), path)
         source.unlink()
         return
     with writing(url):

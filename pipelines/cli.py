@@ -24,10 +24,11 @@ COMMANDS = {  # name: (module, what it does)
     "demo-web": ("serve_web", "build the embedded web and serve it on loopback"),
     "queries": ("queries", "the query list, from a Wikipedia dump, page views and WordNet"),
     "build-dataset": ("build_dataset", "candidates, matching, the cap and the crawl, into WebDataset shards"),
+    "adopt": ("adopt", "the manifest of shards/ that img2dataset wrote, so that the commands below run on them"),
     "dedup-check": ("dedup_check", "the overlap of the shards with the evaluation sets"),
     "pretrain": ("pretrain", "contrastive training on the shards"),
     "evaluate": ("evaluate", "zero-shot classification and linear probe of the last checkpoint"),
-    "stats": ("stats", "what is in the shards: a table, --json, and an HTML page"),
+    "stats": ("stats", "what was selected and crawled: a table, --json, and an HTML page"),
 }
 USAGE = "openwit COMMAND RECIPE [--work DIR] [--section.field VALUE …] [--dry-run] [--debug]"
 
@@ -69,6 +70,7 @@ def _os_message(error: OSError) -> str:
 def _run(words: list[str]) -> None:
     parser = argparse.ArgumentParser("openwit", usage=USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument("--work")
+    parser.add_argument("--retry", default="")
     for flag in ("--dry-run", "--json", "--resume", "--help", "-h", "--version"):
         parser.add_argument(flag, action="store_true")
     positional = [word for word in words[:2] if not word.startswith("-")]
@@ -95,6 +97,8 @@ def _run(words: list[str]) -> None:
             print(_help())
             return
         raise ConfigError(f"{command}: which recipe? one of {', '.join(recipes.RECIPES)}")
+    if given.retry and command != "build-dataset":
+        raise ConfigError(f"--retry: belongs to build-dataset, not to {command}")
     work = given.work or f"runs/{recipe_name}"
     recipe = recipes.create(recipe_name, work)
     if given.help or given.h:
@@ -108,6 +112,8 @@ def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -
     from openwit.log import Log
     from pipelines.session import Invocation, carry_out
 
+    if recipe.s3_endpoint:
+        os.environ[storage.S3_ENDPOINT] = recipe.s3_endpoint
     events = Path(storage.local_path(work)) / "log.jsonl" if storage.is_local(work) and not given.dry_run else None
     with contextlib.ExitStack() as stack:
         if events is not None:
@@ -116,8 +122,9 @@ def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -
         log = Log(events)
         log.event("command", command=command, recipe=recipe.name)
         invocation = Invocation(
-            recipe=recipe, work=work, log=log, dry_run=given.dry_run, as_json=given.json, resume=given.resume
-        )
+            recipe=recipe, work=work, log=log, dry_run=given.dry_run, as_json=given.json, resume=given.resume,
+            retry=given.retry,
+        )  # fmt: skip
         carry_out(COMMANDS[command][0], invocation)
 
 

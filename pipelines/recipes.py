@@ -4,10 +4,12 @@ same commands."""
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
-from datagen.config import CandidatesConfig, CapConfig, CrawlConfig, SourcesConfig
+from datagen.config import CandidatesConfig, CapConfig, CrawlConfig, ShuffleConfig, SourcesConfig
 from datagen.duplicates.config import OverlapConfig
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from openwit.errors import ConfigError
@@ -18,8 +20,6 @@ from train.config import PretrainConfig, StreamConfig
 from train.evals.config import EvaluateConfig, ZeroShotConfig
 from wit_queries.config import QueriesConfig, TermsConfig, ViewsConfig
 
-ENGLISH_WIKIPEDIA = "https://dumps.wikimedia.org/enwiki/latest/enwiki-latest-pages-articles.xml.bz2"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -27,10 +27,13 @@ class Recipe:
 
     name: str  # of the recipe
     embedded: bool = False  # the embedded web is built, and served while the crawl runs
+    until: Literal["selected", "shards"] = "shards"  # where build-dataset ends: select, look at the report, then crawl
+    s3_endpoint: str = ""  # where s3:// addresses are answered, http(s)://host:port; empty: as the environment says
     executor: ExecutorConfig  # of queries and build-dataset
     queries: QueriesConfig  # the list of search terms
     sources: SourcesConfig  # where candidates come from
     candidates: CandidatesConfig  # which are worth matching
+    shuffle: ShuffleConfig  # into how many partitions they are dealt
     cap: CapConfig  # pairs a query
     crawl: CrawlConfig  # how pictures are fetched
     overlap_executor: ExecutorConfig  # of dedup-check
@@ -38,6 +41,10 @@ class Recipe:
     pretrain: PretrainConfig  # the model and its training
     evaluate: EvaluateConfig  # what the model is tested on
     web: DemoWebConfig = field(default_factory=DemoWebConfig)  # the embedded web
+
+    def __post_init__(self) -> None:
+        if self.s3_endpoint and not re.fullmatch(r"https?://[^/@]+/?", self.s3_endpoint):
+            raise ConfigError(f"s3_endpoint={self.s3_endpoint}: expected http(s)://host:port, without credentials")
 
 
 def demo(work: str) -> Recipe:
@@ -55,9 +62,12 @@ def demo(work: str) -> Recipe:
         sources=SourcesConfig(
             wat_paths=join(work, "web", "crawl-data", "OPENWIT-DEMO", "wat.paths.gz"), wat_prefix=join(work, "web")
         ),
-        candidates=CandidatesConfig(num_partitions=6),
+        candidates=CandidatesConfig(),
+        shuffle=ShuffleConfig(num_partitions=6),
         cap=CapConfig(max_pairs=500),
-        crawl=CrawlConfig(deadline_s=3.0, threads=16, image_px=112),
+        crawl=CrawlConfig(
+            deadline_s=3.0, retries=0, threads=16, host_requests_per_s=1e4, host_connections=64, image_px=112
+        ),
         overlap_executor=ExecutorConfig(kind="ray", workers=2),
         overlap=OverlapConfig(eval_sets=(f"things={join(work, 'web', 'eval', 'things.parquet')}",)),
         pretrain=PretrainConfig(
@@ -87,9 +97,10 @@ def laptop(work: str) -> Recipe:
     return Recipe(
         name="laptop",
         executor=ExecutorConfig(kind="local", workers=4),
-        queries=QueriesConfig(dumps=(ENGLISH_WIKIPEDIA,), terms=TermsConfig(num_bigrams=20_000)),
+        queries=QueriesConfig(dumps=("wikipedia",), terms=TermsConfig(num_bigrams=20_000)),
         sources=SourcesConfig(max_files=4),
-        candidates=CandidatesConfig(num_partitions=16),
+        candidates=CandidatesConfig(),
+        shuffle=ShuffleConfig(num_partitions=4),
         cap=CapConfig(max_pairs=1000),
         crawl=CrawlConfig(),
         overlap_executor=ExecutorConfig(kind="ray", workers=4),
@@ -104,9 +115,10 @@ def cc_small(work: str) -> Recipe:
     return Recipe(
         name="cc_small",
         executor=ExecutorConfig(kind="ray", workers=16),
-        queries=QueriesConfig(dumps=(ENGLISH_WIKIPEDIA,)),
+        queries=QueriesConfig(dumps=("wikipedia",)),
         sources=SourcesConfig(max_files=900),
-        candidates=CandidatesConfig(num_partitions=500),
+        candidates=CandidatesConfig(),
+        shuffle=ShuffleConfig(num_partitions=64),
         cap=CapConfig(max_pairs=2000),
         crawl=CrawlConfig(),
         overlap_executor=ExecutorConfig(kind="ray", workers=16),
@@ -122,10 +134,11 @@ def wit400m(work: str) -> Recipe:
         name="wit400m",
         executor=ExecutorConfig(kind="ray", workers=1024, address="auto"),
         queries=QueriesConfig(
-            dumps=(ENGLISH_WIKIPEDIA,), terms=TermsConfig(min_count=100, num_bigrams=100_000, max_queries=500_000)
+            dumps=("wikipedia",), terms=TermsConfig(min_count=100, num_bigrams=100_000, max_queries=500_000)
         ),
         sources=SourcesConfig(),
-        candidates=CandidatesConfig(num_partitions=40_000),
+        candidates=CandidatesConfig(),
+        shuffle=ShuffleConfig(num_partitions=2_000),
         cap=CapConfig(max_pairs=20_000),
         crawl=CrawlConfig(),
         overlap_executor=ExecutorConfig(kind="ray", workers=1024, address="auto"),

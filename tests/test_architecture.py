@@ -33,6 +33,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base
 HEAVY = ("torch", "torchvision", "numpy", "pandas", "ray", "pyarrow", "numba", "scipy", "PIL", "cv2", "img2dataset")
 TESTS_OF_MORE_THAN_ONE_FILE = {
     "tests/test_architecture.py": "the whole house",
+    "tests/datagen/crawl/test_kills.py": "a whole crawl, killed again and again",
 }
 
 

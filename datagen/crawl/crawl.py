@@ -9,25 +9,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import os
 import shutil
-import tarfile
 import tempfile
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datagen.config import CrawlConfig
-from datagen.crawl.images import ImageResizer
+from datagen.crawl.images import ImageResizer, Resized
+from datagen.crawl.ledger_client import LedgerClient, LedgerGone
 from datagen.crawl.policy import FetchPolicy
-from datagen.crawl.reasons import reason
-from datagen.schemas import CAPTIONS
+from datagen.crawl.seal import count_rows, seal_table, seal_tar
+from datagen.crawl.slim_import import slim_import
+from datagen.schemas import CAPTIONS, RETRIED
 from openwit.errors import WorkError
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.tables import read_table
@@ -35,76 +33,106 @@ from openwit.tables import read_table
 if TYPE_CHECKING:
     from img2dataset.downloader import Downloader
 
-MAX_ROWS = 100_000  # rows a shard, which fixes the number of digits of a key
 SHARD_DIGITS = 5
-DISALLOWED = ["noai", "noimageai", "noindex", "noimageindex"]  # img2dataset's default directives
 COLUMNS = pa.schema([("uid", pa.string()), ("url", pa.string()), ("caption", pa.string()), ("captions", CAPTIONS)])
 
 
 def process(config: CrawlConfig, source: Source, target: Target) -> Counts:
     """Fetches a partition's image URLs into NNNNN.tar and NNNNN.parquet, with img2dataset's names and columns, and
-    NNNNN_stats.json. Counts URLs: kept, or dropped with the reason of the failure."""
-    rows = _rows(source.url("selected"))
-    if len(rows) > MAX_ROWS:
-        raise WorkError(
-            f"{source.url('selected')}: {len(rows)} images, a shard holds at most {MAX_ROWS}; "
-            "set more --candidates.num_partitions"
-        )
+    NNNNN_stats.json. Counts URLs (see count_rows) and the `bytes` of fetched bodies. The source's "ledger" is where
+    turns are asked for; raises LedgerGone where it ends meanwhile, ConfigError where the open web is asked without a
+    contact."""
+    selected = source.input("selected")
+    table = read_table(selected.url, rows=selected.span)
+    retries = table.select(RETRIED.names) if "retry_of" in table.column_names else None
+    rows = _rows(table)
+    if len(rows) > config.shard_rows:
+        raise WorkError(f"{selected.url}: {len(rows)} images, a shard holds at most {config.shard_rows}")
+    policy = _policy(config, source.url("ledger"))
+    policy.require_contact(rows["url"].to_pylist())
     with tempfile.TemporaryDirectory(dir=target.scratch) as folder:
         listing = Path(folder) / "rows.feather"
         with pa.OSFile(str(listing), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
             writer.write_table(rows)
+        resizer = _Resizer(policy)
         with _quiet() as said:
-            _downloader(config, folder).download_shard((source.index, str(listing)))
+            _downloader(policy, resizer, folder).download_shard((source.index, str(listing)))
+        if policy.ledger.problem:
+            _policy.cache_clear()  # the next try has a new connection
+            raise LedgerGone(f"shard {target.name}: the crawl's ledger is gone ({policy.ledger.problem})")
         made = Path(folder) / target.name
-        table = _seal_table(made.with_suffix(".parquet"), target.path(".parquet"))
-        _seal_tar(made.with_suffix(".tar"), target.path(".tar"))
+        _check_whole(made.with_suffix(".parquet"), len(rows), said.getvalue())
+        sealed = seal_table(made.with_suffix(".parquet"), target.path(".parquet"), retries)
+        seal_tar(made.with_suffix(".tar"), target.path(".tar"))
         shutil.move(f"{made}_stats.json", target.note("_stats.json"))
-    if len(table) != len(rows):
-        last = (said.getvalue().strip().splitlines() or ["it said nothing"])[-1]
-        raise WorkError(f"shard {target.name}: {len(rows)} URLs were given, {len(table)} rows came back ({last})")
-    return _count(table)
+    counts = count_rows(sealed, retries)
+    counts["bytes"] = resizer.num_bytes
+    return counts
 
 
-STAGE: Stage[CrawlConfig] = Stage("crawl", 1, process, software=("img2dataset", "webdataset", "pillow"))
+STAGE: Stage[CrawlConfig] = Stage("crawl", 3, process, software=("img2dataset", "webdataset", "pillow"))
 
 
-def _rows(selected_url: str) -> pa.Table:
-    table = read_table(selected_url)
-    firsts = [captions[0] for captions in table["captions"].to_pylist()]
+def _rows(selected: pa.Table) -> pa.Table:
+    firsts = [captions[0] for captions in selected["captions"].to_pylist()]
     uids, captions = [first["uid"] for first in firsts], [first["caption"] for first in firsts]
-    return pa.table([uids, table["url"], captions, table["captions"]], schema=COLUMNS)
+    return pa.table([uids, selected["url"], captions, selected["captions"]], schema=COLUMNS)
 
 
-def _downloader(config: CrawlConfig, folder: str) -> Downloader:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else the import asks the internet for a newer version
-    from img2dataset.downloader import Downloader
-    from img2dataset.writer import WebDatasetSampleWriter
+def _check_whole(table: Path, expected: int, said: str) -> None:
+    """img2dataset passes over a row at which it fails by itself; the partition is then tried again."""
+    if (found := pq.read_metadata(table).num_rows) != expected:
+        last = (said.strip().splitlines() or ["it said nothing"])[-1]
+        raise RuntimeError(f"{expected} URLs were given, {found} rows came back ({last})")
 
-    urllib.request.install_opener(_opener(config))
+
+def _downloader(policy: FetchPolicy, resizer: _Resizer, folder: str) -> Downloader:
+    with slim_import("img2dataset", without="torch", forget="webdataset"):
+        from img2dataset.downloader import Downloader
+        from img2dataset.writer import WebDatasetSampleWriter
+
+    config = policy.config
+    urllib.request.install_opener(cast(urllib.request.OpenerDirector, policy))
     return Downloader(
         sample_writer_class=WebDatasetSampleWriter,
-        resizer=ImageResizer(config),
+        resizer=resizer,
         thread_count=config.threads,
         save_caption=True,
         extract_exif=False,
         output_folder=folder,
         column_list=COLUMNS.names,
         timeout=config.deadline_s,
-        number_sample_per_shard=MAX_ROWS,
+        number_sample_per_shard=config.shard_rows,
         oom_shard_count=SHARD_DIGITS,
         compute_hash="sha256",
         verify_hash_type=None,
         encode_format="jpg",
-        retries=config.retries,
-        user_agent_token=config.user_agent.partition("/")[0],
-        disallowed_header_directives=DISALLOWED,
+        retries=0,  # the policy tries again, after a pause
+        user_agent_token=None,
+        disallowed_header_directives=None,  # the policy reads them before the body
     )
 
 
 @functools.cache
-def _opener(config: CrawlConfig) -> urllib.request.OpenerDirector:
-    return FetchPolicy(config).opener()
+def _policy(config: CrawlConfig, ledger_url: str) -> FetchPolicy:
+    """One a worker: connections, looked-up names and sites' rules outlast a partition."""
+    return FetchPolicy(config, LedgerClient(ledger_url))
+
+
+class _Resizer:
+    """The resizer, which counts a body's bytes, and lets go of them when it has done with them."""
+
+    def __init__(self, policy: FetchPolicy) -> None:
+        self._bodies, self._resize = policy.bodies, ImageResizer(policy.config)
+        self.num_bytes = 0
+
+    def __call__(self, img_stream: io.BytesIO, blurring_bbox_list: object = None) -> Resized:
+        num_bytes = len(img_stream.getbuffer())
+        self.num_bytes += num_bytes
+        try:
+            return self._resize(img_stream, blurring_bbox_list)
+        finally:
+            self._bodies.give_back(num_bytes)
 
 
 @contextlib.contextmanager
@@ -113,26 +141,3 @@ def _quiet() -> Iterator[io.StringIO]:
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         yield said
-
-
-def _seal_table(made: Path, path: Path) -> pa.Table:
-    table = pq.read_table(made).sort_by("key").combine_chunks()
-    pq.write_table(table, path, compression="zstd")
-    return table
-
-
-def _seal_tar(made: Path, path: Path) -> None:
-    """The same members in the order of their names, without times or owners."""
-    with tarfile.open(made) as source, tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as sealed:
-        for member in sorted(source.getmembers(), key=lambda member: member.name):
-            header = tarfile.TarInfo(member.name)
-            header.size, header.mode = member.size, 0o644
-            sealed.addfile(header, source.extractfile(member))
-
-
-def _count(table: pa.Table) -> Counts:
-    counts: Counts = Counter({"in": len(table), "kept": pc.sum(pc.equal(table["status"], "success")).as_py() or 0})
-    for status, message in zip(table["status"].to_pylist(), table["error_message"].to_pylist(), strict=True):
-        if status != "success":
-            counts[f"dropped.{reason(message or '')}"] += 1
-    return counts

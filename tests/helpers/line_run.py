@@ -1,4 +1,5 @@
-"""The data line on a small made web, as a program: python -m helpers.line_run WORK PORT KIND WORKERS."""
+"""The data line on a small made web, as a program: python -m helpers.line_run WORK PORT KIND WORKERS [ADDRESS]; at
+port 0 it ends before the crawl."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen import line
-from datagen.config import CandidatesConfig, CapConfig, CrawlConfig, SourcesConfig
+from datagen.config import CandidatesConfig, CapConfig, CrawlConfig, ShuffleConfig, SourcesConfig
 from helpers.pairs import image_link, wat_record
 from openwit import manifest
 from openwit.executor import ExecutorConfig
@@ -21,12 +22,13 @@ from openwit.storage import sha256
 NUM_PICTURES, NUM_PARTITIONS = 120, 4
 
 
-def prepare(work: Path) -> None:
-    """A query list, and three WAT files whose pages show NUM_PICTURES pictures, each twice."""
+def prepare(work: Path, num_pages: int = 10) -> None:
+    """A query list, and three WAT files whose pages show NUM_PICTURES pictures, each twice where there are 10 pages."""
     folder = work / "queries"
     folder.mkdir(parents=True)
     path = folder / "queries.parquet"
-    pq.write_table(pa.table({"query": ["cat", "dog", "red house"]}), path)
+    queries = {"query": ["cat", "dog", "red house"], "source": ["word", "word", "bigram"]}
+    pq.write_table(pa.table({"query_id": pa.array([0, 1, 2], pa.int32()), **queries}), path)
     file = PartFile(name=path.name, bytes=path.stat().st_size, sha256=sha256(path))
     part = Part(index=0, key="made", rows=3, files=(file,), counts={"in": 3, "kept": 3})
     manifest.write(str(folder), Manifest(stage="queries", version=1, config={}, inputs={}, parts=(part,)))
@@ -34,7 +36,7 @@ def prepare(work: Path) -> None:
     names = []
     for index in range(3):
         pages = []
-        for page in range(10):
+        for page in range(num_pages):
             numbers = [(index * 80 + page * 8 + k) % NUM_PICTURES for k in range(8)]
             links = [image_link(f"/ok/{n}", f"{words[n % 4]} number {n} {page % 2}") for n in numbers]
             pages.append(wat_record(f"http://site.example.test/{index}/{page}.html", links))
@@ -44,17 +46,23 @@ def prepare(work: Path) -> None:
 
 
 def build(work: Path, port: int, executor: ExecutorConfig) -> Manifest:
-    """Everything from the WAT files to the shards."""
+    """Everything from the WAT files to the shards, or at port 0 to selected/."""
     with Run(str(work), "test", executor, Log()) as run:
         sources = SourcesConfig(wat_paths=str(work / "wat.paths"), wat_prefix=str(work))
-        matched = line.match_candidates(run, sources, CandidatesConfig(num_partitions=NUM_PARTITIONS))
-        selected = line.select_pairs(run, matched, CapConfig(max_pairs=50), NUM_PARTITIONS)
-        crawl = CrawlConfig(connect_to=(f"*.example.test=127.0.0.1:{port}",), threads=4, image_px=64)
+        matched = line.match_candidates(run, sources, CandidatesConfig())
+        shuffle = ShuffleConfig(num_partitions=NUM_PARTITIONS, bundle_mb=0.01)
+        selected = line.select_pairs(run, matched, shuffle, CapConfig(max_pairs=50))
+        if not port:
+            return selected
+        crawl = CrawlConfig(
+            connect_to=(f"*.example.test=127.0.0.1:{port}",), host_requests_per_s=1e4, threads=4, image_px=64
+        )
         return line.crawl_images(run, selected, crawl)
 
 
 if __name__ == "__main__":
-    place, port_text, kind, workers = sys.argv[1:]
+    place, port_text, kind, workers, *address = sys.argv[1:]
     if kind not in ("local", "ray"):
         raise SystemExit(f"kind {kind}")
-    build(Path(place), int(port_text), ExecutorConfig(kind=kind, workers=int(workers)))  # type: ignore[arg-type]
+    where = ExecutorConfig(kind=kind, workers=int(workers), address="".join(address))  # type: ignore[arg-type]
+    build(Path(place), int(port_text), where)

@@ -144,8 +144,24 @@ def test_large_numbers_are_short_beside_a_bar(number: int, text: str) -> None:
     assert short(number) == text
 
 
-def test_the_summary_names_the_three_commonest_reasons() -> None:
-    counts = Counter({"in": 1000, "kept": 990, "dropped.a": 1, "dropped.b": 4, "dropped.c": 3, "dropped.d": 2})
-    assert summary(counts) == "  in 1,000, kept 990 (b 4, c 3, d 2)"
+def test_the_summary_names_the_five_commonest_reasons_without_rows_that_were_tried_again() -> None:
+    counts = Counter({"in": 1000, "kept": 990, "retried.c": 2, **{f"dropped.{n}": k for k, n in enumerate("abcdefg")}})
+    assert summary(counts) == "  in 998, kept 990 (g 6, f 5, e 4, d 3, b 1)"
     assert summary(Counter({"in": 3, "kept": 3, "dropped.a": 0})) == "  in 3, kept 3"
     assert summary(Counter()) == ""
+
+
+def test_a_crawls_progress_tells_rows_and_bytes_and_is_an_event_too(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    with Log(tmp_path / "log.jsonl", stream).progress(
+        "crawl", total=2, done=1, counts={"in": 7, "kept": 7}
+    ) as progress:
+        progress.advance(counts={"in": 10, "kept": 6, "bytes": 5_000_000, "dropped.timeout": 3, "dropped.dns": 1})
+    assert " rows/s, 5.00MB  in 17, kept 13 (timeout 3, dns 1)" in stream.getvalue()
+    (event,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert event.pop("rows_per_s") > 0
+    del event["time"]
+    assert event == {
+        "event": "progress", "stage": "crawl", "done": 2, "total": 2, "rows": 17, "kept": 13, "bytes": 5_000_000,
+        "dropped": {"timeout": 3, "dns": 1}, "eta_s": 0.0,
+    }  # fmt: skip

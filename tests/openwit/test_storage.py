@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import flaky_proxy, s3_server
 from helpers.processes import kill, start, wait_until
 from openwit import storage
 from openwit.errors import InputError, OpenwitError, WorkError
@@ -157,3 +158,32 @@ def test_every_local_spelling_is_local_and_no_other_is() -> None:
     assert [storage.is_local(url) for url in ("a/b", "/a", "file:///a", "local:///a")] == [True] * 4
     assert not any(storage.is_local(url) for url in ("s3://a/b", "memory://a", "https://a/b"))
     assert isinstance(fsspec.filesystem("local"), fsspec.AbstractFileSystem)
+
+
+@pytest.mark.slow
+def test_an_object_store_that_falters_gets_every_file_whole_also_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = s3_server.running()
+    large = bytes(range(256)) * 430_000  # sent in three parts
+    with flaky_proxy.before(server.endpoint) as proxy:
+        server.use(monkeypatch, proxy.endpoint)
+        folder = f"{server.new_bucket()}/a"
+        for number in range(8):
+            storage.write_bytes(f"{folder}/{number}", b"%d" % number)
+        storage.write_bytes(f"{folder}/large", large)
+        assert storage.list_sizes(folder) == {**{str(number): 1 for number in range(8)}, "large": len(large)}
+        assert storage.read_bytes(f"{folder}/large") == large
+        assert [storage.read_bytes(f"{folder}/{number}") for number in range(8)] == [b"%d" % n for n in range(8)]
+        assert sum(proxy.refused.values()) >= 3
+        storage.delete(f"{folder}/3")
+        assert not storage.exists(f"{folder}/3")
+
+
+@pytest.mark.slow
+def test_an_object_store_that_refuses_the_key_is_named_without_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = s3_server.running()
+    folder = server.new_bucket()
+    server.use(monkeypatch)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-and-secret")
+    with pytest.raises(WorkError, match=r"s3://.*/x: cannot be written \(.*\); give a folder that can") as caught:
+        storage.write_bytes(f"{folder}/x", b"x")
+    assert "wrong-and-secret" not in str(caught.value)

@@ -55,6 +55,8 @@ def test_a_commands_help_lists_every_field_with_value_type_and_meaning() -> None
         (("queries", "demo", "--cap.mode=fair"), "--cap.mode=fair: expected one of strict, expected"),
         (("queries", "demo", "--cap", "5"), "--cap: is a section; set one of its fields: --cap.max_pairs"),
         (("queries", "demo", "extra"), "extra: unexpected"),
+        (("stats", "demo", "--retry", "dns"), "--retry: belongs to build-dataset, not to stats"),
+        (("stats", "demo", "--s3_endpoint", "http://me:secret@x"), "expected http(s)://host:port, without credentials"),
         (("--debug-all",), "no command before --debug-all"),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -64,12 +65,11 @@ def test_the_summary_holds_every_number_of_the_line(work: Path) -> None:
 @pytest.mark.slow
 def test_every_candidate_ends_in_one_counted_state(work: Path) -> None:
     funnel = json.loads((work / "summary.json").read_text())["funnel"]
-    match, select, crawl = funnel
-    assert [step["step"] for step in funnel] == ["match", "select", "crawl"]
+    assert [step["step"] for step in funnel] == ["match", "shuffle", "distinct", "select", "crawl"]
     for step in funnel:
         assert step["in"] == step["kept"] + sum(step["dropped"].values())
-    assert select["in"] == match["kept"]
-    assert {"http_404", "timeout", "disallowed", "image_truncated"} <= set(crawl["dropped"])
+    assert all(after["in"] == before["kept"] for before, after in pairwise(funnel[:-1]))
+    assert {"http_404", "timeout", "noai", "image_truncated"} <= set(funnel[-1]["dropped"])
 
 
 @pytest.mark.slow

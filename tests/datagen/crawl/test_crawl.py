@@ -4,6 +4,7 @@ import inspect
 import io
 import json
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,17 @@ import pytest
 from PIL import Image
 
 from datagen.config import CrawlConfig
-from datagen.crawl import crawl
+from datagen.crawl import crawl, ledger
+from datagen.crawl.ledger_client import LedgerGone
 from datagen.schemas import SELECTED, pair_uid
 from helpers import web
+from helpers.fetching import crawl_config
 from helpers.pairs import run_step
-from openwit.stage import Input
+from openwit import stage
+from openwit.errors import ConfigError
+from openwit.executor import ExecutorConfig, open_executor
+from openwit.log import Log
+from openwit.stage import Input, Source
 
 HOST = "http://pictures.example.test"
 PATHS = ["ok/1", "ok/2", "status/404", "html", "truncated", "noai", "drip", "ok/3", "redirect//ok/4", "short"]
@@ -50,9 +57,15 @@ def write_selected(path: Path, urls: list[str]) -> Input:
 
 def crawl_once(folder: Path, port: int, threads: int = 4) -> dict[str, int]:
     folder.mkdir()
-    config = CrawlConfig(connect_to=(f"*.example.test=127.0.0.1:{port}",), deadline_s=1.0, image_px=64, threads=threads)
     selected = write_selected(folder / "selected.parquet", [f"{HOST}/{path}" for path in PATHS])
-    return run_step(crawl.process, config, {"selected": (selected,)}, folder / "shards", index=7)
+    return crawl_part(crawl_config(port, deadline_s=0.5, image_px=64, threads=threads), selected, folder / "shards", 7)
+
+
+def crawl_part(config: CrawlConfig, selected: Input, shards: Path, index: int = 0) -> dict[str, int]:
+    """Counts of one partition, whose ledger is served meanwhile."""
+    with ledger.serving(config) as served:
+        inputs = {"selected": (selected,), "ledger": (Input(url=served.url, identity="ledger"),)}
+        return run_step(crawl.process, config, inputs, shards, index=index)
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +76,15 @@ def shard(port: int, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str
 
 def test_every_url_ends_in_one_counted_state(shard: tuple[dict[str, int], Path]) -> None:
     counts, _ = shard
+    assert counts.pop("bytes") > 4 * 600
     assert dict(counts) == {
         "in": 10,
+        "same_bytes": 0,
         "kept": 4,
         "dropped.http_404": 1,
-        "dropped.image_undecodable": 1,
+        "dropped.not_an_image": 1,
         "dropped.image_truncated": 1,
-        "dropped.disallowed": 1,
+        "dropped.noai": 1,
         "dropped.timeout": 1,
         "dropped.incomplete": 1,
     }
@@ -81,8 +96,8 @@ def test_the_tables_rows_are_the_selected_urls_in_order_with_img2datasets_column
     table = pq.read_table(shard[1] / "00007.parquet")
     assert table["url"].to_pylist() == [f"{HOST}/{path}" for path in PATHS]
     expected = "uid url caption captions key status error_message width height original_width original_height sha256"
-    assert table.column_names == expected.split()
-    assert table["key"].to_pylist()[:2] == ["0000700000", "0000700001"]
+    assert table.column_names == [*expected.split(), "reason", "duplicate_of", "retry_of"]
+    assert table["key"].to_pylist()[:2] == ["000070000", "000070001"]
 
 
 def test_the_tar_holds_picture_caption_and_metadata_of_each_success(shard: tuple[dict[str, int], Path]) -> None:
@@ -91,11 +106,11 @@ def test_the_tar_holds_picture_caption_and_metadata_of_each_success(shard: tuple
         content = {name: tar.extractfile(name).read() for name in names}
     assert names == sorted(names)
     assert len(names) == 12
-    about = json.loads(content["0000700000.json"])
+    about = json.loads(content["000070000.json"])
     assert [caption["caption"] for caption in about["captions"]] == ["a naïve cat", "second"]
     assert about["captions"][0]["selected_by"] == [2]
-    assert content["0000700000.txt"].decode() == "a naïve cat"
-    assert Image.open(io.BytesIO(content["0000700000.jpg"])).size == (96, 64)
+    assert content["000070000.txt"].decode() == "a naïve cat"
+    assert Image.open(io.BytesIO(content["000070000.jpg"])).size == (96, 64)
 
 
 def test_the_stats_file_has_img2datasets_fields_and_is_no_part_of_the_data_set(
@@ -116,7 +131,7 @@ def test_equal_answers_give_equal_bytes_at_any_number_of_threads(
 
 def test_a_partition_without_urls_gives_an_empty_shard(tmp_path: Path) -> None:
     selected = write_selected(tmp_path / "selected.parquet", [])
-    counts = run_step(crawl.process, CrawlConfig(), {"selected": (selected,)}, tmp_path / "shards")
+    counts = crawl_part(CrawlConfig(), selected, tmp_path / "shards")
     assert counts["in"] == counts["kept"] == 0
     assert pq.read_table(tmp_path / "shards" / "00000.parquet").num_rows == 0
     with tarfile.open(tmp_path / "shards" / "00000.tar") as tar:
@@ -127,7 +142,7 @@ def test_other_readers_of_webdataset_read_the_shard(shard: tuple[dict[str, int],
     import webdataset
 
     samples = list(webdataset.WebDataset(str(shard[1] / "00007.tar"), shardshuffle=False))
-    assert [sample["__key__"] for sample in samples] == ["0000700000", "0000700001", "0000700007", "0000700008"]
+    assert [sample["__key__"] for sample in samples] == ["000070000", "000070001", "000070007", "000070008"]
     assert {"jpg", "txt", "json"} <= set(samples[0])
 
 
@@ -142,3 +157,64 @@ def test_img2datasets_seams_stand_where_the_crawl_expects_them() -> None:
     assert "urllib.request.urlopen(request, timeout=timeout)" in inspect.getsource(downloader.download_image)
     assert "self.resizer(img_stream, bbox_list)" in inspect.getsource(downloader.Downloader.download_shard)
     assert "tar" in inspect.getsource(writer.WebDatasetSampleWriter)
+    opened = "urlopen"
+    assert inspect.getsource(downloader).count(opened) == 1  # there is no second way out
+
+
+def test_every_row_keeps_the_rule_that_refused_it(shard: tuple[dict[str, int], Path]) -> None:
+    messages = pq.read_table(shard[1] / "00007.parquet")["error_message"].to_pylist()
+    assert messages == [
+        None, None, "http_404: Not Found", "not_an_image: its first bytes are those of no picture",
+        messages[4], "noai: the header X-Robots-Tag says so", "timeout: not done within 0.5 s", None, None,
+        "incomplete: the body ends before its declared length",
+    ]  # fmt: skip
+
+
+def test_all_bodies_are_given_back_when_a_partition_is_done(port: int, tmp_path: Path) -> None:
+    config = crawl_config(port, max_body_bytes=5000, max_held_bytes=5000, deadline_s=0.5)
+    selected = write_selected(tmp_path / "selected.parquet", [f"{HOST}/{path}" for path in PATHS])
+    with ledger.serving(config) as served:
+        inputs = {"selected": (selected,), "ledger": (Input(url=served.url, identity="ledger"),)}
+        run_step(crawl.process, config, inputs, tmp_path / "shards")
+        assert crawl._policy(config, served.url).bodies._free == 5000
+
+
+def test_the_open_web_is_not_asked_without_a_contact(tmp_path: Path) -> None:
+    selected = write_selected(tmp_path / "selected.parquet", ["http://example.org/x.jpg"])
+    with pytest.raises(ConfigError, match=r"crawl.user_agent=openwit/0.1: names no contact; write e.g. --crawl"):
+        crawl_part(CrawlConfig(), selected, tmp_path / "shards")
+
+
+def test_a_partition_whose_ledger_ends_fails_and_a_new_one_serves_the_next_try(tmp_path: Path) -> None:
+    selected = write_selected(tmp_path / "selected.parquet", [f"{HOST}/ok/{number}" for number in range(40)])
+    with web.running(delay_s=0.05) as port:
+        config = crawl_config(port, host_connections=1)
+        context = ledger.serving(config)
+        served = context.__enter__()
+        ending = threading.Timer(0.4, context.__exit__, (None, None, None))
+        ending.start()
+        inputs = {"selected": (selected,), "ledger": (Input(url=served.url, identity="ledger"),)}
+        with pytest.raises(LedgerGone, match="shard 00000: the crawl's ledger is gone"):
+            run_step(crawl.process, config, inputs, tmp_path / "one")
+        ending.join()
+        with pytest.raises(LedgerGone, match=f"{served.url} does not answer"):
+            run_step(crawl.process, config, inputs, tmp_path / "two")
+        assert crawl_part(config, selected, tmp_path / "three")["kept"] == 40
+
+
+@pytest.mark.slow
+def test_a_hosts_limits_hold_over_two_ray_workers_as_the_server_sees_it(tmp_path: Path) -> None:
+    rate, at_once, number = 40.0, 3, 30
+    with web.serving(delay_s=0.1) as server:
+        config = crawl_config(server.server_port, host_requests_per_s=rate, host_connections=at_once, threads=16)
+        sources = [write_selected(tmp_path / f"{part}.parquet", [f"{HOST}/ok/{part}{k}" for k in range(number)])
+                   for part in (1, 2)]  # fmt: skip
+        with ledger.serving(config) as served, open_executor(ExecutorConfig(kind="ray", workers=2)) as executor:
+            turns = Input(url=served.url, identity="ledger")
+            parts = [Source(index=k, inputs={"selected": (s,), "ledger": (turns,)}) for k, s in enumerate(sources)]
+            plan = stage.plan(crawl.STAGE, config, parts, str(tmp_path / "shards"))
+            made = stage.run(plan, executor, Log())
+    assert made.counts["kept"] == 2 * number
+    assert server.most["pictures.example.test"] == at_once
+    starts = [time for time, _ in server.starts]
+    assert max(starts) - min(starts) >= (len(starts) - 1) / rate - 0.1

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datagen.config import CrawlConfig
+from datagen.crawl.image_header import decoding_bytes, ends_early, refusal
+from datagen.crawl.images import ImageResizer
+
+SIZE = (3000, 2000)
+SLACK_BYTES = 12_000_000  # the resized picture, libraries' buffers, the allocator's
+
+
+def photograph() -> Image.Image:
+    coarse = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(SIZE, Image.Resampling.BICUBIC)
+
+
+def glass() -> Image.Image:
+    layer = photograph().convert("RGBA")
+    layer.putalpha(128)
+    return layer
+
+
+HEAVY = {
+    "png": lambda: (photograph(), "PNG", {"compress_level": 1}),
+    "png with alpha": lambda: (glass(), "PNG", {"compress_level": 1}),
+    "png of colours": lambda: (photograph().convert("P"), "PNG", {"transparency": 3}),
+    "png of 16 bits": lambda: (Image.fromarray(np.zeros(SIZE[::-1], np.uint16)), "PNG", {}),
+    "jpeg": lambda: (photograph(), "JPEG", {}),
+    "jpeg of several scans": lambda: (photograph(), "JPEG", {"progressive": True, "subsampling": 0}),
+    "jpeg of inks": lambda: (photograph().convert("CMYK"), "JPEG", {}),
+    "webp": lambda: (photograph(), "WEBP", {"method": 0}),
+    "webp with alpha": lambda: (glass(), "WEBP", {"lossless": True, "method": 0}),
+    "avif": lambda: (photograph(), "AVIF", {"speed": 10, "subsampling": "4:4:4"}),
+    "avif with alpha": lambda: (glass(), "AVIF", {"speed": 10}),
+    "gif": lambda: (photograph().convert("P"), "GIF", {}),
+    "bmp": lambda: (photograph(), "BMP", {}),
+    "tiff": lambda: (photograph(), "TIFF", {"compression": "tiff_lzw"}),
+}
+
+
+def most_bytes() -> int:
+    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_decoding_takes_no_more_memory_than_the_header_promises(name: str) -> None:
+    image, kind, options = HEAVY[name]()
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    del image
+    data, resizer = stream.getvalue(), ImageResizer(CrawlConfig())
+    opened = Image.open(io.BytesIO(data))
+    promised = decoding_bytes(opened, data.count(b"\xff\xda"), kept=2 if kind == "JPEG" else 1)
+    assert resizer(io.BytesIO(data))[5] is None  # loads what is loaded once
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
+    before = most_bytes()
+    resizer(io.BytesIO(data))
+    assert most_bytes() - before <= promised + SLACK_BYTES
+    assert refusal(opened, data, 1, 10**9, 10_000_000).startswith("image_too_large: 3000x2000")
+
+
+def test_a_jpeg_of_very_many_scans_is_refused() -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(stream, "JPEG", progressive=True)
+    data = stream.getvalue()
+    assert ImageResizer(CrawlConfig())(io.BytesIO(data))[5] is None
+    scan = data.rindex(b"\xff\xda")
+    bomb = data[:scan] + data[scan:-2] * 500 + data[-2:]
+    assert ImageResizer(CrawlConfig())(io.BytesIO(bomb))[5].startswith("image_undecodable: a JPEG of 5")
+
+
+def test_a_tiff_whose_tiles_are_larger_than_itself_is_counted_by_its_tiles() -> None:
+    opened = Image.new("RGB", (8, 8))
+    opened.format, opened.tag_v2 = "TIFF", {322: 60_000, 323: 60_000}
+    assert refusal(opened, b"", 1, 10**8, 10**9).startswith("image_too_large: 8x8 TIFF takes 43200 MB")
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_a_file_shorter_than_its_header_says_ends_early(kind: str) -> None:
+    stream = io.BytesIO()
+    photograph().resize((90, 60)).save(stream, kind)
+    assert not ends_early(stream.getvalue())
+    assert ends_early(stream.getvalue()[:-9])
+    assert not ends_early(b"")

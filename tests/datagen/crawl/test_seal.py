@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datagen.crawl.seal import count_rows, seal_table, seal_tar
+from datagen.schemas import RETRIED
+
+ROWS = {  # key: status, error, sha256; in the order of arrival
+    "000070003": ("success", None, "b"),
+    "000070000": ("success", None, "a"),
+    "000070004": ("failed_to_resize", "image_too_large: 9x9", None),
+    "000070002": ("success", None, "a"),
+    "000070001": ("failed_to_download", "<urlopen error timed out>", None),
+    "000070005": ("success", None, "a"),
+}
+
+
+def made(folder: Path) -> Path:
+    path = folder / "made.parquet"
+    columns = [list(column) for column in zip(*ROWS.values(), strict=True)]
+    pq.write_table(pa.table([list(ROWS), *columns], names=["key", "status", "error_message", "sha256"]), path)
+    return path
+
+
+def test_rows_stand_in_the_order_of_keys_with_their_reason_and_the_first_of_their_copies(tmp_path: Path) -> None:
+    sealed = seal_table(made(tmp_path), tmp_path / "sealed.parquet")
+    assert sealed.equals(pq.read_table(tmp_path / "sealed.parquet"))
+    assert sealed["key"].to_pylist() == sorted(ROWS)
+    assert sealed["reason"].to_pylist() == [None, "timeout", None, None, "image_too_large", None]
+    assert sealed["duplicate_of"].to_pylist() == [None, None, "000070000", None, None, "000070000"]
+    assert sealed["retry_of"].null_count == 6
+    assert count_rows(sealed) == {
+        "in": 6,
+        "kept": 4,
+        "same_bytes": 2,
+        "dropped.timeout": 1,
+        "dropped.image_too_large": 1,
+    }
+
+
+def test_a_retrys_rows_name_those_that_they_take_the_place_of(tmp_path: Path) -> None:
+    old = [f"{number:09d}" for number in range(6)]
+    why = ["timeout", "dns"] * 3
+    retries = pa.table([["u"] * 6, [[]] * 6, old, why], schema=RETRIED)
+    sealed = seal_table(made(tmp_path), tmp_path / "sealed.parquet", retries)
+    assert sealed["retry_of"].to_pylist() == old
+    counts = count_rows(sealed, retries)
+    assert (counts["retried.timeout"], counts["retried.dns"], counts["in"]) == (3, 3, 6)
+
+
+def test_a_tar_keeps_its_members_and_loses_its_times(tmp_path: Path) -> None:
+    for name, order, time in (("one.tar", "bca", 5), ("two.tar", "cab", 9)):
+        with tarfile.open(tmp_path / name, "w") as tar:
+            for letter in order:
+                header = tarfile.TarInfo(f"{letter}.txt")
+                header.size, header.mtime, header.uname = 1, time, name
+                tar.addfile(header, io.BytesIO(letter.encode()))
+        seal_tar(tmp_path / name, tmp_path / f"sealed_{name}")
+    assert (tmp_path / "sealed_one.tar").read_bytes() == (tmp_path / "sealed_two.tar").read_bytes()
+    with tarfile.open(tmp_path / "sealed_one.tar") as tar:
+        assert [(m.name, tar.extractfile(m).read()) for m in tar] == [("a.txt", b"a"), ("b.txt", b"b"), ("c.txt", b"c")]
