@@ -10,5 +10,6 @@ from pathlib import Path
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # img2dataset's augmentation library would ask the internet
 settings.register_profile("openwit", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("openwit")

@@ -23,7 +23,7 @@ def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=output, env=environment, cwd=ROOT)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Returns when the condition holds; AssertionError after the time-out."""
     end = time.monotonic() + timeout_s
     while not condition():

@@ -29,16 +29,13 @@ def launched(job, tmp_path):
     return start(["-m", "helpers.training", url], output), output
 
 
-def rank_of(launcher_pid: int) -> psutil.Process:
-    return next(
-        p
-        for p in descendants(launcher_pid)
-        if "train.main" in p.cmdline() and "torch.distributed.run" not in p.cmdline()
-    )
+def rank_of(launcher_pid: int) -> psutil.Process | None:
+    family = descendants(launcher_pid)
+    return next((p for p in family if "train.main" in p.cmdline() and "torch.distributed.run" not in p.cmdline()), None)
 
 
-def agent_of(launcher_pid: int) -> psutil.Process:
-    return next(p for p in descendants(launcher_pid) if "torch.distributed.run" in p.cmdline())
+def agent_of(launcher_pid: int) -> psutil.Process | None:
+    return next((p for p in descendants(launcher_pid) if "torch.distributed.run" in p.cmdline()), None)
 
 
 def steps_done(out) -> int:
@@ -60,8 +57,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_curve_and_weights(tmp_pa
         process, output = launched(killed, tmp_path)
         wait_until(lambda goal=goal: steps_done(out) >= goal)
         time.sleep(chance.random() * 0.03)
-        family = descendants(process.pid)
-        doomed = {"rank": rank_of, "torchrun": agent_of}.get(victim, psutil.Process)(process.pid)
+        find = {"rank": rank_of, "torchrun": agent_of}.get(victim, psutil.Process)
+        wait_until(lambda find=find, process=process: find(process.pid))  # the goal may have been reached before
+        doomed, family = find(process.pid), descendants(process.pid)
         kill(doomed.pid)
         wait_until(lambda family=family: gone(family))
         assert process.wait(30) == (-9 if victim == "launcher" else 1), (goals, victim, output.read_text())
