@@ -12,7 +12,6 @@ stages; starting Ray and its workers, some seconds a stage, is not in it.
 
 from __future__ import annotations
 
-import json
 import random
 import resource
 import statistics
@@ -28,7 +27,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from harness import paired, quick_flag, report  # noqa: E402
+from harness import paired, quick_flag, report, stage_seconds  # noqa: E402
 
 from datagen.config import CapConfig, ShuffleConfig  # noqa: E402
 from datagen.distinct import Pairs  # noqa: E402
@@ -187,12 +186,8 @@ def from_matched_to_selected(work: Path, workers: int) -> float:
         matched = manifest.read(str(folder / "matched"))
         config = ShuffleConfig(num_partitions=16, bundle_mb=matched.parts[0].files[0].bytes / 1e6 * 1.5)
         line.select_pairs(run, matched, config, CapConfig(max_pairs=CAP))
-    total = 0.0
-    for stage in ("shuffled", "distinct", "cap/windows", "cap/narrowed", "cap", "selected"):
-        ends = {path: path.stat().st_mtime for path in (folder / stage).glob("0*.json")}
-        starts = [end - json.loads(path.read_text())["seconds"] for path, end in ends.items()]
-        total += max(ends.values()) - min(starts)
-    return total
+    stages = ("shuffled", "distinct", "cap/windows", "cap/narrowed", "cap", "selected")
+    return sum(stage_seconds(folder / stage) for stage in stages)
 
 
 def main() -> None:

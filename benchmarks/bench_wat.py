@@ -5,6 +5,9 @@ captions and URLs cleaned and judged, matching against 500,000 queries, uids, pa
 every image link that has an alt text and a web address, as a list: it matches, cleans, drops and writes nothing. Every
 pair that we take from an alt text must be among the peer's.
 
+`two_workers` (not with --quick): one Ray worker's time over that of two, for 24 such files, from the start of the first
+partition to the end of the last; the start of Ray is left out.
+
 The peer drags in Spark, of which its extractor uses nothing; without it:  pip install --no-deps cc2dataset==1.5.0
 pysimdjson loguru
 """
@@ -31,15 +34,19 @@ from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from harness import quick_flag, report
+from harness import quick_flag, report, stage_seconds
 from wat_files import captions, make_word, write_wat
 
 from datagen import candidates, query_table
 from datagen.config import MatchConfig, MatcherConfig
+from openwit.executor import ExecutorConfig
+from openwit.log import Log
+from openwit.run import Run
 from openwit.stage import Counts, Input, Source, Target
 from wit_queries.normalize import words as normalized
 
 NUM_QUERIES = 500_000
+NUM_FILES = 24  # for two_workers
 Pairs = list[tuple[str, str, str, str, str]]
 
 
@@ -120,6 +127,16 @@ def _serve(pipe: Connection, side: str, folder: Path, file: Path) -> None:
             pipe.send(result if wants_result else time.process_time() - started)
 
 
+def on_ray(folder: Path, file: Path, workers: int) -> float:
+    """Seconds that the match stage takes over NUM_FILES such files on Ray."""
+    table, pairs = Input.outside(str(folder / query_table.NAME)), Input.outside(str(file))
+    sources = [Source(index=n, inputs={"pairs": (pairs,), "matcher": (table,)}) for n in range(NUM_FILES)]
+    config = ExecutorConfig(kind="ray", workers=workers)
+    with tempfile.TemporaryDirectory(dir=folder) as work, Run(work, "benchmark", config, Log()) as run:
+        run.stage(candidates.MATCH, MatchConfig(), sources, run.folder("matched"))
+        return stage_seconds(Path(work) / "matched")
+
+
 def main() -> None:
     """Prints the ratio and the rates."""
     quick = quick_flag(__doc__)
@@ -144,6 +161,9 @@ def main() -> None:
             ours_s = statistics.median(mine for mine, _ in times)
             ratios = {"wat_vs_cc2dataset": statistics.median(theirs / mine for mine, theirs in times)}
             print(f"cc2dataset {megabytes / statistics.median(theirs for _, theirs in times):.1f} MB/s")
+        if not quick:
+            pairs = [(on_ray(folder, file, 1), on_ray(folder, file, 2)) for _ in range(3)]
+            ratios["two_workers"] = statistics.median(one / two for one, two in pairs)
         rate = megabytes / ours_s
         report("wat", ratios, mb_per_s=round(rate, 1), core_seconds_per_300_mb=round(300 / rate, 1))
 

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ def seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def stage_seconds(folder: Path) -> float:
+    """The time from the start of a finished stage's first partition to the end of its last one, by its sidecars."""
+    ends = {path: path.stat().st_mtime for path in folder.glob("0*.json")}
+    starts = [end - float(json.loads(path.read_text())["seconds"]) for path, end in ends.items()]
+    return max(ends.values()) - min(starts)
 
 
 def quick_flag(description: str | None) -> bool:

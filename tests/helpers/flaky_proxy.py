@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 
 class Proxy(http.server.ThreadingHTTPServer):
-    """Every ninth request fails; `refused` counts them by kind and method."""
+    """Of each method every sixth request fails; `refused` counts them by method and kind."""
 
     daemon_threads = True
 
@@ -20,7 +20,7 @@ class Proxy(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.behind = urlsplit(endpoint).netloc
         self.lock = threading.Lock()
-        self.number = 0
+        self.number: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
     @property
@@ -48,10 +48,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
         body = self.body()
         with self.server.lock:
-            self.server.number += 1
-            number = self.server.number
-        if number % 9 == 0:
-            kind = ("503", "500", "hang up")[number // 9 % 3]
+            self.server.number[self.command] += 1
+            number = self.server.number[self.command]
+        if number % 6 == 0:
+            kind = ("503", "500", "hang up")[number // 6 % 3]
             self.server.refused[f"{self.command} {kind}"] += 1
             self.fail(kind)
             return
