@@ -185,7 +185,7 @@ def main() -> None:
             whole = paired(lambda: count(excerpt, folder), lambda: decompress(excerpt), 5 if quick else 15)
         print(f"whole pass {whole.ours_s:6.3f} s  bz2              {whole.peer_s:6.3f} s")
         path = folder / "synthetic.xml.bz2"
-        size = write_synthetic_dump(path, excerpt, 80_000_000 if quick else 400_000_000)
+        size = write_synthetic_dump(path, excerpt, 80_000_000 if quick else 800_000_000)
         pair = paired(
             lambda: count_with(2, path, folder), lambda: count_with(1, path, folder), 1 if quick else 3, warm_up=False
         )
