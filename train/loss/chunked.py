@@ -1,14 +1,7 @@
-"""The contrastive loss in O(N·D) memory: tiles of the similarity are made, used and forgotten, twice.
+"""Tiles of the contrastive loss in plain PyTorch, for any device and dtype.
 
-Forward: this rank's image rows against all texts, tile by tile, with running sums of exponentials of rows (complete)
-and of columns (partial; one combination over ranks completes them). Backward: the same tiles again, each turned into
-G = softmax over the row + softmax over the column - 2·[diagonal], which two products spread over images and texts.
-Every tile is computed on one rank only.
-
-Two things about numbers. The maximum is the running one of each row and column: a fixed one, the scale say, drives
-most exponentials into subnormal numbers, which is several times slower and wrong where they are flushed. And maximum
-and sum stay two numbers: once added up as a log-sum-exp of a hundred, what is left of a confident pair's loss is
-rounding.
+The maximum of a softmax is the running one of each row and column: a fixed one, the scale say, drives most
+exponentials into subnormal numbers, which is several times slower and wrong where they are flushed.
 
 Shapes: B rows of this rank · N rows of all ranks · D embedding · R×C one tile.
 """
@@ -16,79 +9,26 @@ Shapes: B rows of this rank · N rows of all ranks · D embedding · R×C one ti
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
 
-from train.loss.collectives import (
-    Group,
-    add_exponentials_over_ranks,
-    gather_rows,
-    ranks_of,
-    scatter_row_sums,
-    sum_over_ranks,
-)
+from train.loss.tiled import Softmax
 
+UNIT = 1.0  # of logits and maxima, in nats
 TILE_ROWS = {"cpu": 1024}  # two tiles take 8 MB; smaller ones lose time where threads meet, larger ones leave the cache
 TILE_ROWS_ACCELERATOR = 4096  # large products; two tiles take 128 MB
 
 
-class _Softmax(NamedTuple):
-    """What the backward pass needs of the forward pass: softmax = exp(logit - max) / sum, both ways."""
-
-    row_max_B: Tensor
-    row_sum_B: Tensor
-    column_max_N: Tensor
-    column_sum_N: Tensor
+def operand(rows_BD: Tensor) -> Tensor:
+    """The features as they are: what is of half precision is widened after it was gathered."""
+    return rows_BD
 
 
-def chunked_loss(image_BD: Tensor, text_BD: Tensor, scale: Tensor, group: Group) -> Tensor:
-    """The global mean loss, a scalar of at least float32, from features of any dtype."""
-    loss: Tensor = _ChunkedLoss.apply(image_BD, text_BD, scale, group)  # type: ignore[no-untyped-call]
-    return loss
-
-
-class _ChunkedLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, image_BD: Tensor, text_BD: Tensor, scale: Tensor, group: Group) -> Tensor:
-        text_ND = gather_rows(text_BD, group)
-        own = _own_rows(image_BD, group)
-        with torch.autocast(image_BD.device.type, enabled=False):
-            image, text = _accumulable(image_BD, text_ND)
-            softmax, positive_B = _sum_exponentials(image, text, scale.to(image.dtype), own.start)
-            column_max, column_sum = add_exponentials_over_ranks(softmax.column_max_N, softmax.column_sum_N, group)
-            softmax = softmax._replace(column_max_N=column_max, column_sum_N=column_sum)
-            of_images_B = (softmax.row_max_B - positive_B) + softmax.row_sum_B.log()
-            of_texts_B = (column_max[own] - positive_B) + column_sum[own].log()
-            loss = sum_over_ranks((of_images_B + of_texts_B).sum(), group) / (2 * len(text))
-        ctx.save_for_backward(image_BD, text_ND, scale, *softmax)
-        ctx.group = group  # type: ignore[attr-defined]
-        return loss
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, grad_loss: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        image_BD, text_ND, scale, *softmax = ctx.saved_tensors  # type: ignore[attr-defined]
-        group: Group = ctx.group  # type: ignore[attr-defined]
-        own = _own_rows(image_BD, group)
-        with torch.autocast(image_BD.device.type, enabled=False):
-            image, text = _accumulable(image_BD, text_ND)
-            wide_scale = scale.to(image.dtype)
-            image_grad, text_grad = _spread(image, text, wide_scale, _Softmax(*softmax), own.start)
-            text_grad = scatter_row_sums(text_grad, group)
-            # The average over ranks that follows divides by their number.
-            share = grad_loss.to(image.dtype) * ranks_of(group)[1] / (2 * len(text))
-            scale_grad = share * (image * image_grad).sum()
-            image_grad *= share * wide_scale
-            text_grad *= share * wide_scale
-        return image_grad.to(image_BD.dtype), text_grad.to(text_ND.dtype), scale_grad.to(scale), None
-
-
-def _sum_exponentials(image_BD: Tensor, text_ND: Tensor, scale: Tensor, first_own: int) -> tuple[_Softmax, Tensor]:
+def sum_exponentials(image_BD: Tensor, text_ND: Tensor, scale: Tensor, first_own: int) -> tuple[Softmax, Tensor]:
     """Row sums over all texts, column sums over this rank's images, and the logits of the pairs [B]."""
-    softmax = _Softmax(
+    image_BD, text_ND = _accumulable(image_BD, text_ND)
+    softmax = Softmax(
         image_BD.new_full((len(image_BD),), -torch.inf),
         image_BD.new_zeros(len(image_BD)),
         text_ND.new_full((len(text_ND),), -torch.inf),
@@ -111,10 +51,9 @@ def _add_exponentials(highest: Tensor, exp_sum: Tensor, logits_RC: Tensor, spare
     highest.copy_(risen)
 
 
-def _spread(
-    image_BD: Tensor, text_ND: Tensor, scale: Tensor, softmax: _Softmax, first_own: int
-) -> tuple[Tensor, Tensor]:
+def spread(image_BD: Tensor, text_ND: Tensor, scale: Tensor, softmax: Softmax, first_own: int) -> tuple[Tensor, Tensor]:
     """G @ text [B, D] and this rank's part of Gᵀ @ image [N, D]."""
+    image_BD, text_ND = _accumulable(image_BD, text_ND)
     image_grad, text_grad = torch.zeros_like(image_BD), torch.zeros_like(text_ND)
     per_row_B, per_column_N = softmax.row_sum_B.reciprocal(), softmax.column_sum_N.reciprocal()
     for rows, columns, logits_RC, grad_RC in _tiles(image_BD, text_ND, scale):
@@ -146,7 +85,7 @@ def _tiles(image_BD: Tensor, text_ND: Tensor, scale: Tensor) -> Iterator[tuple[s
     room = image_BD.new_empty(2, min(size, num_rows) * min(size, num_columns))
     for row in range(0, num_rows, size):
         rows = slice(row, min(row + size, num_rows))
-        scaled_RD = image_BD[rows] * scale
+        scaled_RD = image_BD[rows] * scale.to(image_BD.dtype)
         for column in range(0, num_columns, size):
             columns = slice(column, min(column + size, num_columns))
             shape = (rows.stop - rows.start, columns.stop - columns.start)
@@ -158,8 +97,3 @@ def _accumulable(image_BD: Tensor, text_ND: Tensor) -> tuple[Tensor, Tensor]:
     """Both in one dtype of at least 32 bits."""
     dtype = torch.promote_types(torch.promote_types(image_BD.dtype, text_ND.dtype), torch.float32)
     return image_BD.to(dtype), text_ND.to(dtype)
-
-
-def _own_rows(image_BD: Tensor, group: Group) -> slice:
-    start = ranks_of(group)[0] * len(image_BD)
-    return slice(start, start + len(image_BD))

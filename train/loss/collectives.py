@@ -48,14 +48,14 @@ def sum_over_ranks(values: Tensor, group: Group) -> Tensor:
     return values
 
 
-def add_exponentials_over_ranks(highest: Tensor, exp_sum: Tensor, group: Group) -> tuple[Tensor, Tensor]:
-    """The sum over ranks of exp(highest)·exp_sum, elementwise, in the same two parts: the overall highest and the sum
-    of exponentials below it."""
+def add_exponentials_over_ranks(highest: Tensor, exp_sum: Tensor, unit: float, group: Group) -> tuple[Tensor, Tensor]:
+    """The sum over ranks of exp(unit·highest)·exp_sum, elementwise, in the same two parts: the overall highest and the
+    sum of exponentials below it."""
     if ranks_of(group)[1] == 1:
         return highest, exp_sum
     overall = highest.clone()
     dist.all_reduce(overall, dist.ReduceOp.MAX, group=group)
-    return overall, sum_over_ranks(exp_sum * (highest - overall).exp(), group)
+    return overall, sum_over_ranks(exp_sum * ((highest - overall) * unit).exp(), group)
 
 
 def require_equal_rows(rows_BD: Tensor, group: Group) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
-from train.loss.chunked import chunked_loss
+from train.loss import chunked
 from train.loss.collectives import Group, require_equal_rows
 from train.loss.reference import reference_loss
+from train.loss.tiled import tiled_loss
 
-LossImpl = Literal["reference", "chunked"]
-_IMPLS = {"reference": reference_loss, "chunked": chunked_loss}
+LossImpl = Literal["reference", "chunked", "fused"]
 
 
 def contrastive_loss(
@@ -27,7 +27,8 @@ def contrastive_loss(
     so DistributedDataParallel's average over ranks gives the exact gradient of the global loss for the parameters of
     both encoders and for the scale.
 
-    Raises ValueError for features that are no pairs, or differ in shape between ranks.
+    Implementations: `reference`, the definition, holds all logits; `chunked`, plain PyTorch; `fused`, Triton kernels
+    with fp16 operands, for CUDA. Raises ValueError for features that are no pairs, or differ in shape between ranks.
     """
     if image_BD.ndim != 2 or image_BD.shape != text_BD.shape or not len(image_BD):
         raise ValueError(
@@ -36,7 +37,14 @@ def contrastive_loss(
         )
     if scale.numel() != 1:
         raise ValueError(f"scale of shape {tuple(scale.shape)}: must be one number")
-    if impl not in _IMPLS:
-        raise ValueError(f"impl={impl!r}: must be one of {', '.join(_IMPLS)}")
+    if impl not in get_args(LossImpl):
+        raise ValueError(f"impl={impl!r}: must be one of {', '.join(get_args(LossImpl))}")
     require_equal_rows(image_BD, group)
-    return _IMPLS[impl](image_BD, text_BD, scale.reshape(()), group)
+    scale = scale.reshape(())
+    if impl == "reference":
+        return reference_loss(image_BD, text_BD, scale, group)
+    if impl == "fused":
+        from train.loss import fused  # needs Triton, which not every machine has
+
+        return tiled_loss(image_BD, text_BD, scale, group, fused)
+    return tiled_loss(image_BD, text_BD, scale, group, chunked)

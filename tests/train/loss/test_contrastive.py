@@ -6,57 +6,22 @@ The chunked loss may be no further from the truth than the definition in the sam
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.features import Kind, flat, loss_and_gradients, opposite, peaked, unit, with_duplicates
 from helpers.ranks import run_ranks
 from models.clip import Clip
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from train.loss import chunked, contrastive_loss
 
 EMBED_DIM = 32
-
-
-def unit(rows: Tensor) -> Tensor:
-    return F.normalize(rows.double(), dim=1)
-
-
-def flat(n: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    return unit(torch.randn(n, EMBED_DIM, generator=random)), unit(torch.randn(n, EMBED_DIM, generator=random))
-
-
-def peaked(n: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    image, noise = flat(n, random)
-    return image, unit(image + 0.05 * noise)
-
-
-def with_duplicates(n: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    image, text = peaked(n, random)
-    again = torch.arange(n) // 3
-    return image[again], text[again]
-
-
-def opposite(n: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    image, _ = flat(n, random)
-    return image, -image
-
-
-def loss_and_gradients(image: Tensor, text: Tensor, scale: float, impl: Any) -> dict[str, Tensor]:
-    inputs = [image.clone().requires_grad_(), text.clone().requires_grad_()]
-    wide = torch.promote_types(image.dtype, torch.float32)  # a parameter is no half-precision number
-    logit_scale = torch.tensor(scale, dtype=wide, requires_grad=True)
-    loss = contrastive_loss(*inputs, logit_scale, impl)
-    loss.backward()
-    found = {"loss": loss.detach(), "image": inputs[0].grad, "text": inputs[1].grad, "scale": logit_scale.grad}
-    return {name: tensor.double() for name, tensor in found.items() if tensor is not None}
 
 
 def assert_as_near_the_truth(image: Tensor, text: Tensor, scale: float) -> None:
@@ -79,10 +44,8 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("scale", [1.0, 14.3, 100.0, 250.0])
 @pytest.mark.parametrize("kind", [flat, peaked, with_duplicates, opposite])
 @pytest.mark.parametrize("n", [1, 2, 127, 252, 1000])
-def test_chunked_is_as_near_the_truth_as_the_definition(
-    n: int, kind: Callable[[int, torch.Generator], tuple[Tensor, Tensor]], scale: float
-) -> None:
-    image, text = kind(n, torch.Generator().manual_seed(n))
+def test_chunked_is_as_near_the_truth_as_the_definition(n: int, kind: Kind, scale: float) -> None:
+    image, text = kind(n, EMBED_DIM)
     assert_as_near_the_truth(image.float(), text.float(), scale)
 
 
@@ -90,9 +53,9 @@ def test_chunked_is_as_near_the_truth_as_the_definition(
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 4e-3), (torch.float16, 5e-4)])
 @pytest.mark.parametrize("kind", [flat, peaked])
 def test_half_precision_features_are_accumulated_in_full_precision(
-    kind: Callable[[int, torch.Generator], tuple[Tensor, Tensor]], dtype: torch.dtype, tolerance: float
+    kind: Kind, dtype: torch.dtype, tolerance: float
 ) -> None:
-    image, text = kind(252, torch.Generator().manual_seed(0))
+    image, text = kind(252, EMBED_DIM)
     image, text = image.to(dtype), text.to(dtype)
     truth = loss_and_gradients(image.double(), text.double(), 100.0, "reference")
     fast = loss_and_gradients(image, text, 100.0, "chunked")
@@ -103,7 +66,7 @@ def test_half_precision_features_are_accumulated_in_full_precision(
 
 @pytest.mark.usefixtures("small_tiles")
 def test_double_precision_is_exact() -> None:
-    image, text = with_duplicates(252, torch.Generator().manual_seed(0))
+    image, text = with_duplicates(252, EMBED_DIM)
     truth = loss_and_gradients(image, text, 30.0, "reference")
     for name, fast in loss_and_gradients(image, text, 30.0, "chunked").items():
         torch.testing.assert_close(fast, truth[name], rtol=1e-12, atol=1e-13)
@@ -111,7 +74,7 @@ def test_double_precision_is_exact() -> None:
 
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
 def test_gradients_are_those_of_finite_differences(impl: Any) -> None:
-    image, text = (rows[:, :6].contiguous() for rows in flat(5, torch.Generator().manual_seed(0)))
+    image, text = (rows[:, :6].contiguous() for rows in flat(5, EMBED_DIM))
     inputs = (image.requires_grad_(), text.requires_grad_(), torch.tensor(7.0, dtype=torch.float64, requires_grad=True))
     assert torch.autograd.gradcheck(lambda i, t, s: contrastive_loss(i, t, s, impl) * 3, inputs)
 
@@ -139,7 +102,7 @@ def test_two_pairs_by_hand() -> None:
 
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
 def test_autocast_around_the_loss_does_not_reach_into_it(impl: Any) -> None:
-    image, text = (rows.float() for rows in peaked(64, torch.Generator().manual_seed(0)))
+    image, text = (rows.float() for rows in peaked(64, EMBED_DIM))
     plain = loss_and_gradients(image, text, 100.0, impl)
     inputs = [image.requires_grad_(), text.requires_grad_()]
     with torch.autocast("cpu", torch.bfloat16):
@@ -152,7 +115,7 @@ def test_autocast_around_the_loss_does_not_reach_into_it(impl: Any) -> None:
 
 
 def test_chunked_repeats_bit_for_bit() -> None:
-    image, text = (rows.float() for rows in flat(700, torch.Generator().manual_seed(0)))
+    image, text = (rows.float() for rows in flat(700, EMBED_DIM))
     first, second = (loss_and_gradients(image, text, 20.0, "chunked") for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -173,7 +136,7 @@ class LargestTensor(TorchDispatchMode):
 @pytest.mark.usefixtures("small_tiles")
 def test_chunked_never_holds_the_similarity_matrix() -> None:
     n = 1000
-    image, text = (rows.float() for rows in flat(n, torch.Generator().manual_seed(0)))
+    image, text = (rows.float() for rows in flat(n, EMBED_DIM))
     largest = {}
     for impl in ("reference", "chunked"):
         with LargestTensor() as mode:
@@ -197,7 +160,7 @@ def test_what_is_no_batch_of_pairs_is_refused(image: Tensor, text: Tensor, scale
 
 
 def test_an_unknown_implementation_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="one of reference, chunked"):
+    with pytest.raises(ValueError, match="one of reference, chunked, fused"):
         contrastive_loss(torch.eye(2), torch.eye(2), torch.tensor(1.0), "fast")  # type: ignore[arg-type]
 
 
@@ -255,7 +218,7 @@ def test_loss_and_every_gradient_through_ddp_equal_one_process(num_ranks: int) -
 def subgroup_and_uneven_rows() -> tuple[float | None, float | None, str]:
     rank = dist.get_rank()
     group = dist.new_group([0, 2])
-    image, text = (rows.chunk(2)[rank // 2] for rows in flat(8, torch.Generator().manual_seed(0)))
+    image, text = (rows.chunk(2)[rank // 2] for rows in flat(8, EMBED_DIM))
     loss = gradient = None
     if rank != 1:
         scale = torch.tensor(9.0, dtype=torch.float64, requires_grad=True)
@@ -271,7 +234,7 @@ def subgroup_and_uneven_rows() -> tuple[float | None, float | None, str]:
 
 
 def test_a_group_of_some_ranks_has_its_own_loss_and_uneven_rows_are_refused() -> None:
-    truth = loss_and_gradients(*flat(8, torch.Generator().manual_seed(0)), 9.0, "reference")
+    truth = loss_and_gradients(*flat(8, EMBED_DIM), 9.0, "reference")
     results = run_ranks(subgroup_and_uneven_rows, 3)
     assert results[0][0] == pytest.approx(truth["loss"].item(), rel=1e-12)
     assert results[2][0] == results[0][0]
