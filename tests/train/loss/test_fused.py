@@ -1,5 +1,5 @@
-"""The Triton kernels against float64 truth: on a GPU where there is one, else in Triton's interpreter; and what they
-compile to for three generations of GPUs, none of which need be there.
+"""The Triton kernels against float64 truth, on a GPU where there is one, else in Triton's interpreter (conftest.py says
+so); and what they compile to for three generations of GPUs, none of which need be there.
 
 The fused loss may be no further from the truth than the definition on half-precision features, plus a tolerance.
 """
@@ -26,13 +26,6 @@ from train.loss import contrastive_loss
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels look for it when they are defined: before the first import of train.loss.fused."""
-    if DEVICE == "cpu":
-        monkeypatch.setenv("TRITON_INTERPRET", "1")
 
 
 def assert_as_near_the_truth(image: Tensor, text: Tensor, scale: float) -> None:
