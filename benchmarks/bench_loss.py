@@ -1,6 +1,7 @@
 """The contrastive loss, forward and backward on a CPU: chunked beside the reference and beside open_clip's ClipLoss.
 
 Keys: chunked_time_vs_reference, chunked_memory_vs_reference, chunked_time_vs_open_clip (below 1: chunked takes less).
+With --gpu it measures the fused kernels instead (loss_on_gpu.py).
 """
 
 from __future__ import annotations
@@ -81,5 +82,9 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["memory"]:
         ours(sys.argv[2], 64, 512)
         print(extra_memory(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    elif sys.argv[1:2] == ["--gpu"]:
+        import loss_on_gpu
+
+        loss_on_gpu.main()
     else:
         main()
