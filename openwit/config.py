@@ -17,7 +17,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
 
@@ -33,6 +33,15 @@ class IsDataclass(Protocol):
 C = TypeVar("C", bound=IsDataclass)
 
 
+@runtime_checkable
+class Named(Protocol):
+    """A section that can be set as a whole, by a name."""
+
+    @classmethod
+    def named(cls, name: str) -> IsDataclass:
+        """Raises ConfigError for an unknown name."""
+
+
 @dataclass(frozen=True)
 class FieldHelp:
     """One settable field: its dotted path, type, present value and help text."""
@@ -46,7 +55,8 @@ class FieldHelp:
 def override(config: C, changes: Mapping[str, str]) -> C:
     """A copy of `config` with dotted paths set from text, e.g. {"crawl.timeout_s": "5"}.
 
-    The changes of one section are made at once, so that fields which must agree can change together.
+    The changes of one section are made at once, so that fields which must agree can change together. Where a section
+    has names (see `Named`), its path sets all of it, and other changes are made to that.
     Raises ConfigError for an unknown field (with the nearest right one), a value of another type, or a
     value that the config itself refuses.
     """
@@ -63,7 +73,9 @@ def _override(config: C, changes: dict[tuple[str, ...], str], prefix: str) -> C:
         value = getattr(config, name, None)
         if name not in known:
             raise ConfigError(f"--{whole}: unknown field{_suggestion(config, whole.removeprefix(prefix), prefix)}")
-        if dataclasses.is_dataclass(value):
+        if isinstance(value, Named) and () in inner:
+            new[name] = _override(value.named(inner.pop(())), inner, f"{prefix}{name}.")
+        elif dataclasses.is_dataclass(value):
             if () in inner:
                 section = prefix + name
                 fields = ", ".join(f"--{section}.{f.name}" for f in dataclasses.fields(value))
@@ -170,14 +182,41 @@ def from_json(kind: type[C], data: bytes) -> C:
     Raises ConfigError where a field without default is missing, or one is unknown or of another type.
     """
     try:
-        config = msgspec.json.decode(data, type=kind)
         written = msgspec.json.decode(data)
+        config = cast(C, _from_builtins(kind, written, "$"))
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{kind.__name__}: {error}") from None
     known = {entry.path for entry in describe(config)}
     if unknown := [path for path in _paths(written) if path not in known]:
         raise ConfigError(f"{kind.__name__}: unknown field {unknown[0]}{_suggestion(config, unknown[0], '')}")
     return config
+
+
+def _from_builtins(kind: Any, written: object, path: str) -> object:
+    """`written` as a `kind`; fields that it does not have are passed over. A section that may be of several types is
+    of the one whose fields are nearest to those written."""
+    sections = _sections(kind)
+    if not sections or not isinstance(written, dict):
+        try:
+            return msgspec.convert(written, sections[0] if len(sections) > 1 else kind)
+        except msgspec.ValidationError as error:
+            said, _, where = str(error).partition(" - at `$")
+            raise msgspec.ValidationError(f"{said} - at `{path}{where.rstrip('`')}`") from None
+    section = min(sections, key=lambda one: len({field.name for field in dataclasses.fields(one)} ^ written.keys()))
+    hints = typing.get_type_hints(section)
+    values = {}
+    for field in dataclasses.fields(section):
+        if field.name in written:
+            values[field.name] = _from_builtins(hints[field.name], written[field.name], f"{path}.{field.name}")
+        elif field.default is field.default_factory is dataclasses.MISSING:
+            raise msgspec.ValidationError(f"Object missing required field `{field.name}` - at `{path}`")
+    return section(**values)
+
+
+def _sections(kind: Any) -> tuple[Any, ...]:
+    """The dataclasses that a field of type `kind` may hold."""
+    kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    return tuple(one for one in kinds if dataclasses.is_dataclass(one))
 
 
 def _paths(tree: Mapping[str, object], prefix: str = "") -> Iterator[str]:

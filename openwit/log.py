@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from openwit.errors import WorkError
 from openwit.storage import writing
 
 if TYPE_CHECKING:
@@ -20,6 +24,18 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 NO_COUNTS: Mapping[str, int] = MappingProxyType({})
+_LOOK_S = 1.0  # between two looks at what is under way
+
+
+@dataclass(frozen=True)
+class Underway:
+    """What steps that are not done yet have come to: of each the share that is done, added up, and their counts."""
+
+    steps: float
+    counts: Mapping[str, int]
+
+
+NOTHING = Underway(0.0, NO_COUNTS)
 
 
 class Progress(Protocol):
@@ -54,26 +70,54 @@ class Log:
 
     @contextmanager
     def progress(
-        self, name: str, *, total: int, done: int = 0, counts: Mapping[str, int] = NO_COUNTS
+        self,
+        name: str,
+        *,
+        total: int,
+        done: int = 0,
+        counts: Mapping[str, int] = NO_COUNTS,
+        underway: Callable[[], Underway] | None = None,
     ) -> Iterator[Progress]:
         """A live line on a terminal; elsewhere a line now and then, and one at the end. Each line is an event too.
-        `done` were done before, and `counts` are theirs."""
+        `done` were done before, and `counts` are theirs. `underway` is asked each second, in a thread."""
         is_terminal = self.stream.isatty()
         lines = LineProgress(None if is_terminal else self.stream, name, total, done, log=self)
-        lines.counts.update(counts)
-        lines.counted_before = lines.counts["in"]
-        if is_terminal:
-            with _terminal_progress(self.stream, name, total, done) as bar:
-                bar.lines = lines
-                bar.advance(0)
-                yield bar
-        else:
+        lines.begin(counts)
+        with contextlib.ExitStack() as stack:
+            if is_terminal:
+                lines.bar = stack.enter_context(_terminal_bar(self.stream, name, total, done))
+                lines.advance(0)
+            stack.enter_context(_looking(underway, lines))
             yield lines
         lines.finish()
 
 
+@contextmanager
+def _looking(underway: Callable[[], Underway] | None, lines: LineProgress) -> Iterator[None]:
+    """Meanwhile `lines` hears each second what is under way."""
+    if underway is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_LOOK_S):
+            with contextlib.suppress(WorkError):  # a full disk: the next step says so, where somebody hears it
+                lines.look(underway())
+
+    thread = threading.Thread(target=look, name=f"{lines.name} under way", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        lines.underway = NOTHING
+
+
 class LineProgress:
-    """Progress as plain lines and as events: one in ten seconds, less often the longer it takes."""
+    """Progress as plain lines and as events: one in ten seconds, less often the longer it takes; and on a terminal the
+    bar. What is under way is shown with what is done, and counts no more once its step is done."""
 
     share_of_elapsed = 0.02  # between two lines: a day's work is some 300 lines
 
@@ -83,18 +127,29 @@ class LineProgress:
         self.stream, self.name, self.total, self.every_s, self.log = stream, name, total, every_s, log
         self.done = self.before = done
         self.counts: Counter[str] = Counter()
-        self.counted_before = 0
+        self.counts_before: Counter[str] = Counter()
+        self.underway = NOTHING
+        self.bar: _Bar | None = None
         self.started = self.shown = time.monotonic()
+        self._lock = threading.Lock()
+
+    def begin(self, counts: Mapping[str, int]) -> None:
+        """The counts of what was done before."""
+        self.counts.update(counts)
+        self.counts_before.update(counts)
 
     def advance(self, steps: int = 1, counts: Mapping[str, int] = NO_COUNTS) -> None:
         """See Progress.advance."""
-        self.done += steps
-        self.counts.update(counts)
-        now = time.monotonic()
-        pause_s = max(self.every_s, self.share_of_elapsed * (now - self.started))
-        if self.done < self.total and now - self.shown >= pause_s:
-            self.shown = now
-            self._show()
+        with self._lock:
+            self.done += steps
+            self.counts.update(counts)
+            self._show_in_time()
+
+    def look(self, underway: Underway) -> None:
+        """Takes the place of what was under way before."""
+        with self._lock:
+            self.underway = underway
+            self._show_in_time()
 
     def finish(self) -> None:
         """The closing line."""
@@ -103,28 +158,48 @@ class LineProgress:
         else:
             self._show()
 
-    def flow(self) -> str:
-        """Of work that counts bytes (the crawl): rows and bytes a second, with a leading comma; else empty."""
+    def _show_in_time(self) -> None:
+        now = time.monotonic()
+        if self.bar is not None:
+            counts = self._counted()
+            self.bar.show(self.done, self.underway.steps, counts, self._flow(counts))
+        pause_s = max(self.every_s, self.share_of_elapsed * (now - self.started))
+        if self.done < self.total and now - self.shown >= pause_s:
+            self.shown = now
+            self._show()
+
+    def _counted(self) -> Counter[str]:
+        return self.counts + Counter(self.underway.counts)
+
+    def _per_s(self, counts: Mapping[str, int], name: str) -> float:
         elapsed = max(time.monotonic() - self.started, 1e-9)
-        if not self.counts["bytes"]:
+        return (counts.get(name, 0) - self.counts_before[name]) / elapsed
+
+    def _flow(self, counts: Mapping[str, int]) -> str:
+        """Of work that counts bytes (the crawl): rows and pictures a second, and bytes, with a leading comma; else
+        empty."""
+        if not counts.get("bytes"):
             return ""
-        rows = (self.counts["in"] - self.counted_before) / elapsed
-        return f", {rows:.3g} rows/s, {short(self.counts['bytes'])}B"
+        rows, images = self._per_s(counts, "in"), self._per_s(counts, "kept")
+        return f", {rows:.3g} rows/s, {images:.3g} images/s, {short(counts['bytes'])}B"
 
     def _show(self) -> None:
-        elapsed = time.monotonic() - self.started
-        rate = (self.done - self.before) / max(elapsed, 1e-9)
-        left = (self.total - self.done) / rate if rate > 0 else float("inf")
+        elapsed, counts = time.monotonic() - self.started, self._counted()
+        steps = self.done + self.underway.steps
+        rate = (steps - self.before) / max(elapsed, 1e-9)
+        left = (self.total - steps) / rate if rate > 0 else float("inf")
         eta = f", ETA {duration(left)}" if 0 < left < float("inf") else ""
-        share = f" ({math.floor(100 * self.done / self.total)}%)" if self.done < self.total else ""
+        share = f" ({math.floor(100 * steps / self.total)}%)" if self.done < self.total else ""
         done = f"{self.done:,}/{self.total:,}{share} in {duration(elapsed)}"
-        self._print(f"{self.name}: {done}, {speed(rate)}{eta}{self.flow()}{summary(self.counts)}")
+        rows = self.underway.counts.get("in", 0)
+        self._print(f"{self.name}: {done}, {speed(rate)}{eta}{self._flow(counts)}{summary(counts, rows)}")
         if self.log is not None:
-            rows_per_s = round((self.counts["in"] - self.counted_before) / max(elapsed, 1e-9), 3)
-            known = {"bytes": self.counts["bytes"]} if "bytes" in self.counts else {}
+            known = {"bytes": counts["bytes"]} if "bytes" in counts else {}
+            live = {"rows_underway": rows} if rows else {}
             self.log.event(
-                "progress", stage=self.name, done=self.done, total=self.total, rows=last_rows(self.counts),
-                kept=self.counts["kept"], dropped=dict(top_dropped(self.counts)), rows_per_s=rows_per_s, **known,
+                "progress", stage=self.name, done=self.done, total=self.total, rows=last_rows(counts), **live,
+                kept=counts["kept"], dropped=dict(top_dropped(counts)), rows_per_s=round(self._per_s(counts, "in"), 3),
+                kept_per_s=round(self._per_s(counts, "kept"), 3), **known,
                 eta_s=round(left, 1) if left < float("inf") else None,
             )  # fmt: skip
 
@@ -134,7 +209,7 @@ class LineProgress:
 
 
 @contextmanager
-def _terminal_progress(stream: TextIO, name: str, total: int, done: int) -> Iterator[_BarProgress]:
+def _terminal_bar(stream: TextIO, name: str, total: int, done: int) -> Iterator[_Bar]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -142,7 +217,7 @@ def _terminal_progress(stream: TextIO, name: str, total: int, done: int) -> Iter
     columns = (
         TextColumn("{task.description:<14}"),
         BarColumn(bar_width=10),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn("{task.fields[done]:,}/{task.total:,.0f}"),
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
@@ -150,26 +225,22 @@ def _terminal_progress(stream: TextIO, name: str, total: int, done: int) -> Iter
     )
     # The rate is that of the last thousand steps of a day: by default of half a minute, in which a step may not end.
     with Bars(*columns, console=Console(file=stream), speed_estimate_period=86_400) as bars:
-        task = bars.add_task(name, total=total, completed=done, note="")
-        yield _BarProgress(bars, task)
+        yield _Bar(bars, bars.add_task(name, total=total, completed=done, done=done, note=""))
 
 
-class _BarProgress:
+class _Bar:
     """A bar of rich's display."""
 
     def __init__(self, bars: Bars, task: TaskID) -> None:
         self.bars, self.task = bars, task
-        self.lines: LineProgress
 
-    def advance(self, steps: int = 1, counts: Mapping[str, int] = NO_COUNTS) -> None:
-        """See Progress.advance."""
-        self.lines.advance(steps, counts)
-        counted = self.lines.counts
-        share = counted["kept"] / counted["in"] if counted["in"] else 0.0
-        note = f"kept {share:.1%} of {short(counted['in'])}" if counted["in"] else ""
-        if flow := self.lines.flow():
-            note += flow + "\n" + ", ".join(f"{name} {short(n)}" for name, n in top_dropped(counted))
-        self.bars.update(self.task, advance=steps, note=note)  # short: the bar must fit beside it
+    def show(self, done: int, underway: float, counts: Counter[str], flow: str) -> None:
+        """So many steps are done, and the bar stands further by what is under way."""
+        share = counts["kept"] / counts["in"] if counts["in"] else 0.0
+        note = f"kept {share:.1%} of {short(counts['in'])}" if counts["in"] else ""  # the bar must fit beside it
+        if flow:
+            note += flow + "\n" + ", ".join(f"{name} {short(n)}" for name, n in top_dropped(counts))
+        self.bars.update(self.task, completed=done + underway, done=done, note=note)
 
 
 def duration(seconds: float) -> str:
@@ -213,10 +284,11 @@ def last_rows(counts: Mapping[str, int]) -> int:
     return counts.get("in", 0) - sum(n for name, n in counts.items() if name.startswith("retried."))
 
 
-def summary(counts: Counter[str]) -> str:
-    """in, kept and the five commonest reasons, with a leading space; empty without counts."""
+def summary(counts: Counter[str], underway: int = 0) -> str:
+    """in (and how many of them are under way), kept and the five commonest reasons, with a leading space; empty without
+    counts."""
     if not counts["in"]:
         return ""
-    rows = last_rows(counts)
+    rows = f"{last_rows(counts):,}" + (f" ({underway:,} under way)" if underway else "")
     top = ", ".join(f"{name} {n:,}" for name, n in top_dropped(counts))
-    return f"  in {rows:,}, kept {counts['kept']:,}" + (f" ({top})" if top else "")
+    return f"  in {rows}, kept {counts['kept']:,}" + (f" ({top})" if top else "")

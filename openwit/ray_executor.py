@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,8 @@ from openwit.storage import S3_ENDPOINT
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_STARTS = 3  # of Ray on this machine, before it is given up
 
 
 @contextlib.contextmanager
@@ -37,12 +40,34 @@ def ray_connection(address: str, workers: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if address:
+        try:
+            _join(address)
+        except (Exception, SystemExit) as error:  # Ray raises whatever its version likes
+            raise WorkError(f"executor.address={given}: Ray does not answer ({_said(error)})") from None
+    else:
+        _start_here(workers)
     try:
-        if address:
-            told = {name: os.environ[name] for name in (S3_ENDPOINT,) if name in os.environ}
-            environment = {"env_vars": told} if told else None
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
-        else:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str) -> None:
+    import ray
+
+    told = {name: os.environ[name] for name in (S3_ENDPOINT,) if name in os.environ}
+    environment = {"env_vars": told} if told else None
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
+
+
+def _start_here(workers: int) -> None:
+    """Ray runs on this machine. A start that fails is made again: Ray gives its own processes half a minute, which on a
+    busy machine (where a killed run's processes still end, say) may be too little."""
+    import ray
+
+    for left in reversed(range(_STARTS)):
+        try:
             ray.init(
                 address="local",  # not the cluster that RAY_ADDRESS names
                 num_cpus=workers,
@@ -51,15 +76,18 @@ def ray_connection(address: str, workers: int) -> Iterator[None]:
                 logging_level=logging.ERROR,
                 _node_ip_address="127.0.0.1",
             )
-    except (OSError, RuntimeError, ValueError, SystemExit) as error:  # ConnectionError is an OSError
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        text = lines[-1] if "Traceback" in str(error) else lines[0]  # Ray's client server sends a whole traceback
-        what = f"executor.address={given}: Ray does not answer" if address else "Ray does not start"
-        raise WorkError(f"{what} ({text})") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+            return
+        except (Exception, SystemExit) as error:
+            ray.shutdown()
+            if not left:
+                raise WorkError(f"Ray does not start ({_said(error)})") from None
+            print(f"Ray did not start ({_said(error)}); trying again", file=sys.stderr, flush=True)
+
+
+def _said(error: BaseException) -> str:
+    """One line of what Ray says."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1] if "Traceback" in str(error) else lines[0]  # Ray's client server sends a whole traceback
 
 
 def _ray_address(address: str) -> str:

@@ -51,10 +51,17 @@ class Run:
         return storage.join(self.work, *names)
 
     def stage(
-        self, stage: Stage[C], config: C, sources: Sequence[Source], folder: str, lineage: Lineage = NO_LINEAGE
+        self,
+        stage: Stage[C],
+        config: C,
+        sources: Sequence[Source],
+        folder: str,
+        lineage: Lineage = NO_LINEAGE,
+        underway: stages.Live | None = None,
     ) -> Manifest:
-        """The manifest of `folder` with every partition done. In a dry run it only says what it would do, and
-        raises NotYet where something is to do. Raises WorkError naming the partitions that failed."""
+        """The manifest of `folder` with every partition done; `underway` tells of those that workers are at. In a dry
+        run it only says what it would do, and raises NotYet where something is to do. Raises WorkError naming the
+        partitions that failed."""
         plan = stages.plan(stage, config, sources, folder)
         if self.dry_run:
             (self.on_plan or self._tell)(plan)
@@ -64,7 +71,7 @@ class Run:
         if not plan.todo and stages.is_complete(plan):
             self.log.say(f"{stage.name}: {len(sources)}/{len(sources)} done before")
             return manifests.read(folder)
-        return stages.run(plan, self.executor, self.log, recipe=self.recipe, lineage=lineage)
+        return stages.run(plan, self.executor, self.log, recipe=self.recipe, lineage=lineage, underway=underway)
 
     @property
     def executor(self) -> Executor:

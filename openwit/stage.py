@@ -26,12 +26,13 @@ from openwit import storage
 from openwit.config import IsDataclass, digest
 from openwit.errors import InputError, OpenwitError, WorkError
 from openwit.executor import Executor, Failure
-from openwit.log import Log
+from openwit.log import Log, Underway
 from openwit.manifest import Manifest, Part, PartFile
 
 C = TypeVar("C", bound=IsDataclass)
 Counts = Counter[str]
 Lineage = Mapping[str, str]
+Live = Callable[[], Mapping[int, Underway]]  # the partitions that workers are at, as far as these have told
 NO_LINEAGE: Lineage = MappingProxyType({})
 STORE_REQUESTS = 64  # at once
 
@@ -125,6 +126,7 @@ class Stage(Generic[C]):
     version: int
     process: Callable[[C, Source, Target], Counts]
     software: tuple[str, ...] = ()  # packages whose versions the manifest records
+    free_fields: frozenset[str] = frozenset()  # fields of the config on which no partition's content depends
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,17 @@ def plan(stage: Stage[C], config: C, sources: Sequence[Source], folder: str) -> 
     return result
 
 
-def run(plan: Plan[C], executor: Executor, log: Log, *, recipe: str = "", lineage: Lineage = NO_LINEAGE) -> Manifest:
+def run(
+    plan: Plan[C],
+    executor: Executor,
+    log: Log,
+    *,
+    recipe: str = "",
+    lineage: Lineage = NO_LINEAGE,
+    underway: Live | None = None,
+) -> Manifest:
     """Does what is to do, then writes and returns the folder's manifest; `lineage` (name → digest) joins its inputs.
+    `underway` is only shown: what counts are the sidecars.
 
     A partition that fails is tried again by the executor; the others are finished first, then WorkError (InputError
     where all the fault lies in the input) names the failed ones. The old manifest and the files of partitions that no
@@ -180,8 +191,12 @@ def run(plan: Plan[C], executor: Executor, log: Log, *, recipe: str = "", lineag
     parts = list(plan.done)
     failed: dict[int, Failure] = {}
     before = sum((Counter(part.counts) for part in plan.done), Counter[str]())
-    with log.progress(stage.name, total=len(plan.sources), done=len(plan.done), counts=before) as progress:
+    left = {source.index for source in plan.todo}
+    live = (lambda: _sum_of(underway(), left)) if underway else None
+    total, done = len(plan.sources), len(plan.done)
+    with log.progress(stage.name, total=total, done=done, counts=before, underway=live) as progress:
         for task, outcome in executor.map(_run_task, tasks):
+            left.discard(task.source.index)
             if isinstance(outcome, Failure):
                 failed[task.source.index] = outcome
                 where = {"stage": stage.name, "partition": task.source.index}
@@ -205,6 +220,12 @@ def run(plan: Plan[C], executor: Executor, log: Log, *, recipe: str = "", lineag
     counts = dict(sorted(result.counts.items()))
     log.event("stage_done", stage=stage.name, partitions=len(parts), rows=result.rows, counts=counts)
     return result
+
+
+def _sum_of(underway: Mapping[int, Underway], left: set[int]) -> Underway:
+    """What the partitions that are left have come to; a worker's last word on one that is done counts no more."""
+    told = [entry for index, entry in underway.items() if index in left]
+    return Underway(sum(entry.steps for entry in told), sum((Counter(entry.counts) for entry in told), Counter()))
 
 
 def _failure_of(plan: Plan[C], failed: dict[int, Failure]) -> OpenwitError:
@@ -235,9 +256,11 @@ def seconds_of(plan: Plan[C]) -> float:
 
 
 def partition_key(stage: Stage[C], config: C, source: Source) -> str:
-    """The digest by which a finished partition is known: stage, version, config, the inputs' identities."""
+    """The digest by which a finished partition is known: stage, version, config without the stage's free fields, the
+    inputs' identities."""
+    decisive = {name: value for name, value in msgspec.to_builtins(config).items() if name not in stage.free_fields}
     inputs = {role: [entry.identity for entry in entries] for role, entries in source.inputs.items()}
-    return digest(stage.name, stage.version, config, source.index, inputs)
+    return digest(stage.name, stage.version, decisive, source.index, inputs)
 
 
 def _input_digests(sources: Sequence[Source]) -> dict[str, str]:

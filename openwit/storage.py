@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 import fsspec
 from fsspec.core import url_to_fs
 
-from openwit.errors import InputError, OpenwitError, WorkError
+from openwit.errors import InputError, OpenwitError, WorkError, one_line
 
 SCRATCH = ".scratch"
 S3_ENDPOINT = "AWS_ENDPOINT_URL_S3"  # the environment's name for where s3:// is answered; workers inherit it
@@ -104,6 +104,15 @@ def list_sizes(folder: str) -> dict[str, int]:
         return dict(sorted((posixpath.basename(entry["name"]), int(entry["size"])) for entry in entries))
 
 
+def list_tree(folder: str) -> dict[str, str]:
+    """The paths of all files below `folder`, sorted, each with a mark that changes when its content does: size with
+    ETag or modification time; empty where there is no such folder."""
+    with reading(folder):
+        fs, path = _filesystem(folder)
+        found = fs.find(path, detail=True) if fs.isdir(path) else {}
+        return dict(sorted((posixpath.relpath(name, path), _mark(info)) for name, info in found.items()))
+
+
 def delete(url: str) -> None:
     """The file is gone afterwards, whether it was there or not."""
     fs, path = _filesystem(url)
@@ -122,6 +131,10 @@ def identity(url: str) -> str:
             raise InputError(f"{url}: is a folder, a file is expected")
         if is_local(url) and info["size"] <= HASHED_BYTES:
             return sha256(Path(path))
+    return _mark(info)
+
+
+def _mark(info: dict[str, Any]) -> str:
     marks = (info.get(name) for name in ("ETag", "mtime", "LastModified", "created"))
     return f"{info['size']}:{next((mark for mark in marks if mark), '')}"
 
@@ -188,6 +201,20 @@ def publish(source: Path, url: str) -> None:
         sync(Path(path).parent)
 
 
+def move(source: str, url: str) -> None:
+    """The file at `source` stands at `url` instead, both in one store: by a rename, or on an object store by a copy
+    there. Who reads `url` finds the old file or the new one."""
+    fs, path = _filesystem(url)
+    with writing(url):
+        if not is_local(url):
+            fs.copy(local_path(source), path)
+            fs.rm_file(local_path(source))
+            return
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(local_path(source)).replace(path)
+        sync(Path(path).parent)
+
+
 def sync(path: Path) -> None:
     """The local file's content, or the folder's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -204,6 +231,21 @@ def write_bytes(url: str, data: bytes) -> None:
         part = scratch / "part"
         part.write_bytes(data)
         publish(part, url)
+
+
+def create(url: str, data: bytes) -> bool:
+    """Writes the file unless there is one; whether it did. Of many who try at once one succeeds (S3: If-None-Match)."""
+    fs, path = _filesystem(url)
+    try:
+        with writing(url):
+            fs.pipe_file(path, data, mode="create")
+    except OpenwitError:
+        raise
+    except Exception as error:  # it is there, or a bucket, a credential, the network is not: each store says it its way
+        if exists(url):
+            return False
+        raise WorkError(f"{url}: cannot be written ({type(error).__name__}: {one_line(str(error))})") from error
+    return True
 
 
 def write_json(url: str, value: object) -> None:

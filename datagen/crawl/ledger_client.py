@@ -7,12 +7,13 @@ import itertools
 import queue
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
-from datagen.crawl.ledger import Ask, Done, Grant
+from datagen.crawl.handshake import introduce
+from datagen.crawl.ledger import Ask, Done, Grant, Tell
 from datagen.crawl.reasons import FetchFailed
 
 _CONNECT_S = 10.0
@@ -33,17 +34,19 @@ class Turn:
 
 
 class LedgerClient:
-    """Asks the ledger at `url` (tcp://ADDRESS:PORT) for turns. Raises LedgerGone where nobody answers there."""
+    """Asks the ledger at `url` (tcp://TOKEN@ADDRESS:PORT) for turns. Raises LedgerGone where nobody answers there, or
+    whoever does is not this run's ledger."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        token, _, self.address = url.removeprefix("tcp://").rpartition("@")
         self.problem = ""  # why the ledger is gone
         self._ids = itertools.count()
         self._waiting: dict[int, queue.SimpleQueue[Grant | None]] = {}
         self._lock = threading.Lock()
-        host, _, port = url.removeprefix("tcp://").rpartition(":")
+        host, _, port = self.address.rpartition(":")
         try:
             self._socket = socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S)
+            introduce(self._socket, token)
         except OSError as error:
             self.problem = str(error)
             raise self._gone() from None
@@ -57,7 +60,7 @@ class LedgerClient:
     def turn(self, host: str, port: int, interval_s: float) -> Iterator[Turn]:
         """Waits until the host may be asked; the body sends one request and notes in the Turn how it went.
 
-        Raises FetchFailed with the failure for which the host was given up, and LedgerGone.
+        Raises FetchFailed where nothing may be asked there: host_down, or the answer that asked for a rest; LedgerGone.
         """
         turn_id, answer = next(self._ids), queue.SimpleQueue[Grant | None]()
         self._waiting[turn_id] = answer
@@ -74,13 +77,17 @@ class LedgerClient:
         finally:
             self._send(Done(turn_id, turn.failure, turn.rest_s, turn.shut_s))
 
+    def tell(self, partition: int, share: float, counts: Mapping[str, int]) -> None:
+        """Tells what the partition has come to (see ledger.Tell)."""
+        self._send(Tell(partition, share, dict(counts)))
+
     def close(self) -> None:
         """Ends the connection; the ledger ends the turns that are left."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
-    def _send(self, message: Ask | Done) -> None:
+    def _send(self, message: Ask | Done | Tell) -> None:
         line = msgspec.json.encode(message) + b"\n"
         try:
             with self._lock:
@@ -112,4 +119,4 @@ class LedgerClient:
                 self._waiting.popitem()[1].put(None)
 
     def _gone(self) -> LedgerGone:
-        return LedgerGone(f"the crawl's ledger at {self.url} does not answer ({self.problem})")
+        return LedgerGone(f"the crawl's ledger at {self.address} does not answer ({self.problem})")

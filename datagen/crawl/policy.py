@@ -29,6 +29,7 @@ from datagen.crawl.reasons import FetchFailed
 from datagen.crawl.reservations import check_headers
 from datagen.crawl.robots import SiteRules
 from datagen.crawl.web_address import WebAddress
+from datagen.takedown.request import REMOVED_URL
 
 T = TypeVar("T")
 
@@ -80,6 +81,8 @@ class FetchPolicy:
         Raises FetchFailed, and LedgerGone. The deadline is the config's, whatever `timeout` says.
         """
         url = request if isinstance(request, str) else request.full_url
+        if url == REMOVED_URL:
+            raise FetchFailed("removed", "left out on request")
         return self._try(url, self._take_picture, self._admit)
 
     def require_contact(self, urls: Iterable[str]) -> None:

@@ -227,6 +227,78 @@ def test_json_of_another_shape_is_refused_in_one_line(data: bytes, part: str) ->
     assert len(str(caught.value).splitlines()) == 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Square:
+    side: int = 1  # m
+    color: str = "red"  # of paint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circle:
+    radius: tuple[int, ...] = (1,)  # m, one or two
+    color: str = "red"  # of paint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    width: int = 1  # m
+    depth: int = 1  # m
+
+    @classmethod
+    def named(cls, name: str) -> Frame:
+        if name != "wide":
+            raise ConfigError(f"frame {name}: unknown")
+        return cls(width=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painting:
+    name: str  # of the work
+    shape: Square | Circle = field(default_factory=Square)  # painted
+    frame: Frame | None = None  # around it
+
+
+@pytest.mark.parametrize(
+    "painting",
+    [
+        Painting(name="a"),
+        Painting(name="b", shape=Circle(radius=(2, 3))),
+        Painting(name="c", shape=Square(side=7), frame=Frame(depth=9)),
+    ],
+)
+def test_a_section_of_one_of_several_types_survives_json(painting: Painting) -> None:
+    assert from_json(Painting, to_json(painting)) == painting
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{"shape": {"side": 3}}', "Painting: Object missing required field `name` - at `$`"),
+        (b'{"name": "a", "shape": {"side": "3"}}', "Painting: Expected `int`, got `str` - at `$.shape.side`"),
+        (
+            b'{"name": "a", "shape": {"radius": [1, "2"]}}',
+            "Painting: Expected `int`, got `str` - at `$.shape.radius[1]`",
+        ),
+        (b'{"name": "a", "shape": {"radius": [1], "sides": 2}}', "Painting: unknown field shape.sides"),
+        (b'{"name": "a", "shape": 3}', "Painting: Expected `object`, got `int` - at `$.shape`"),
+    ],
+)
+def test_a_section_of_several_types_is_refused_by_the_nearest(data: bytes, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_json(Painting, data)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_section_with_names_is_set_by_one_and_then_changed_further() -> None:
+    painting = Painting(name="a", frame=Frame())
+    assert override(painting, {"frame": "wide"}).frame == Frame(width=10)
+    assert override(painting, {"frame.depth": "3", "frame": "wide"}).frame == Frame(width=10, depth=3)
+    with pytest.raises(ConfigError, match="frame narrow: unknown"):
+        override(painting, {"frame": "narrow"})
+    with pytest.raises(ConfigError, match="--shape: is a section"):
+        override(painting, {"shape": "square"})
+
+
 def test_json_without_a_field_gives_its_default() -> None:
     assert from_json(Recipe, b'{"seed": 3}') == Recipe(seed=3)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -160,6 +161,28 @@ def test_ray_on_this_machine_listens_on_loopback_only(tmp_path: Path) -> None:
     listening = {line.split()[1] for line in log.read_text().splitlines() if line.startswith("listens ")}
     assert listening
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+STARTING = """
+from openwit.errors import WorkError
+from openwit.executor import ExecutorConfig, open_executor
+
+try:
+    with open_executor(ExecutorConfig(kind="ray")):
+        print("started")
+except WorkError as error:
+    print(error)
+"""
+
+
+def test_ray_that_does_not_start_is_tried_again_then_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 120)))  # no socket's name may be so long
+    log = tmp_path / "log"
+    assert start(["-uc", STARTING], log).wait(timeout=120) == 0
+    *again, last = [line for line in log.read_text().splitlines() if line.startswith("Ray ")]
+    assert re.fullmatch(r"Ray does not start \(.+\)", last)
+    assert len(again) == 2
+    assert all(re.fullmatch(r"Ray did not start \(.+\); trying again", line) for line in again)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "auto"])

@@ -1,23 +1,32 @@
 from __future__ import annotations
 
+import io
 import json
 import re
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.floor import SIEVE, Bench, SieveConfig, contents, sieve
+from helpers.in_process import InProcess
+from openwit import log as logs
 from openwit import manifest as manifests
 from openwit import stage as stages
 from openwit import storage
 from openwit.errors import InputError, WorkError
-from openwit.executor import ExecutorConfig
+from openwit.executor import ExecutorConfig, Failure
+from openwit.log import Underway
 from openwit.stage import Input, Source, Stage, Target, check_counts, partition_key
 
+T = TypeVar("T")
+R = TypeVar("R")
 ALL = dict.fromkeys(range(5), 1)
 
 
@@ -248,6 +257,36 @@ def test_the_key_follows_stage_version_config_number_and_inputs_but_not_where_th
         partition_key(SIEVE, SieveConfig(), source(role="letters")),
     ]
     assert len({key, *others}) == 7
+
+
+def test_a_free_field_of_the_config_makes_no_partition_anew() -> None:
+    source = Source(index=0, inputs={})
+    key = partition_key(SIEVE, SieveConfig(), source)
+    free = replace(SIEVE, free_fields=frozenset({"padding_bytes"}))
+    assert partition_key(free, SieveConfig(), source) == partition_key(free, SieveConfig(padding_bytes=9), source)
+    assert partition_key(free, SieveConfig(), source) != partition_key(free, SieveConfig(modulus=9), source)
+    assert partition_key(SIEVE, SieveConfig(padding_bytes=9), source) != key
+
+
+def test_a_partition_that_is_done_is_no_longer_under_way_whatever_its_worker_told_last(
+    bench: Bench, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {index: Underway(0.5, {"in": 1_000}) for index in range(9)}  # more than there are, and never taken back
+    seen: list[Underway] = []
+    monkeypatch.setattr(logs, "_LOOK_S", 0.01)
+    monkeypatch.setattr(logs.LineProgress, "look", lambda _, underway: seen.append(underway))
+
+    class Slow(InProcess):
+        def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R | Failure]]:
+            for found in super().map(function, tasks):
+                time.sleep(0.1)
+                yield found
+
+    stages.run(plan_of(bench, out), Slow(), logs.Log(None, io.StringIO()), underway=lambda: told)
+    steps = [entry.steps for entry in seen]
+    assert {2.5, 0.5} <= set(steps)
+    assert steps == sorted(steps, reverse=True)
+    assert all(entry.counts.get("in", 0) == 2_000 * entry.steps for entry in seen)
 
 
 def test_a_missing_input_is_an_input_error_before_any_work(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -32,6 +33,29 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return {"local": str(tmp_path), "file": f"file://{tmp_path}", "memory": f"memory://{uuid.uuid4().hex}"}[
         request.param
     ]
+
+
+def test_a_file_is_created_only_where_there_is_none(folder: str) -> None:
+    url = storage.join(folder, "lock")
+    assert storage.create(url, b"one")
+    assert not storage.create(url, b"two")
+    assert storage.read_bytes(url) == b"one"
+    storage.delete(url)
+    assert storage.create(url, b"three")
+
+
+def test_of_many_who_create_an_object_at_once_one_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = s3_server.running()
+    server.use(monkeypatch)
+    url = f"{server.new_bucket()}/deep/lock"
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda n: storage.create(url, f"{n}".encode()), range(24)))
+    assert sum(made) == 1
+    assert storage.read_bytes(url) == f"{made.index(True)}".encode()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with pytest.raises(WorkError, match="cannot be written"):
+        storage.create(f"{url}-too", b"")
 
 
 def test_what_is_written_is_read_listed_and_deleted_at_every_kind_of_url(folder: str) -> None:
@@ -187,3 +211,12 @@ def test_an_object_store_that_refuses_the_key_is_named_without_the_secret(monkey
     with pytest.raises(WorkError, match=r"s3://.*/x: cannot be written \(.*\); give a folder that can") as caught:
         storage.write_bytes(f"{folder}/x", b"x")
     assert "wrong-and-secret" not in str(caught.value)
+
+
+def test_a_moved_file_stands_at_the_other_url_alone(folder: str) -> None:
+    source, target = storage.join(folder, "staged", "a.bin"), storage.join(folder, "deep", "b.bin")
+    storage.write_bytes(source, b"new")
+    storage.write_bytes(target, b"old")
+    storage.move(source, target)
+    assert storage.read_bytes(target) == b"new"
+    assert not storage.exists(source)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import io
 import json
 import tarfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from helpers.pairs import run_step
 from openwit import stage
 from openwit.errors import ConfigError
 from openwit.executor import ExecutorConfig, open_executor
-from openwit.log import Log
+from openwit.log import Log, Underway
 from openwit.stage import Input, Source
 
 HOST = "http://pictures.example.test"
@@ -156,7 +158,8 @@ def test_img2datasets_seams_stand_where_the_crawl_expects_them() -> None:
     ]  # fmt: skip
     assert "urllib.request.urlopen(request, timeout=timeout)" in inspect.getsource(downloader.download_image)
     assert "self.resizer(img_stream, bbox_list)" in inspect.getsource(downloader.Downloader.download_shard)
-    assert "tar" in inspect.getsource(writer.WebDatasetSampleWriter)
+    made = inspect.getsource(writer.WebDatasetSampleWriter)
+    assert all(f"self.{name}" in made for name in ("tar_fd = ", "tarwriter.write(sample)", "tarwriter.close()"))
     opened = "urlopen"
     assert inspect.getsource(downloader).count(opened) == 1  # there is no second way out
 
@@ -197,14 +200,73 @@ def test_a_partition_whose_ledger_ends_fails_and_a_new_one_serves_the_next_try(t
         with pytest.raises(LedgerGone, match="shard 00000: the crawl's ledger is gone"):
             run_step(crawl.process, config, inputs, tmp_path / "one")
         ending.join()
-        with pytest.raises(LedgerGone, match=f"{served.url} does not answer"):
+        with pytest.raises(LedgerGone, match=f"{served.address} does not answer"):
             run_step(crawl.process, config, inputs, tmp_path / "two")
         assert crawl_part(config, selected, tmp_path / "three")["kept"] == 40
 
 
+DECISIVE = {
+    "max_body_bytes", "robots_txt", "robots_tags", "tdm_reservation", "resize_mode", "image_px",
+    "resize_only_if_bigger", "min_image_px", "max_aspect_ratio", "max_image_pixels", "max_decoding_bytes",
+    "jpeg_quality", "shard_rows",
+}  # fmt: skip
+
+
+def test_every_setting_either_decides_what_is_kept_or_leaves_shards_as_they_are() -> None:
+    """A new setting must be placed: here, or in FREE_FIELDS."""
+    assert not crawl.FREE_FIELDS & DECISIVE
+    assert {field.name for field in dataclasses.fields(CrawlConfig)} == crawl.FREE_FIELDS | DECISIVE
+
+
+def test_a_shards_key_follows_what_decides_its_content_and_nothing_else() -> None:
+    source = Source(index=0, inputs={"selected": (Input(url="a", identity="x"),)})
+    key = stage.partition_key(crawl.STAGE, CrawlConfig(), source)
+    others = {
+        "user_agent": "bot/1 (+https://example.org)", "connect_to": ("a.test=127.0.0.1:1",), "resize_mode": "border",
+        "robots_tags": ("noai",), "max_aspect_ratio": 2.0, "ledger_address": "10.0.0.1", "jpeg_quality": 90,
+    }  # fmt: skip
+    for field in dataclasses.fields(CrawlConfig):
+        was = getattr(CrawlConfig(), field.name)
+        value = others[field.name] if field.name in others else not was if isinstance(was, bool) else was * 2 or 1
+        changed = dataclasses.replace(CrawlConfig(), **{field.name: value})
+        is_same = stage.partition_key(crawl.STAGE, changed, source) == key
+        assert is_same == (field.name in crawl.FREE_FIELDS), field.name
+
+
+def test_a_shard_in_the_making_shows_in_the_progress_of_the_run(tmp_path: Path) -> None:
+    selected = write_selected(
+        tmp_path / "selected.parquet", [f"{HOST}/{p}/{n}" for n in range(24) for p in ("ok", "status/404")]
+    )
+    said = io.StringIO()
+    log = Log(tmp_path / "log.jsonl", said)
+    with web.running(delay_s=0.3) as port:
+        config = crawl_config(port, threads=3, host_connections=3)
+        with ledger.serving(config) as served, open_executor(ExecutorConfig(workers=1)) as executor:
+            turns = Input(url=served.url, identity="ledger")
+            parts = [Source(index=0, inputs={"selected": (selected,), "ledger": (turns,)})]
+            plan = stage.plan(crawl.STAGE, config, parts, str(tmp_path / "shards"))
+            seen: list[Underway] = []
+
+            def underway() -> dict[int, Underway]:
+                seen.extend(served.ledger.underway().values())
+                return served.ledger.underway()
+
+            made = stage.run(plan, executor, log, underway=underway)
+    shares = [entry.steps for entry in seen]
+    assert shares == sorted(shares)
+    assert any(0 < share < 1 for share in shares)
+    for entry in seen:
+        stage.check_counts(Counter(entry.counts))
+        assert set(entry.counts) <= {"in", "kept", "dropped.http_404", "bytes"}
+    assert made.counts["in"] == 48
+    last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-2])
+    assert (last["event"], last["rows"], last["kept"]) == ("progress", 48, 24)
+    assert "rows_underway" not in last
+
+
 @pytest.mark.slow
 def test_a_hosts_limits_hold_over_two_ray_workers_as_the_server_sees_it(tmp_path: Path) -> None:
-    rate, at_once, number = 40.0, 3, 30
+    rate, at_once, number = 40.0, 3, 50
     with web.serving(delay_s=0.1) as server:
         config = crawl_config(server.server_port, host_requests_per_s=rate, host_connections=at_once, threads=16)
         sources = [write_selected(tmp_path / f"{part}.parquet", [f"{HOST}/ok/{part}{k}" for k in range(number)])
@@ -213,8 +275,16 @@ def test_a_hosts_limits_hold_over_two_ray_workers_as_the_server_sees_it(tmp_path
             turns = Input(url=served.url, identity="ledger")
             parts = [Source(index=k, inputs={"selected": (s,), "ledger": (turns,)}) for k, s in enumerate(sources)]
             plan = stage.plan(crawl.STAGE, config, parts, str(tmp_path / "shards"))
-            made = stage.run(plan, executor, Log())
+            shares: list[float] = []
+
+            def underway() -> dict[int, Underway]:
+                told = served.ledger.underway()
+                shares.extend(entry.steps for entry in told.values())
+                return told
+
+            made = stage.run(plan, executor, Log(), underway=underway)
     assert made.counts["kept"] == 2 * number
+    assert any(0 < share < 1 for share in shares)  # workers tell from wherever they are
     assert server.most["pictures.example.test"] == at_once
     starts = [time for time, _ in server.starts]
     assert max(starts) - min(starts) >= (len(starts) - 1) / rate - 0.1

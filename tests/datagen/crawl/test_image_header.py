@@ -55,15 +55,30 @@ def test_decoding_takes_no_more_memory_than_the_header_promises(name: str) -> No
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     del image
-    data, resizer = stream.getvalue(), ImageResizer(CrawlConfig())
+    data = stream.getvalue()
     opened = Image.open(io.BytesIO(data))
     promised = decoding_bytes(opened, data.count(b"\xff\xda"), kept=2 if kind == "JPEG" else 1)
+    assert taken(data, CrawlConfig()) <= promised + SLACK_BYTES
+    assert refusal(opened, data, 1, 10**9, 10_000_000).startswith("image_too_large: 3000x2000")
+
+
+def taken(data: bytes, config: CrawlConfig) -> int:
+    """The memory that storing the picture takes at its most, in bytes."""
+    resizer = ImageResizer(config)
     assert resizer(io.BytesIO(data))[5] is None  # loads what is loaded once
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
     before = most_bytes()
     resizer(io.BytesIO(data))
-    assert most_bytes() - before <= promised + SLACK_BYTES
-    assert refusal(opened, data, 1, 10**9, 10_000_000).startswith("image_too_large: 3000x2000")
+    return most_bytes() - before
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L", "CMYK"])
+def test_a_jpeg_that_is_decoded_whole_takes_no_more_than_that_either(kind: str) -> None:
+    stream = io.BytesIO()
+    photograph().convert(kind).save(stream, "JPEG")
+    data = stream.getvalue()
+    promised = decoding_bytes(Image.open(io.BytesIO(data)), 1, kept=1)
+    assert taken(data, CrawlConfig(image_px=1200)) <= promised + SLACK_BYTES
 
 
 def test_a_jpeg_of_very_many_scans_is_refused() -> None:

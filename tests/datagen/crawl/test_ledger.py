@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import math
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -10,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datagen.config import CrawlConfig
-from datagen.crawl.ledger import Ask, Client, Done, Grant, Ledger, serving
+from datagen.crawl.ledger import Ask, Client, Done, Grant, Ledger, Tell, serving
 from openwit.errors import WorkError
+from openwit.log import Underway
 
 
 class Book:
@@ -111,7 +114,7 @@ def test_a_host_that_asks_for_rest_has_it() -> None:
     assert book.times() == [0.0, 7.0]
 
 
-def test_a_host_that_fails_in_a_row_is_given_up_on_that_port_for_the_reason_of_the_failure() -> None:
+def test_a_host_that_fails_in_a_row_is_given_up_on_that_port_and_each_later_row_says_so() -> None:
     book = Book(host_requests_per_s=1e6, host_connections=1)
     client = book.client()
     ask_many(book, client, 5)
@@ -119,7 +122,8 @@ def test_a_host_that_fails_in_a_row_is_given_up_on_that_port_for_the_reason_of_t
         book.run_until(number + 1.0)
         book.ledger.done(client, Done(book.granted[number][1].id, "dns: no such name"))
     book.run_until(10)
-    assert [grant.refusal for _, grant in book.granted] == ["", "", "", "dns: no such name", "dns: no such name"]
+    why = "host_down: a:80 is given up after 3 failures in a row (dns: no such name)"
+    assert [grant.refusal for _, grant in book.granted] == ["", "", "", why, why]
     assert book.ledger.given_up == {"a:80": "dns: no such name"}
     book.ledger.ask(client, Ask(1000, "a", 443, 0.0))
     book.run_until(11)
@@ -195,4 +199,42 @@ def test_given_up_means_for_the_run() -> None:
     client = book.client()
     ask_many(book, client, 1)
     book.ledger.done(client, Done(book.granted[0][1].id, "dns: x"))
-    assert book.ledger.hosts["a"].shut[80] == (math.inf, "dns: x")
+    until, why = book.ledger.hosts["a"].shut[80]
+    assert until == math.inf
+    assert why.startswith("host_down: a:80 is given up after 1 failures in a row")
+
+
+def test_what_workers_told_last_is_under_way_until_they_are_gone() -> None:
+    book = Book()
+    one, other = book.client(), book.client()
+    book.ledger.tell(one, Tell(3, 0.25, {"in": 5, "kept": 5}))
+    book.ledger.tell(other, Tell(4, 0.5, {"in": 10, "kept": 9, "dropped.dns": 1}))
+    book.ledger.tell(one, Tell(3, 0.75, {"in": 15, "kept": 15}))
+    assert book.ledger.underway() == {
+        3: Underway(0.75, {"in": 15, "kept": 15}), 4: Underway(0.5, {"in": 10, "kept": 9, "dropped.dns": 1}),
+    }  # fmt: skip
+    book.ledger.drop(one)
+    book.ledger.tell(other, Tell(7, 0.1, {"in": 1}))
+    assert book.ledger.underway() == {7: Underway(0.1, {"in": 1})}
+
+
+def stranger(address: str, *lines: bytes) -> bytes:
+    """What the ledger answers to someone who sends these lines, until it hangs up."""
+    host, _, port = address.rpartition(":")
+    said = b""
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"".join(lines))
+        with contextlib.suppress(ConnectionResetError):
+            while data := connection.recv(1000):
+                said += data
+    return said
+
+
+def test_whoever_does_not_hold_the_runs_token_gets_no_turn_and_is_hung_up_on() -> None:
+    ask = b'["ask",1,"a.test",80,0.0]\n'
+    with serving(CrawlConfig()) as served:
+        for lines in ([b"hello\n", b"0" * 64 + b"\n", ask], [ask, ask, ask], [b"x" * 1000]):
+            assert b"[1," not in stranger(served.address, *lines)
+        assert served.ledger.hosts == {}
+        assert served.token in served.url
+        assert served.token not in repr(served)

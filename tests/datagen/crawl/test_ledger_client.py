@@ -17,6 +17,8 @@ from datagen.config import CrawlConfig
 from datagen.crawl.ledger import serving
 from datagen.crawl.ledger_client import LedgerClient, LedgerGone
 from datagen.crawl.reasons import FetchFailed
+from helpers.processes import wait_until
+from openwit.log import Underway
 
 ROOT = Path(__file__).parents[3]
 HOLD = """
@@ -80,7 +82,7 @@ def test_a_killed_workers_turn_is_free_again() -> None:
         client.close()
 
 
-def test_a_host_that_was_given_up_is_refused_with_the_failure_of_another_worker() -> None:
+def test_a_host_that_one_worker_found_down_is_refused_to_the_others() -> None:
     with serving(config(host_failures=2)) as served:
         one, other = LedgerClient(served.url), LedgerClient(served.url)
         for _ in range(2):
@@ -89,8 +91,11 @@ def test_a_host_that_was_given_up_is_refused_with_the_failure_of_another_worker(
         deadline = time.monotonic() + 10
         while not served.ledger.given_up and time.monotonic() < deadline:
             time.sleep(0.01)
-        with pytest.raises(FetchFailed, match=r"^dns: no such: name$"), other.turn("a.test", 80, 0.0):
+        why = r"^host_down: a.test:80 .*\(dns: no such: name\)$"
+        with pytest.raises(FetchFailed, match=why) as caught, other.turn("a.test", 80, 0.0):
             pass
+        assert caught.value.reason == "host_down"
+        assert not caught.value.again
         one.close()
         other.close()
 
@@ -108,7 +113,7 @@ def test_whoever_waits_when_the_ledger_ends_is_told_so_at_once_and_so_is_whoever
             time.sleep(0.1)
         problems = [future.exception(10) for future in waiting]
     assert sum(isinstance(problem, LedgerGone) for problem in problems) == 3
-    with pytest.raises(LedgerGone, match=rf"the crawl's ledger at {served.url} does not answer"):
+    with pytest.raises(LedgerGone, match=rf"the crawl's ledger at {served.address} does not answer"):
         work(0)
     assert client.problem
     client.close()
@@ -117,8 +122,30 @@ def test_whoever_waits_when_the_ledger_ends_is_told_so_at_once_and_so_is_whoever
 def test_a_ledger_that_is_not_there_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(LedgerGone, match=rf"tcp://127.0.0.1:{port} does not answer"):
-        LedgerClient(f"tcp://127.0.0.1:{port}")
+    with pytest.raises(LedgerGone, match=rf"ledger at 127.0.0.1:{port} does not answer"):
+        LedgerClient(f"tcp://token@127.0.0.1:{port}")
+
+
+def test_a_worker_takes_no_turns_from_the_ledger_of_another_run() -> None:
+    with serving(config()) as ours, serving(config()) as theirs:
+        moved = f"tcp://{ours.token}@{theirs.address}"  # as if the next run's ledger listened at the port of ours
+        with pytest.raises(LedgerGone, match="it is not this run's ledger that listens there") as caught:
+            LedgerClient(moved)
+        assert ours.token not in str(caught.value)
+        client = LedgerClient(ours.url)
+        with client.turn("a.test", 80, 0.0):
+            pass
+        client.close()
+
+
+def test_what_a_worker_tells_is_under_way_at_the_ledger_until_it_hangs_up() -> None:
+    with serving(config()) as served:
+        client = LedgerClient(served.url)
+        client.tell(7, 0.25, {"in": 10, "kept": 9, "dropped.dns": 1})
+        wait_until(lambda: served.ledger.underway(), 10)
+        assert served.ledger.underway() == {7: Underway(0.25, {"in": 10, "kept": 9, "dropped.dns": 1})}
+        client.close()
+        wait_until(lambda: not served.ledger.underway(), 10)
 
 
 def test_turns_of_many_hosts_do_not_wait_for_each_other() -> None:

@@ -192,11 +192,13 @@ def test_what_cannot_get_better_is_asked_once(server: web.Server) -> None:
         assert server.paths.count("once.example.test/reset") == 4
 
 
-def test_a_host_that_is_down_is_given_up_for_the_reason_that_it_was_down(server: web.Server) -> None:
+def test_a_host_that_fails_again_and_again_is_asked_no_more_and_its_rows_say_that_it_is_down(
+    server: web.Server,
+) -> None:
     with fetching(server.server_port, connect_to=("down.test=127.0.0.1:1",), host_failures=3, robots_txt=False,
                   tdm_reservation=False) as policy:  # fmt: skip
-        for _ in range(5):
-            assert failure(policy, "http://down.test/") == "connection_refused"
+        found = [failure(policy, "http://down.test/") for _ in range(5)]
+    assert found == ["connection_refused"] * 3 + ["host_down"] * 2
 
 
 def test_an_address_outside_the_allow_list_needs_an_agent_with_a_contact(server: web.Server) -> None:

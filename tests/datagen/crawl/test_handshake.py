@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from datagen.crawl.handshake import MOST_BYTES, Doorkeeper, introduce, new_token
+
+
+def meet(answer: Callable[[bytes], bytes], token: str) -> None:
+    """A worker with the token introduces itself to someone who answers each line so, and hangs up at b""."""
+    ours, theirs = socket.socketpair()
+
+    def listen() -> None:
+        with theirs, theirs.makefile("rb") as lines:
+            for line in lines:
+                if not (said := answer(line.rstrip(b"\n"))):
+                    return
+                theirs.sendall(said)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        with ours:
+            introduce(ours, token)
+    finally:
+        thread.join()
+
+
+def test_who_holds_the_same_token_is_let_in() -> None:
+    token = new_token()
+    door = Doorkeeper(token)
+    meet(door.hear, token)
+    assert door.is_open
+
+
+def test_a_token_is_of_one_run_only() -> None:
+    assert len({new_token() for _ in range(100)}) == 100
+
+
+def test_a_worker_with_another_token_does_not_trust_the_ledger_and_stays_outside() -> None:
+    door = Doorkeeper("one")
+    with pytest.raises(ConnectionError, match="it is not this run's ledger"):
+        meet(door.hear, "two")
+    assert not door.is_open
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda line: line + b" " + line + b"\n", lambda _: b"", lambda _: b"x" * (MOST_BYTES + 1), lambda _: b"\n"],
+)
+def test_a_worker_trusts_nobody_who_cannot_prove_to_be_the_ledger(answer: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(ConnectionError, match="it is not this run's ledger"):
+        meet(answer, "token")
+
+
+def test_what_the_ledger_said_opens_no_door() -> None:
+    """A stranger has the ledger prove itself to it, and hands the proof back as its own."""
+    door, other = Doorkeeper("token"), Doorkeeper("token")
+    number, _ = door.hear(b"anything").strip().split(b" ")
+    proof = other.hear(number).strip().split(b" ")[1]
+    with pytest.raises(PermissionError):
+        door.hear(proof)
+    assert not door.is_open
