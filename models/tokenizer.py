@@ -1,83 +1,106 @@
-"""OpenAI's byte-level BPE: the same ids for the same text, from the merges that open_clip_torch ships.
+"""OpenAI's byte-level BPE: the same ids for the same text, from the merges that open_clip_torch ships, or from merges
+trained on one's own captions.
 
 Order of work (facts of the released tokenizer): ftfy, HTML entities twice, white space, lower case, a pattern that
-splits words, UTF-8 bytes, merges with a mark at the end of each word. Everything after lower case is done in Rust.
+splits words, UTF-8 bytes, merges with a mark at the end of each word. A compiled loop does all of it for texts whose
+signs are cleaned one by one, then again for those that had to be cleaned; the rest goes through the plain twin. No
+step remembers anything, so threads and forked loaders may share a tokenizer.
 """
 
 from __future__ import annotations
 
-import gzip
-import html
-import importlib.util
-import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import ftfy
 import numpy as np
-import tokenizers
 import torch
-from tokenizers import models, pre_tokenizers
 from torch import Tensor
 
-from openwit.errors import InputError
-
-MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
-NUM_MERGES = 49152 - 256 - 2
-END_OF_WORD = "</w>"
-# The reference matches without regard to case, which in lower-case text matters for two signs: the long s (an s) and
-# U+0345 (an iota, then neither letter nor other: dropped). Its special tokens are left out on purpose: a text from the
-# web that spells one must not end itself. Signs that Unicode gained after the Rust engine's tables (version 16) count
-# as "other", as they did for the released tokenizer.
-WORD_PATTERN = r"'[sſ]|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}\x{345}]+"
-
-# Loader processes give the parallelism, and Rust threads that were alive at a fork are lost.
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+from models.bpe.cleaning import clean
+from models.bpe.exact import ExactEncoder
+from models.bpe.kernel import LEFT_TO_TWIN, Ints, SignTable, encode_texts
+from models.bpe.merge_tables import build_tables
+from models.bpe.sign_tables import cleaned_signs, raw_signs
+from models.bpe.vocabulary import END_OF_WORD, byte_order, byte_symbols, find_merges, read_vocabulary
 
 
-def clean(text: str) -> str:
-    """The text as the reference sees it: mojibake and entities mended, single spaces, lower case."""
-    if not (text.isascii() and text.isprintable() and "&" not in text):  # else the next two lines change nothing
-        text = ftfy.fix_text(text)
-        text = html.unescape(html.unescape(text))
-    return " ".join(text.split()).lower()
+@dataclass(frozen=True)
+class Encoded:
+    """B texts as int64 ids [B, context_length]; how many of a row are in use, start and end token included, int64 [B];
+    and which texts were longer than a row and lost their end, bool [B]."""
+
+    ids: Tensor
+    lengths: Tensor
+    cut: Tensor
+
+    @property
+    def num_cut(self) -> int:
+        """How many texts lost their end."""
+        return int(self.cut.sum())
 
 
 class Tokenizer:
     """Texts to ids and back; `start_token` and `end_token` are the two highest ids of `vocabulary_size`."""
 
-    def __init__(self, context_length: int = 77, merges_path: Path | None = None) -> None:
-        """Raises InputError where the merges are missing or not OpenAI's; `merges_path` None: open_clip_torch's."""
+    def __init__(self, context_length: int | None = None, merges_path: Path | None = None) -> None:
+        """`merges_path`: of `openwit train-tokenizer`; None: OpenAI's, inside open_clip_torch. `context_length` None:
+        the one that goes with the merges, 77 for OpenAI's. Raises InputError where the merges are missing or damaged.
+        """
+        vocabulary = read_vocabulary(Path(merges_path) if merges_path else find_merges())
+        context_length = vocabulary.context_length if context_length is None else context_length
         if context_length < 3:
             raise ValueError(f"context_length={context_length}: must be at least 3 (start, one token, end)")
-        merges = _read_merges(merges_path or find_merges())
-        symbols = _byte_symbols()
-        self._words = [*symbols, *(s + END_OF_WORD for s in symbols), *("".join(pair) for pair in merges)]
-        self._byte_of = dict(zip(symbols, _byte_order(), strict=True))
         self.context_length = context_length
-        self.start_token = len(self._words)
-        self.end_token = self.start_token + 1
-        self.vocabulary_size = self.end_token + 1
-        vocabulary = {word: i for i, word in enumerate(self._words)}
-        self._rust = tokenizers.Tokenizer(models.BPE(vocabulary, merges, end_of_word_suffix=END_OF_WORD))
-        self._rust.pre_tokenizer = pre_tokenizers.Sequence([
-            pre_tokenizers.Split(tokenizers.Regex(WORD_PATTERN), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ])  # fmt: skip
+        self.start_token, self.end_token = vocabulary.start_token, vocabulary.end_token
+        self.vocabulary_size = vocabulary.size
+        self._words = vocabulary.words
+        self._byte_of = dict(zip(byte_symbols(), byte_order(), strict=True))
+        self._tables = build_tables(vocabulary)
+        self._exact = ExactEncoder(vocabulary)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """int64 [B, context_length]: start token, the text's ids, end token, zeros. A longer text is cut and still
-        ends in the end token."""
+        ends in the end token; `encode_batch` says which."""
+        return self.encode_batch(texts).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> Encoded:
+        """The ids of the texts, their lengths, and which were cut. Raises TypeError for what is not a list of texts."""
         if isinstance(texts, str):
             raise TypeError("texts is one string: write [text]")
+        if wrong := [i for i, text in enumerate(texts) if not isinstance(text, str)]:
+            raise TypeError(f"texts[{wrong[0]}] is {type(texts[wrong[0]]).__name__}, expected str")
         ids_BL = np.zeros((len(texts), self.context_length), dtype=np.int64)
+        counts_B = self._encode_rows(texts, raw_signs(), np.arange(len(texts)), ids_BL)
+        left = np.flatnonzero(counts_B == LEFT_TO_TWIN)
+        cleaned = [clean(texts[row]) for row in left.tolist()]
+        counts_B[left] = self._encode_rows(cleaned, cleaned_signs(), left, ids_BL)
+        still_left = np.flatnonzero(counts_B[left] == LEFT_TO_TWIN)
+        found = self._exact.ids([cleaned[i] for i in still_left.tolist()])
+        num_fitting = self.context_length - 2
+        for row, ids in zip(left[still_left], found, strict=True):
+            counts_B[row] = len(ids)
+            ids_BL[row, 1:-1] = 0
+            ids_BL[row, 1 : min(len(ids), num_fitting) + 1] = ids[:num_fitting]
+        lengths_B = np.minimum(counts_B, num_fitting) + 2
         ids_BL[:, 0] = self.start_token
-        encodings = self._rust.encode_batch_fast([clean(text) for text in texts], add_special_tokens=False)
-        for row, encoding in zip(ids_BL, encodings, strict=True):
-            ids = encoding.ids[: self.context_length - 2]
-            row[1 : len(ids) + 1] = ids
-            row[len(ids) + 1] = self.end_token
-        return torch.from_numpy(ids_BL)
+        ids_BL[np.arange(len(texts)), lengths_B - 1] = self.end_token
+        cut_B = counts_B > num_fitting
+        return Encoded(torch.from_numpy(ids_BL), torch.from_numpy(lengths_B), torch.from_numpy(cut_B))
+
+    def _encode_rows(self, texts: Sequence[str], signs: SignTable, rows: Ints, ids_BL: Ints) -> Ints:
+        """Writes ids_BL[rows] behind the start token; how many ids each text has, or LEFT_TO_TWIN."""
+        ids_BL[rows] = 0
+        try:
+            spelled = [text.encode() for text in texts]
+        except UnicodeEncodeError:  # lone surrogates, which the loop leaves to `clean`
+            spelled = [text.encode("utf-8", "surrogatepass") for text in texts]
+        offsets = np.zeros(len(spelled) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter(map(len, spelled), np.int64, len(spelled)), out=offsets[1:])
+        data = np.frombuffer(b"".join(spelled), np.uint8)
+        tables = self._tables
+        counts: Ints = encode_texts((data, offsets), signs, tables.words_S4, tables.merging, rows, ids_BL)
+        return counts
 
     def decode(self, ids: Iterable[int] | Tensor) -> str:
         """The cleaned text of one row of ids, up to its end token, words parted by single spaces."""
@@ -91,37 +114,3 @@ class Tokenizer:
                 text.extend(self._byte_of[symbol] for symbol in symbols)
                 text.extend(b" " * (word != symbols))
         return text.decode("utf-8", errors="replace").strip()
-
-
-def find_merges() -> Path:
-    """The merges file inside the installed open_clip_torch, which is not imported. Raises InputError without it."""
-    spec = importlib.util.find_spec("open_clip")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (path := Path(folder) / MERGES_FILE).is_file():
-            return path
-    raise InputError(f"tokenizer: {MERGES_FILE} is not installed; it comes with `pip install open_clip_torch`")
-
-
-def _read_merges(path: Path) -> list[tuple[str, str]]:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            lines = file.read().split("\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"tokenizer: {path} cannot be read: {error}; reinstall open_clip_torch") from None
-    pairs = [tuple(line.split()) for line in lines[1 : NUM_MERGES + 1]]
-    merges = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
-    if len(merges) != NUM_MERGES:
-        raise InputError(f"tokenizer: {path} holds {len(merges)} merges, expected {NUM_MERGES}; use {MERGES_FILE}")
-    return merges
-
-
-def _byte_order() -> list[int]:
-    """The 256 bytes in the order of their ids: those that print as one Latin-1 sign, then the rest."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    return printable + [byte for byte in range(256) if byte not in printable]
-
-
-def _byte_symbols() -> list[str]:
-    """The sign that stands for each byte of `_byte_order`: itself, or one from U+0100 on."""
-    num_printable = 188
-    return [chr(b) if i < num_printable else chr(256 + i - num_printable) for i, b in enumerate(_byte_order())]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
-import html
 import json
 import pickle
+import random
 import subprocess
 import sys
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.tokenizer import Tokenizer, clean, find_merges
+from models.bpe.cleaning import clean
+from models.bpe.exact import ExactEncoder
+from models.bpe.vocabulary import find_merges, read_vocabulary
+from models.tokenizer import Tokenizer
 from openwit.errors import InputError
 
-CAPTIONS = Path(__file__).parents[3] / "shared" / "data" / "coco_captions_val2017.json.gz"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 HOSTILE = [
     "",
@@ -43,6 +48,14 @@ HOSTILE = [
     "word " * 200,
     "w" * 300,
     "!" * 5000,
+    "x" * 3000,
+    " ".join(f"word{n}" for n in range(12_000)),  # 100 KB
+    "a\x00b \x00",
+    "\udc00\ud83d&\ud83d\ude00",
+    "Château d’Eu",
+    "A&B A & B &c. R&#38;D &&amp;",
+    "it’s ‘s ’S ''s !'s '' 's'",
+    "é’s –’ll 1’d",
 ]
 
 
@@ -65,12 +78,69 @@ def test_hostile_texts_get_the_reference_ids(tokenizer: Tokenizer, reference: An
     assert_same_ids(tokenizer, reference, HOSTILE)
 
 
+def real_captions() -> list[str]:
+    """Captions, titles and alt texts of real data sets, whole, each once."""
+    if not SHARED.is_dir():
+        pytest.skip("real captions are not beside this checkout (shared/data)")
+    texts = [line.split("\t")[0] for line in _lines("cc3m_validation.tsv.gz")]
+    texts += [row["caption"] for row in json.loads("".join(_lines("coco_captions_val2017.json.gz")))["annotations"]]
+    for name in ("tate_artworks.jsonl.gz", "openstax_alt_caption_all.jsonl.gz"):
+        for line in _lines(name):
+            texts += [value for key, value in json.loads(line).items() if key in ("title", "alt", "caption") and value]
+    texts += (SHARED / "openai_clip_prompts.md").read_text().splitlines()
+    return list(dict.fromkeys(texts))
+
+
+def _lines(name: str) -> list[str]:
+    return gzip.decompress((SHARED / name).read_bytes()).decode().splitlines()
+
+
+def made_captions(number: int) -> list[str]:
+    """What real ones are made of: words, names, signs of typesetting, and what goes wrong on the way to a page."""
+    draw = random.Random(0)
+    words = "A the CAT Dog’s photograph of mississippi naïve café Zürich 1920s don’t I’VE o'clock x".split()
+    signs = "– — … “quoted” ‘so’ (left) 3.5 10,000 50% €20 ½ 20°C & &amp; &quot; é â€™ Château ♥ 😀 你好 !? ''".split()
+    spaces = [" "] * 20 + ["  ", "\n", "\t", "\xa0", "", " , "]
+    return ["".join(
+        draw.choice(words if draw.random() < 0.8 else signs) + draw.choice(spaces) for _ in range(draw.randint(1, 30))
+    ) for _ in range(number)]  # fmt: skip
+
+
+def test_made_captions_get_the_reference_ids(tokenizer: Tokenizer, reference: Any) -> None:
+    assert_same_ids(tokenizer, reference, made_captions(4000))
+
+
 def test_real_captions_get_the_reference_ids(tokenizer: Tokenizer, reference: Any) -> None:
-    if not CAPTIONS.is_file():
-        pytest.skip(f"real captions are not beside this checkout ({CAPTIONS.name})")
-    with gzip.open(CAPTIONS) as file:
-        captions = [row["caption"] for row in json.load(file)["annotations"][:5000]]
+    captions = real_captions()[::8]
+    assert len(captions) > 10_000
     assert_same_ids(tokenizer, reference, captions)
+
+
+@pytest.mark.slow
+def test_all_real_captions_get_the_reference_ids(tokenizer: Tokenizer, reference: Any) -> None:
+    assert_same_ids(tokenizer, reference, real_captions())
+
+
+LIKELY = st.sampled_from(
+    [*"aAeEsStTlLzZ 019'’“”–…é&;<!.-½™\xa0ÂâœİŐ\n", "'s", "’LL", "&amp;", "\u0301", "中", "😀", "\x07"]
+)
+
+
+@given(st.lists(st.one_of(LIKELY, st.characters()), max_size=60).map("".join), st.sampled_from([3, 9, 77]))
+def test_the_compiled_loop_gives_the_ids_of_its_plain_twin(text: str, context_length: int) -> None:
+    tokenizer = _shared(context_length)
+    (ids,) = _twin().ids([clean(text)])
+    fitting = ids[: context_length - 2]
+    encoded = tokenizer.encode_batch(["a dog", text])
+    row = [tokenizer.start_token, *fitting, tokenizer.end_token]
+    assert encoded.ids[1].tolist() == row + [0] * (context_length - len(row))
+    assert encoded.lengths[1] == len(row)
+    assert encoded.cut[1] == (len(ids) > len(fitting))
+
+
+@functools.cache
+def _twin() -> ExactEncoder:
+    return ExactEncoder(read_vocabulary(find_merges()))
 
 
 def test_every_known_sign_in_word_number_and_quote_gets_the_reference_ids(tokenizer: Tokenizer, reference: Any) -> None:
@@ -87,10 +157,9 @@ def test_any_text_gets_the_reference_ids(text: str) -> None:
     assert_same_ids(_shared(), simple._tokenizer, [text])
 
 
-def _shared(cache: list[Tokenizer] = []) -> Tokenizer:  # noqa: B006 (one build for all examples)
-    if not cache:
-        cache.append(Tokenizer())
-    return cache[0]
+@functools.cache
+def _shared(context_length: int = 77) -> Tokenizer:
+    return Tokenizer(context_length)
 
 
 def test_known_ids_stay_as_released(tokenizer: Tokenizer) -> None:
@@ -118,44 +187,59 @@ def test_a_long_text_is_cut_and_still_ends_in_the_end_token() -> None:
     assert torch.equal(ids[0, :5], Tokenizer().encode(["one two three four five six seven"])[0, :5])
 
 
+def test_the_report_says_which_texts_were_cut_and_how_long_the_rows_are() -> None:
+    short = Tokenizer(context_length=6)
+    texts = ["one two three four", "one two three four five", "", "w" * 100_000, "é—" * 50, "😀 " * 50]
+    encoded = short.encode_batch(texts)
+    assert encoded.cut.tolist() == [False, True, False, True, True, True]
+    assert encoded.num_cut == 4
+    assert encoded.lengths.tolist() == [6, 6, 2, 6, 6, 6]
+    for row, length in zip(encoded.ids, encoded.lengths, strict=True):
+        assert row[length - 1] == short.end_token
+        assert not row[length:].any()
+
+
+def test_a_batch_gives_what_its_texts_give_alone_in_any_order(tokenizer: Tokenizer) -> None:
+    texts = made_captions(200) + HOSTILE
+    alone = torch.cat([tokenizer.encode([text]) for text in texts])
+    assert torch.equal(tokenizer.encode(texts), alone)
+    assert torch.equal(tokenizer.encode(texts[::-1]), alone.flip(0))
+
+
+def test_threads_and_forked_processes_share_a_tokenizer(tokenizer: Tokenizer) -> None:
+    texts = made_captions(500)
+    expected = tokenizer.encode(texts)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(torch.equal(ids, expected) for ids in pool.map(lambda _: tokenizer.encode(texts), range(8)))
+    loader = torch.utils.data.DataLoader(
+        texts, batch_size=100, num_workers=2, collate_fn=tokenizer.encode, multiprocessing_context="fork"
+    )
+    assert torch.equal(torch.cat(list(loader)), expected)
+
+
 def test_decoding_gives_the_cleaned_words_back(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode(["A  Café &amp; 2 dogs, naïve 😀"])[0]
     assert tokenizer.decode(ids) == "a café & 2 dogs , naïve 😀"
     assert tokenizer.decode(tokenizer.encode([""])[0]) == ""
 
 
-@given(st.text(st.characters(max_codepoint=0x7F), max_size=60))
-def test_the_shortcut_for_plain_ascii_cleans_like_the_long_way(text: str) -> None:
-    import ftfy
-
-    assert clean(text) == " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
-
-
 def test_no_texts_give_no_rows_and_one_bare_string_is_refused(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode([]).shape == (0, 77)
     with pytest.raises(TypeError, match=r"write \[text\]"):
         tokenizer.encode("a cat")
+    with pytest.raises(TypeError, match=r"texts\[1\] is NoneType, expected str"):
+        tokenizer.encode(["a cat", None])  # type: ignore[list-item]
 
 
 def test_a_pickled_copy_gives_the_same_ids(tokenizer: Tokenizer) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(tokenizer)).encode(HOSTILE), tokenizer.encode(HOSTILE))
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"#version\na b\n"), gzip.compress(b"x" * 99)[:-9]])
-def test_a_wrong_merges_file_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_wrong_merges_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "merges.txt.gz"
-    path.write_bytes(content)
+    path.write_bytes(b"not gzip")
     with pytest.raises(InputError, match=r"merges\.txt\.gz"):
         Tokenizer(merges_path=path)
-
-
-def test_missing_merges_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr(sys, "path_importer_cache", {})
-    for name in [n for n in sys.modules if n.split(".")[0] == "open_clip"]:
-        monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(InputError, match="pip install open_clip_torch"):
-        find_merges()
 
 
 def test_the_tokenizer_does_not_import_open_clip() -> None:
