@@ -1,0 +1,76 @@
+"""The sizes of a network, read off its tensors: OpenAI's files and bare files of open_clip tell nothing else."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from models.config import Activation, ClipConfig, ResNetConfig, TextConfig, VisionConfig, VisionTransformerConfig
+from openwit.errors import ConfigError, InputError
+
+HEAD_WIDTH = 64  # channels of an attention head in every CLIP; the tensors don't show it
+
+
+def sizes_of(tensors: Mapping[str, Tensor], activation: Activation, where: Path) -> ClipConfig:
+    """The network that tensors of OpenAI's names belong to, with OpenAI's preprocessing.
+
+    Raises InputError where they are no CLIP of the paper's kinds, or don't agree with each other."""
+    try:
+        vision = _vision(tensors)
+        text_width = tensors["ln_final.weight"].shape[0]
+        text = TextConfig(
+            context_length=tensors["positional_embedding"].shape[0],
+            vocabulary_size=tensors["token_embedding.weight"].shape[0],
+            width=text_width,
+            layers=_count(tensors, r"transformer\.resblocks\.(\d+)\."),
+            heads=_heads(text_width),
+        )
+        return ClipConfig(
+            embed_dim=tensors["text_projection"].shape[1], activation=activation, vision=vision, text=text
+        )
+    except KeyError as missing:
+        hint = "; its image tower is another library's" if any(n.startswith("visual.trunk.") for n in tensors) else ""
+        raise InputError(f"{where}: is no CLIP of the paper's kinds: lacks {missing.args[0]}{hint}") from None
+    except (ConfigError, IndexError, ValueError) as error:
+        raise InputError(f"{where}: its tensors make no CLIP ({error})") from None
+
+
+def _vision(tensors: Mapping[str, Tensor]) -> VisionConfig:
+    if "visual.layer1.0.conv1.weight" in tensors:
+        width = tensors["visual.layer1.0.conv1.weight"].shape[0]
+        return ResNetConfig(
+            image_px=32 * _grid(tensors["visual.attnpool.positional_embedding"]),
+            layers=tuple(_count(tensors, rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)),
+            width=width,
+            heads=_heads(32 * width),
+        )
+    width, _, patch_px, _ = tensors["visual.conv1.weight"].shape
+    return VisionTransformerConfig(
+        image_px=patch_px * _grid(tensors["visual.positional_embedding"]),
+        patch_px=patch_px,
+        width=width,
+        layers=_count(tensors, r"visual\.transformer\.resblocks\.(\d+)\."),
+        heads=_heads(width),
+    )
+
+
+def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
+    return len({match[1] for name in tensors if (match := re.match(pattern, name))})
+
+
+def _grid(positions: Tensor) -> int:
+    """Places along a side; the first position is the class token's, or the mean's."""
+    grid = math.isqrt(positions.shape[0] - 1)
+    if grid**2 != positions.shape[0] - 1:
+        raise ValueError(f"{positions.shape[0]} positions of a picture are no square and one more")
+    return grid
+
+
+def _heads(width: int) -> int:
+    if width % HEAD_WIDTH:
+        raise ValueError(f"a width of {width} is no multiple of {HEAD_WIDTH}, the width of CLIP's attention heads")
+    return width // HEAD_WIDTH
