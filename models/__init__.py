@@ -1,0 +1,35 @@
+"""The nine CLIPs of the paper: `list_models()`, `create(name)`, `load(path)`, `save(model, path)`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.zoo import config_of, create, list_models
+
+if TYPE_CHECKING:
+    from models.clip import Clip
+    from models.config import Activation
+    from models.interchange.formats import Format
+
+__all__ = ["config_of", "create", "list_models", "load", "save"]
+
+
+def load(path: str, activation: Activation | None = None) -> Clip:
+    """The model in a file or folder of ours, OpenAI's, open_clip's or Hugging Face's, on the CPU, in eval mode.
+
+    `activation` is for files that don't say it. Raises InputError where it is none of these, or a tensor does not fit
+    (with its name and both shapes); ConfigError where the activation is missing, or not the one that the files say.
+    """
+    from models.interchange.load import load as load_any  # light things of this package are imported without torch
+
+    return load_any(path, activation)
+
+
+def save(model: Clip, path: str, to: Format = "openwit") -> None:
+    """The file or folder `path` holds the model afterwards, whole, in one of the formats of `openwit convert`.
+
+    Raises ConfigError where the format can't tell of such a model, InputError where `path` exists already.
+    """
+    from models.interchange.save import save as save_as
+
+    save_as(model, path, to)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from openwit.errors import ConfigError
+
+Activation = Literal["quick_gelu", "gelu"]
 
 
 def _require_positive(section: str, **values: int) -> None:
@@ -17,6 +20,12 @@ def _require_heads(section: str, width: int, heads: int) -> None:
     if width % heads:
         fitting = max(h for h in range(1, heads + 1) if width % h == 0)
         raise ConfigError(f"{section}.heads={heads}: must divide the width {width}; write {fitting}")
+
+
+def _require_multiple(image_px: int, divisor: int, what: str) -> None:
+    if image_px % divisor:
+        nearest = max(1, round(image_px / divisor)) * divisor
+        raise ConfigError(f"vision.image_px={image_px}: must be a multiple of {what}; write {nearest}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,27 +44,74 @@ class VisionTransformerConfig:
             heads=self.heads,
         )  # fmt: skip
         _require_heads("vision", self.width, self.heads)
-        if self.image_px % self.patch_px:
-            nearest = max(1, round(self.image_px / self.patch_px)) * self.patch_px
-            raise ConfigError(
-                f"vision.image_px={self.image_px}: must be a multiple of patch_px={self.patch_px}; write {nearest}"
-            )
+        _require_multiple(self.image_px, self.patch_px, f"patch_px={self.patch_px}")
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.image_px // self.patch_px
 
     @property
     def num_patches(self) -> int:
         """Patches of one picture, the class token not counted."""
-        return (self.image_px // self.patch_px) ** 2
+        return self.grid**2
+
+    @property
+    def feature_width(self) -> int:
+        """Channels of the features before the projection."""
+        return self.width
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig:
+    """Image tower; the defaults are RN50 (paper, table 18)."""
+
+    image_px: int = 224  # side of the square input picture, in pixels; a multiple of 32
+    layers: tuple[int, ...] = (3, 4, 6, 3)  # bottleneck blocks of the four stages
+    width: int = 64  # channels behind the stem; the features have 32 times as many
+    heads: int = 32  # heads of the attention pool; divides 32 times the width
+
+    def __post_init__(self) -> None:
+        _require_positive("vision", image_px=self.image_px, width=self.width, heads=self.heads)
+        if len(self.layers) != 4 or min(self.layers) < 1:
+            written = ",".join(map(str, self.layers))
+            raise ConfigError(
+                f"vision.layers={written}: expected the blocks of four stages, each at least 1; write 3,4,6,3 for RN50"
+            )
+        if self.width % 2:
+            raise ConfigError(f"vision.width={self.width}: the stem begins with half of it; write {self.width + 1}")
+        _require_heads("vision", self.feature_width, self.heads)
+        _require_multiple(self.image_px, 32, "32, the stride of the network")
+
+    @property
+    def grid(self) -> int:
+        """Places of the last feature map along a side."""
+        return self.image_px // 32
+
+    @property
+    def num_patches(self) -> int:
+        """Places of the last feature map."""
+        return self.grid**2
+
+    @property
+    def feature_width(self) -> int:
+        """Channels of the features before the projection."""
+        return 32 * self.width
+
+
+VisionConfig = VisionTransformerConfig | ResNetConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
     """Text tower; the defaults go with ViT-B/32 (paper, section 2.4 and table 19)."""
 
+    kind: Literal["transformer", "cbow"] = "transformer"  # cbow: the mean of the token embeddings (figure 3)
     context_length: int = 77  # tokens of a text, start and end token included; longer texts are cut
     vocabulary_size: int = 49408  # tokens known; the end token is the last one
     width: int = 512  # channels of the residual stream
-    layers: int = 12  # residual attention blocks
-    heads: int = 8  # attention heads; divides width
+    layers: int = 12  # residual attention blocks; cbow has none
+    heads: int = 8  # attention heads; divides width; cbow has none
 
     def __post_init__(self) -> None:
         _require_positive("text", width=self.width, layers=self.layers, heads=self.heads)
@@ -73,12 +129,39 @@ class TextConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreprocessConfig:
+    """From a picture to the image tower's input; the defaults are those of OpenAI's release."""
+
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)  # of red, green, blue, in [0, 1]
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)  # deviation of red, green, blue
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of resizing, always antialiased
+    resize_mode: Literal["shortest", "squash"] = "shortest"  # shorter side to image_px and centre crop; or both sides
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3:
+                written = ",".join(map(str, values))
+                raise ConfigError(f"preprocess.{name}={written}: expected 3 numbers, for red, green and blue")
+        if min(self.std) <= 0:
+            raise ConfigError(f"preprocess.std={','.join(map(str, self.std))}: must be more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClipConfig:
     """Both towers and the space they share; the defaults are ViT-B/32."""
 
     embed_dim: int = 512  # width of the shared embedding
-    vision: VisionTransformerConfig = field(default_factory=VisionTransformerConfig)  # image tower
+    activation: Activation = "quick_gelu"  # of the transformers; OpenAI's weights want quick_gelu, others often gelu
+    vision: VisionConfig = field(default_factory=VisionTransformerConfig)  # image tower
     text: TextConfig = field(default_factory=TextConfig)  # text tower
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)  # what the image tower expects
 
     def __post_init__(self) -> None:
         _require_positive("model", embed_dim=self.embed_dim)
+
+    @classmethod
+    def named(cls, name: str) -> ClipConfig:
+        """A model of the paper, as `--pretrain.model RN50` asks for. Raises ConfigError for an unknown name."""
+        from models.zoo import config_of  # which needs this class
+
+        return config_of(name)

@@ -12,11 +12,12 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from models.config import PreprocessConfig
 from openwit.errors import InputError
 
-# Mean and standard deviation of WIT's pixels, in [0, 1], from OpenAI's released preprocessing.
-MEAN_RGB = (0.48145466, 0.4578275, 0.40821073)
-STD_RGB = (0.26862954, 0.26130258, 0.27577711)
+OPENAI = PreprocessConfig()
+MEAN_RGB, STD_RGB = OPENAI.mean, OPENAI.std
+RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 def decode_image(encoded: bytes) -> Image.Image:
@@ -42,27 +43,30 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize_and_crop(image: Image.Image, image_px: int) -> Tensor:
-    """uint8 [3, S, S]: shorter side to `image_px` by antialiased bicubic interpolation, then the centre square."""
+def resize_and_crop(image: Image.Image, image_px: int, config: PreprocessConfig = OPENAI) -> Tensor:
+    """uint8 [3, S, S]: the shorter side resized to `image_px`, antialiased, then the centre square; or both sides
+    resized, where the config says "squash"."""
     width, height = image.size
-    if width <= height:
+    if config.resize_mode == "squash":
+        size = (image_px, image_px)
+    elif width <= height:
         size = (image_px, max(image_px, int(image_px * height / width)))
     else:
         size = (max(image_px, int(image_px * width / height)), image_px)
     if size != image.size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
+        image = image.resize(size, RESAMPLING[config.interpolation])
     left, top = round((size[0] - image_px) / 2), round((size[1] - image_px) / 2)
     square = image.crop((left, top, left + image_px, top + image_px))
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
-def normalize_pixels(pixels: Tensor) -> Tensor:
-    """float32 of the same shape [..., 3, S, S] and device from uint8 pixels: /255, then WIT's mean and deviation."""
-    mean = torch.tensor(MEAN_RGB, device=pixels.device).view(3, 1, 1)
-    std = torch.tensor(STD_RGB, device=pixels.device).view(3, 1, 1)
+def normalize_pixels(pixels: Tensor, config: PreprocessConfig = OPENAI) -> Tensor:
+    """float32 of the same shape [..., 3, S, S] and device from uint8 pixels: /255, then the mean and deviation."""
+    mean = torch.tensor(config.mean, device=pixels.device).view(3, 1, 1)
+    std = torch.tensor(config.std, device=pixels.device).view(3, 1, 1)
     return (pixels.float() / 255 - mean) / std
 
 
-def preprocess(image: Image.Image, image_px: int) -> Tensor:
+def preprocess(image: Image.Image, image_px: int, config: PreprocessConfig = OPENAI) -> Tensor:
     """float32 [3, S, S] for the image tower from a picture in any mode."""
-    return normalize_pixels(resize_and_crop(to_rgb(image), image_px))
+    return normalize_pixels(resize_and_crop(to_rgb(image), image_px, config), config)

@@ -1,25 +1,38 @@
-"""The text tower: a causal transformer pooled at the end token (paper, section 2.4).
+"""The text towers: a causal transformer pooled at the end token (paper, section 2.4), and CBOW (figure 3).
 
-Shapes: B batch · L tokens of a text · W width · E shared embedding.
+Shapes: B batch · L tokens of a text · N tokens of all texts · W width · E shared embedding.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from models.config import TextConfig
+from models.config import Activation, TextConfig
 from models.transformer import Transformer
 
 
-class TextTransformer(nn.Module):
-    """Holds the text tower's tensors under OpenAI's names; `embed_text` runs it."""
+class TextTower(nn.Module):
+    """Holds a text tower's tensors under OpenAI's names; `embed_text` runs it.
 
-    def __init__(self, config: TextConfig, embed_dim: int) -> None:
+    The transformer is causal, so nothing after the end token can reach its result, and `layout` only chooses the work:
+    "packed" runs the texts' own tokens and nothing else; "truncated" cuts the batch at its longest text; "padded" runs
+    all that it is given, in shapes that do not depend on the texts (for compilers and exporters).
+    """
+
+    def __init__(self, config: TextConfig, embed_dim: int, activation: Activation = "quick_gelu") -> None:
         super().__init__()
+        self.kind = config.kind
+        self.context_length = config.context_length
+        self.layout: Literal["packed", "truncated", "padded"] = "packed"
         self.token_embedding = nn.Embedding(config.vocabulary_size, config.width)
-        self.positional_embedding = nn.Parameter(torch.empty(config.context_length, config.width))
-        self.transformer = Transformer(config.width, config.layers, config.heads)
+        if config.kind == "transformer":
+            self.positional_embedding = nn.Parameter(torch.empty(config.context_length, config.width))
+            self.transformer = Transformer(config.width, config.layers, config.heads, activation)
         self.ln_final = nn.LayerNorm(config.width)
         self.text_projection = nn.Parameter(torch.empty(config.width, embed_dim))
         self._initialise(config)
@@ -29,8 +42,11 @@ class TextTransformer(nn.Module):
         attention_std = config.width**-0.5
         residual_std = attention_std * (2 * config.layers) ** -0.5
         nn.init.normal_(self.token_embedding.weight, std=0.02)
-        nn.init.normal_(self.positional_embedding, std=0.01)
+        if config.kind == "transformer":
+            nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=config.width**-0.5)
+        if config.kind == "cbow":
+            return
         for name, parameter in self.transformer.named_parameters():
             if name.endswith("attn.in_proj_weight"):
                 nn.init.normal_(parameter, std=attention_std)
@@ -40,18 +56,51 @@ class TextTransformer(nn.Module):
                 nn.init.normal_(parameter, std=(2 * config.width) ** -0.5)
 
     def embed_text(self, tokens_BL: Tensor) -> Tensor:
-        """Embeddings [B, embed_dim], not normalised, of token ids [B, L] as the tokenizer gives them.
-
-        The tower is causal, so nothing after the end token can reach the result: columns past the batch's longest text
-        are cut before the work starts.
-        """
-        context_length = len(self.positional_embedding)
-        if tokens_BL.ndim != 2 or tokens_BL.shape[1] > context_length:
-            raise ValueError(f"tokens of shape {tuple(tokens_BL.shape)}: this tower takes [batch, <= {context_length}]")
+        """Embeddings [B, embed_dim], not normalised, of token ids [B, L] as the tokenizer gives them."""
+        if tokens_BL.ndim != 2 or tokens_BL.shape[1] > self.context_length:
+            shape = tuple(tokens_BL.shape)
+            raise ValueError(f"tokens of shape {shape}: this tower takes [batch, <= {self.context_length}]")
         end_B = tokens_BL.argmax(dim=-1)  # the end token is the highest id of the vocabulary
-        longest = int(end_B.max()) + 1
-        x_BLW = self.token_embedding(tokens_BL[:, :longest]) + self.positional_embedding[:longest]
-        x_BLW = self.transformer(x_BLW, causal=True)
-        rows_B = torch.arange(len(tokens_BL), device=tokens_BL.device)
-        pooled_BW: Tensor = self.ln_final(x_BLW[rows_B, end_B])
-        return pooled_BW @ self.text_projection
+        if self.kind == "cbow":
+            pooled_BW = self._bag(tokens_BL, end_B)
+        elif self.layout == "packed":
+            pooled_BW = self._run_packed(tokens_BL, end_B)
+        else:
+            longest = int(end_B.max()) + 1 if self.layout == "truncated" else tokens_BL.shape[1]
+            pooled_BW = self._run_padded(tokens_BL[:, :longest], end_B)
+        embedded_BE: Tensor = self.ln_final(pooled_BW) @ self.text_projection
+        return embedded_BE
+
+    def _run_packed(self, tokens_BL: Tensor, end_B: Tensor) -> Tensor:
+        """[B, W] at the end tokens. Texts stand in the order of their lengths, so that those of one length are a block
+        that attention takes without padding, copies or masks."""
+        device = tokens_BL.device
+        order_B = end_B.argsort(stable=True)
+        length_B = end_B[order_B] + 1
+        column_L = torch.arange(tokens_BL.shape[1], device=device)
+        present_BL = column_L < length_B[:, None]
+        ids_N = tokens_BL[order_B][present_BL]
+        position_N = column_L.expand_as(present_BL)[present_BL]
+        x_NW = self.token_embedding(ids_N) + F.embedding(position_N, self.positional_embedding)
+        blocks = [(num, length) for length, num in Counter(length_B.tolist()).items()]
+        x_NW = self.transformer(x_NW, blocks, causal=True)
+        end_row_B = torch.empty_like(length_B)
+        end_row_B[order_B] = length_B.cumsum(0) - 1
+        out_BW: Tensor = x_NW.index_select(0, end_row_B)
+        return out_BW
+
+    def _run_padded(self, tokens_BL: Tensor, end_B: Tensor) -> Tensor:
+        """[B, W] at the end tokens; every column is run."""
+        B, L = tokens_BL.shape
+        x_BLW = self.token_embedding(tokens_BL) + self.positional_embedding[:L]
+        x_NW = self.transformer(x_BLW.flatten(0, 1), [(B, L)], causal=True)
+        out_BW: Tensor = x_NW.index_select(0, torch.arange(B, device=end_B.device) * L + end_B)
+        return out_BW
+
+    def _bag(self, tokens_BL: Tensor, end_B: Tensor) -> Tensor:
+        """[B, W]: the mean embedding of the tokens from the start to the end token, in any order."""
+        present_BL = torch.arange(tokens_BL.shape[1], device=end_B.device) <= end_B[:, None]
+        weight_BL = present_BL / (end_B + 1)[:, None]
+        return torch.einsum(
+            "bl,blw->bw", weight_BL.to(self.token_embedding.weight.dtype), self.token_embedding(tokens_BL)
+        )

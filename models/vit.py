@@ -1,21 +1,24 @@
 """The image tower: a Vision Transformer with a layer norm before the blocks (paper, section 2.4).
 
-Shapes: B batch · P patches · W width · E shared embedding.
+Shapes: B batch · S image side in pixels · G patches along a side · P patches · W width.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
-from models.config import VisionTransformerConfig
-from models.transformer import Transformer
+from models.config import Activation, VisionTransformerConfig
+from models.positions import resize_positions
+from models.transformer import ResidualAttentionBlock, Transformer
 
 
 class VisionTransformer(nn.Module):
     """Pictures [B, 3, image_px, image_px] -> embeddings [B, embed_dim], not normalised."""
 
-    def __init__(self, config: VisionTransformerConfig, embed_dim: int) -> None:
+    def __init__(self, config: VisionTransformerConfig, embed_dim: int, activation: Activation = "quick_gelu") -> None:
         super().__init__()
         self.config = config
         width = config.width
@@ -25,21 +28,59 @@ class VisionTransformer(nn.Module):
         self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
         self.positional_embedding = nn.Parameter(width**-0.5 * torch.randn(config.num_patches + 1, width))
         self.ln_pre = nn.LayerNorm(width)
-        self.transformer = Transformer(width, config.layers, config.heads)
+        self.transformer = Transformer(width, config.layers, config.heads, activation)
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(width**-0.5 * torch.randn(width, embed_dim))
 
+    def forward(self, image: Tensor) -> Tensor:
+        return self.pooled(image) @ self.proj
+
     def pooled(self, image: Tensor) -> Tensor:
         """Features before the projection, [B, width]: what the paper's linear probes see (section 3.2)."""
+        pooled_BW: Tensor = self.ln_post(self._tokens(image)[:, 0])
+        return pooled_BW
+
+    def feature_map(self, image: Tensor) -> Tensor:
+        """What leaves the last block, [B, P, width], row by row of the picture; without the class token."""
+        return self._tokens(image)[:, 1:]
+
+    def dense(self, image: Tensor) -> Tensor:
+        """Patch embeddings [B, G, G, embed_dim], not normalised: in the last block each patch attends to itself alone,
+        so its embedding tells of the patch and can be compared with texts (MaskCLIP)."""
+        x_BPW = self._embed_patches(image)
+        B, P, _ = x_BPW.shape
+        x_NW = x_BPW.flatten(0, 1)
+        *blocks, last = self.transformer.resblocks
+        for block in blocks:
+            x_NW = block(x_NW, [(B, P)], False)
+        assert isinstance(last, ResidualAttentionBlock)
+        x_BPW = last.values(x_NW).view_as(x_BPW)[:, 1:]
+        dense_BPE: Tensor = self.ln_post(x_BPW) @ self.proj
+        return dense_BPE.view(B, self.config.grid, self.config.grid, -1)
+
+    def resize_positions(self, image_px: int) -> None:
+        """From now on takes pictures of another side; its positions are interpolated. Raises ConfigError where it is
+        no multiple of the patch."""
+        self.config = dataclasses.replace(self.config, image_px=image_px)
+        self.positional_embedding = nn.Parameter(resize_positions(self.positional_embedding.detach(), self.config.grid))
+
+    def set_checkpointing(self, enabled: bool) -> None:
+        """Whether the backward pass computes each block again instead of keeping its inside."""
+        self.transformer.checkpointing = enabled
+
+    def _tokens(self, image: Tensor) -> Tensor:
+        """[B, 1 + P, W] behind the last block, the class token first."""
+        x_BPW = self._embed_patches(image)
+        B, P, _ = x_BPW.shape
+        x_NW: Tensor = self.transformer(x_BPW.flatten(0, 1), [(B, P)])
+        return x_NW.view_as(x_BPW)
+
+    def _embed_patches(self, image: Tensor) -> Tensor:
         px = self.config.image_px
         if image.ndim != 4 or tuple(image.shape[1:]) != (3, px, px):
             raise ValueError(f"image of shape {tuple(image.shape)}: this tower takes [batch, 3, {px}, {px}]")
         x_BPW = self.conv1(image).flatten(2).transpose(1, 2)
-        class_B1W = self.class_embedding.to(x_BPW.dtype).expand(len(image), 1, -1)
+        class_B1W = self.class_embedding.to(x_BPW.dtype).expand(image.shape[0], 1, -1)
         x_BPW = torch.cat([class_B1W, x_BPW], dim=1) + self.positional_embedding
-        x_BPW = self.transformer(self.ln_pre(x_BPW))
-        pooled_BW: Tensor = self.ln_post(x_BPW[:, 0])
-        return pooled_BW
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.pooled(image) @ self.proj
+        normed_BPW: Tensor = self.ln_pre(x_BPW)
+        return normed_BPW

@@ -53,4 +53,4 @@ def _scores(config: EvaluateConfig, checkpoint: str) -> dict[str, dict[str, floa
     from train.evals.suite import evaluate
 
     model = load_model(checkpoint)
-    return evaluate(model, Tokenizer(model.config.text.context_length), model.config.vision.image_px, config)
+    return evaluate(model, Tokenizer(model.config.text.context_length), model.preprocess, config)

@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from datagen.config import CandidatesConfig, CapConfig, CrawlConfig, ShuffleConfig, SourcesConfig
-from datagen.duplicates.config import OverlapConfig
+from datagen.duplicates.config import CalibrateConfig, OverlapConfig
+from datagen.duplicates.within.config import WithinConfig
+from models.bpe.config import TokenizerConfig
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
+from models.detector_config import DetectorConfig, DetectorResNetConfig
 from openwit.errors import ConfigError
 from openwit.executor import ExecutorConfig
 from openwit.storage import join
 from pipelines.demo_web.config import DemoWebConfig
-from train.config import PretrainConfig, StreamConfig
+from train.config import DetectorTrainingConfig, PretrainConfig, StreamConfig
 from train.evals.config import EvaluateConfig, ZeroShotConfig
 from wit_queries.config import QueriesConfig, TermsConfig, ViewsConfig
 
@@ -38,9 +41,14 @@ class Recipe:
     crawl: CrawlConfig  # how pictures are fetched
     overlap_executor: ExecutorConfig  # of dedup-check
     overlap: OverlapConfig  # with which evaluation sets
+    overlap_model: str = "latest"  # whose accuracy dedup-check splits: a model's path, latest (of pretrain/), or none
+    within: WithinConfig = field(default_factory=WithinConfig)  # of dedup-within: copies inside the shards
     pretrain: PretrainConfig  # the model and its training
     evaluate: EvaluateConfig  # what the model is tested on
+    detector: DetectorTrainingConfig = field(default_factory=DetectorTrainingConfig)  # the duplicate detector
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)  # of train-tokenizer
     web: DemoWebConfig = field(default_factory=DemoWebConfig)  # the embedded web
+    calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)  # how the overlap's thresholds are chosen
 
     def __post_init__(self) -> None:
         if self.s3_endpoint and not re.fullmatch(r"https?://[^/@]+/?", self.s3_endpoint):
@@ -89,6 +97,17 @@ def demo(work: str) -> Recipe:
             zero_shot_set=join(work, "web", "eval", "skin_tones.parquet"),
             zero_shot=ZeroShotConfig(prompts=("{label}", "a drawing of {label}.", "icon - {label}")),
         ),
+        detector=DetectorTrainingConfig(
+            model=DetectorConfig(image_px=64, embed_dim=64, resnet=DetectorResNetConfig(blocks=(1, 1, 1, 1), width=16)),
+            stream=StreamConfig(resize_px=96, num_lanes=6, shuffle_window=512, threads=1, cache_decoded_mb=200),
+            batch_pairs=192,
+            num_steps=300,
+            learning_rate=2e-3,
+            warmup_steps=30,
+            device="cpu",
+            ranks=2,
+            save_every=50,
+        ),
     )
 
 
@@ -107,6 +126,7 @@ def laptop(work: str) -> Recipe:
         overlap=OverlapConfig(),
         pretrain=PretrainConfig(batch_pairs=1024, num_steps=20_000, precision="bf16", ranks=1, warmup_steps=1000),
         evaluate=EvaluateConfig(),
+        detector=DetectorTrainingConfig(batch_pairs=256, num_steps=20_000, precision="bf16", ranks=1),
     )
 
 
@@ -125,6 +145,7 @@ def cc_small(work: str) -> Recipe:
         overlap=OverlapConfig(),
         pretrain=PretrainConfig(batch_pairs=8192, num_steps=50_000, precision="bf16"),
         evaluate=EvaluateConfig(),
+        detector=DetectorTrainingConfig(precision="bf16"),
     )
 
 
@@ -145,6 +166,7 @@ def wit400m(work: str) -> Recipe:
         overlap=OverlapConfig(),
         pretrain=PretrainConfig(precision="bf16"),
         evaluate=EvaluateConfig(),
+        detector=DetectorTrainingConfig(precision="bf16"),
     )
 
 

@@ -1,6 +1,6 @@
 """This rank's part of every global batch, made ahead by a thread.
 
-Shapes: B pairs of this rank · S image side in pixels · L tokens of a text.
+Shapes: B pairs of this rank.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from models.tokenizer import Tokenizer
-from train.config import PretrainConfig
-from train.examples import DecodedCache, Example, ExampleMaker
+from train.config import AnyTrainingConfig
 from train.lanes import LaneCursor, LaneReader
+from train.objective import Keyed, objective_of
 from train.order import deal, lanes_of_rank, steps_per_epoch
 from train.shards import DataSet
 
@@ -35,11 +32,10 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Batch:
-    """B pairs of this rank: uint8 pictures [B, 3, S, S], token ids [B, L], keys; `cursor` is where to go on after it,
-    `notices` name damaged samples met on the way."""
+    """B pairs of this rank: the inputs of its objective, and keys; `cursor` is where to go on after it, `notices` name
+    damaged samples met on the way."""
 
-    image: Tensor
-    tokens: Tensor
+    inputs: tuple[Tensor, ...]
     keys: tuple[str, ...]
     epoch: int
     cursor: Cursor
@@ -49,7 +45,7 @@ class Batch:
 class Batches:
     """An endless iterator of batches from a cursor on. Use it as a context: its threads end with it."""
 
-    def __init__(self, data_set: DataSet, config: PretrainConfig, rank: int, num_ranks: int, start: Cursor) -> None:
+    def __init__(self, data_set: DataSet, config: AnyTrainingConfig, rank: int, num_ranks: int, start: Cursor) -> None:
         """Raises ConfigError where the data set is smaller than a global batch."""
         stream = config.stream
         self.data_set, self.config, self.start = data_set, config, start
@@ -57,10 +53,8 @@ class Batches:
         self.steps_per_epoch = steps_per_epoch(
             data_set.num_samples, len(data_set.excluded), config.batch_pairs, stream.num_lanes
         )
-        cache = DecodedCache(stream.cache_decoded_mb << 20)
-        image_px = config.model.vision.image_px
-        self.maker = ExampleMaker(config.seed, stream.resize_px, image_px, data_set.excluded, cache)
-        self.tokenizer = Tokenizer(config.model.text.context_length)
+        self.objective = objective_of(config)
+        self.maker = self.objective.maker(data_set.excluded)
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(stream.read_ahead)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._fill, daemon=True)
@@ -120,7 +114,7 @@ class Batches:
                 notices = tuple(notice for reader in readers for notice in reader.take_notices())
                 yield self._collate([e for part in parts for e in part], epoch, Cursor(step, cursors), notices)
 
-    def _open_lanes(self, epoch: int, cursors: dict[int, LaneCursor]) -> list[LaneReader]:
+    def _open_lanes(self, epoch: int, cursors: dict[int, LaneCursor]) -> list[LaneReader[Keyed]]:
         stream = self.config.stream
         dealt = deal([s.num_samples for s in self.data_set.shards], stream.num_lanes, self.config.seed, epoch)
         return [
@@ -128,7 +122,6 @@ class Batches:
             for lane in self.lanes
         ]
 
-    def _collate(self, examples: list[Example], epoch: int, cursor: Cursor, notices: tuple[str, ...]) -> Batch:
-        image = torch.from_numpy(np.stack([example.pixels for example in examples])).permute(0, 3, 1, 2).contiguous()
-        tokens = self.tokenizer.encode([example.caption for example in examples])
-        return Batch(image, tokens, tuple(example.key for example in examples), epoch, cursor, notices)
+    def _collate(self, examples: list[Keyed], epoch: int, cursor: Cursor, notices: tuple[str, ...]) -> Batch:
+        keys = tuple(example.key for example in examples)
+        return Batch(self.objective.collate(examples), keys, epoch, cursor, notices)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from models.config import ClipConfig
+from models.detector_config import DetectorConfig
 from openwit.errors import ConfigError
 
 
@@ -13,7 +14,7 @@ from openwit.errors import ConfigError
 class StreamConfig:
     """How shards become batches. The order depends on num_lanes and shuffle_window only."""
 
-    resize_px: int = 224  # shorter side of a picture before the random square crop, in pixels; at least image_px
+    resize_px: int = 224  # shorter side of a picture before its random crop (or copy), in pixels; at least image_px
     num_lanes: int = 64  # sequential streams that share a global batch equally; a multiple of the ranks
     shuffle_window: int = 2048  # samples of a lane that are shuffled together, held in memory as files
     threads: int = 4  # lanes of a rank that are read and decoded at once
@@ -29,10 +30,12 @@ class StreamConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
-    """One contrastive training; the defaults are ViT-B/32's in the paper (section 2.5, tables 18 and 19)."""
+class TrainingConfig:
+    """What every contrastive training has, whatever it learns."""
 
-    model: ClipConfig = field(default_factory=ClipConfig)  # the network
+    section: ClassVar[str]  # of a recipe, for messages
+    command: ClassVar[str]  # that trains it, for messages
+
     stream: StreamConfig = field(default_factory=StreamConfig)  # shards to batches
     batch_pairs: int = 32768  # pairs of a global batch, all ranks together; a multiple of stream.num_lanes
     num_steps: int = 390625  # optimizer steps; with 32,768 pairs this is the paper's 12.8 billion pairs
@@ -42,8 +45,9 @@ class PretrainConfig:
     beta1: float = 0.9  # AdamW
     beta2: float = 0.98  # AdamW
     eps: float = 1e-6  # AdamW
-    max_logit_scale: float = 100.0  # the learned scale is clipped here
-    loss: Literal["chunked", "reference"] = "chunked"  # implementation of the contrastive loss
+    loss: Literal["chunked", "fused", "reference"] = (
+        "chunked"  # contrastive loss: plain, as Triton kernels, by definition
+    )
     precision: Literal["fp32", "bf16"] = "fp32"  # of the towers' arithmetic; weights and loss are always fp32
     device: Literal["cuda", "cpu"] = "cuda"  # one GPU a rank, or the processor
     ranks: int = 8  # processes on this machine; divides stream.num_lanes
@@ -54,7 +58,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         self._check_ranges()
-        lanes, image_px = self.stream.num_lanes, self.model.vision.image_px
+        lanes = self.stream.num_lanes
         if self.batch_pairs % lanes:
             nearest = max(1, round(self.batch_pairs / lanes)) * lanes
             raise ConfigError(
@@ -63,11 +67,6 @@ class PretrainConfig:
         if lanes % self.ranks:
             fitting = max(number for number in range(1, self.ranks + 1) if lanes % number == 0)
             raise ConfigError(f"ranks={self.ranks}: must divide stream.num_lanes={lanes}; write {fitting}")
-        if self.stream.resize_px < image_px:
-            raise ConfigError(
-                f"stream.resize_px={self.stream.resize_px}: must be at least model.vision.image_px={image_px}, the "
-                f"side of the crop; write {image_px}"
-            )
         if self.warmup_steps > self.num_steps:
             raise ConfigError(
                 f"warmup_steps={self.warmup_steps}: is more than num_steps={self.num_steps}; "
@@ -78,7 +77,7 @@ class PretrainConfig:
         for name in ("batch_pairs", "num_steps", "ranks", "log_every", "save_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
-        for name in ("learning_rate", "eps", "max_logit_scale"):
+        for name in ("learning_rate", "eps"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be more than 0")
         for name in ("warmup_steps", "weight_decay"):
@@ -87,3 +86,57 @@ class PretrainConfig:
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 0 and less than 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(TrainingConfig):
+    """Training of a CLIP; the defaults are ViT-B/32's in the paper (section 2.5, tables 18 and 19)."""
+
+    section: ClassVar[str] = "pretrain"  # of a recipe, for messages
+    command: ClassVar[str] = "pretrain"  # that trains it, for messages
+
+    model: ClipConfig = field(default_factory=ClipConfig)  # the network
+    max_logit_scale: float = 100.0  # the learned scale is clipped here
+    checkpoint_blocks: bool = False  # inner values of the towers' blocks are computed again for gradients, not kept
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        image_px = self.model.vision.image_px
+        if not self.max_logit_scale > 0:
+            raise ConfigError(f"max_logit_scale={self.max_logit_scale}: must be more than 0")
+        if self.stream.resize_px < image_px:
+            raise ConfigError(
+                f"stream.resize_px={self.stream.resize_px}: must be at least model.vision.image_px={image_px}, the "
+                f"side of the crop; write {image_px}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorTrainingConfig(TrainingConfig):
+    """Training of the duplicate detector; the defaults are the paper's batch, temperature and number of pictures
+    (appendix C), and AdamW at a rate of our own."""
+
+    section: ClassVar[str] = "detector"  # of a recipe, for messages
+    command: ClassVar[str] = "train-detector"  # that trains it, for messages
+
+    model: DetectorConfig = field(default_factory=DetectorConfig)  # the network
+    temperature: float = 0.07  # of the n-pair loss; it is not learned
+    stream: StreamConfig = field(default_factory=lambda: StreamConfig(resize_px=320, num_lanes=16))  # shards to batches
+    batch_pairs: int = 1712  # pictures of a global batch, each with its copy; a multiple of stream.num_lanes
+    num_steps: int = 17523  # optimizer steps; with 1,712 pairs this is the paper's 30 million pictures
+    learning_rate: float = 1e-3  # at its highest, after the warm-up
+    warmup_steps: int = 500  # steps of linear rise; then half a cosine to 0
+    weight_decay: float = 0.05  # decoupled; not on biases
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature={self.temperature}: must be more than 0; the paper has 0.07")
+        if self.stream.resize_px < self.model.image_px:
+            raise ConfigError(
+                f"stream.resize_px={self.stream.resize_px}: must be at least model.image_px={self.model.image_px}; "
+                f"write {self.model.image_px}"
+            )
+
+
+AnyTrainingConfig = PretrainConfig | DetectorTrainingConfig

@@ -1,4 +1,4 @@
-"""From a tar's sample to a training example: a caption that may be used, and a square of pixels."""
+"""From a tar's sample to a training example: a picture that may be used, and its caption or a copy of it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class DecodedCache:
 
 @dataclass(frozen=True)
 class ExampleMaker:
-    """Makes examples; what it draws depends on (seed, epoch, key) alone."""
+    """Makes a CLIP's examples; what it draws depends on (seed, epoch, key) alone."""
 
     seed: int
     resize_px: int
@@ -67,25 +67,38 @@ class ExampleMaker:
 
     def make(self, sample: TarSample, epoch: int) -> Example | Unusable:
         """The example, or why there is none: text, excluded or image."""
-        try:
-            captions = [caption for uid, caption in _captions(sample) if uid not in self.excluded]
-        except msgspec.DecodeError as error:
-            return Unusable(sample.key, "text", f"its json cannot be read ({error})")
-        if not captions:
-            return Unusable(sample.key, "excluded", "all its captions are excluded")
+        captions = usable_captions(sample, self.excluded)
+        if isinstance(captions, Unusable):
+            return captions
         captions = [caption for caption in captions if caption.strip()]
         if not captions:
             return Unusable(sample.key, "text", "it has no caption")
-        encoded = next((sample.members[e] for e in IMAGE_EXTENSIONS if e in sample.members), None)
-        if encoded is None:
-            return Unusable(sample.key, "image", f"it has none of {', '.join(IMAGE_EXTENSIONS)}")
-        try:
-            pixels = self.cache.get(sample.key, encoded, self.resize_px)
-        except InputError as error:
-            return Unusable(sample.key, "image", str(error))
+        pixels = resized_picture(sample, self.resize_px, self.cache)
+        if isinstance(pixels, Unusable):
+            return pixels
         square = crop_square(pixels, self.image_px, draw("crop", self.seed, epoch, sample.key))
         caption = captions[draw("caption", self.seed, epoch, sample.key) % len(captions)]
         return Example(sample.key, square, caption)
+
+
+def usable_captions(sample: TarSample, excluded: frozenset[str]) -> list[str] | Unusable:
+    """The captions that are not excluded, empty ones among them, or why there is none: text or excluded."""
+    try:
+        captions = [caption for uid, caption in _captions(sample) if uid not in excluded]
+    except msgspec.DecodeError as error:
+        return Unusable(sample.key, "text", f"its json cannot be read ({error})")
+    return captions or Unusable(sample.key, "excluded", "all its captions are excluded")
+
+
+def resized_picture(sample: TarSample, resize_px: int, cache: DecodedCache) -> Pixels | Unusable:
+    """uint8 [H, W, 3], the shorter side `resize_px`, or why there is none: image."""
+    encoded = next((sample.members[e] for e in IMAGE_EXTENSIONS if e in sample.members), None)
+    if encoded is None:
+        return Unusable(sample.key, "image", f"it has none of {', '.join(IMAGE_EXTENSIONS)}")
+    try:
+        return cache.get(sample.key, encoded, resize_px)
+    except InputError as error:
+        return Unusable(sample.key, "image", str(error))
 
 
 def _captions(sample: TarSample) -> list[tuple[str, str]]:

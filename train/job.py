@@ -10,24 +10,33 @@ from openwit import manifest as manifests
 from openwit import storage
 from openwit.config import IsDataclass, describe, from_json, to_json
 from openwit.errors import ConfigError
-from train.config import PretrainConfig
+from train.config import AnyTrainingConfig
 
 RECORD = "config.json"
 # Fields that change neither what is learned nor its order (another number of ranks changes rounding only), so a run
 # may go on with other values.
 FREE_FIELDS = frozenset(
-    {"ranks", "log_every", "save_every", "keep_last", "stream.threads", "stream.read_ahead", "stream.cache_decoded_mb"}
+    {
+        "checkpoint_blocks",
+        "ranks",
+        "log_every",
+        "save_every",
+        "keep_last",
+        "stream.threads",
+        "stream.read_ahead",
+        "stream.cache_decoded_mb",
+    }  # fmt: skip
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One pretraining run."""
+    """One training run."""
 
     data: str  # folder of shards with a manifest, any fsspec URL
     exclusions: str  # parquet file whose column uid names captions not to train on; empty: all are used
     out: str  # local folder for config.json, metrics.jsonl and checkpoints/
-    config: PretrainConfig
+    config: AnyTrainingConfig  # its type says what is learned
 
     @property
     def checkpoints(self) -> str:
@@ -74,10 +83,13 @@ def require_same(before: Record, now: Record) -> None:
     """Raises ConfigError where the folder's checkpoints come from another job: says what differs, what to do."""
     out = now.job.out
     elsewhere = f"take another --work, or delete {out}"
+    section = now.job.config.section
+    if before.job.config.section != section:
+        raise ConfigError(f"{out}: holds checkpoints of {before.job.config.command}; {elsewhere}")
     for path, old, new in _differences(before.job.config, now.job.config):
         raise ConfigError(
-            f"pretrain.{path}={new}: the checkpoints in {out} were trained with {old}; "
-            f"write --pretrain.{path} {old} to go on with them, {elsewhere}"
+            f"{section}.{path}={new}: the checkpoints in {out} were trained with {old}; "
+            f"write --{section}.{path} {old} to go on with them, {elsewhere}"
         )
     if before.data_digest != now.data_digest:
         raise ConfigError(f"{now.job.data}: is not the data set that the checkpoints in {out} saw; {elsewhere}")

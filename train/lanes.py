@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Generic
 
 from openwit.errors import WorkError
-from train.examples import Example, ExampleMaker
+from train.objective import E, Maker
 from train.order import Lane, Window, lane_size, window_at
 from train.shards import DataSet, read_rows
 from train.tars import TarSample, Unusable
@@ -25,11 +26,11 @@ class LaneCursor:
         return LaneCursor(0, self.skipped)
 
 
-class LaneReader:
+class LaneReader(Generic[E]):
     """Reads one lane of one epoch; one thread at a time may ask it."""
 
     def __init__(
-        self, data_set: DataSet, maker: ExampleMaker, lane: Lane, window: int, counter: tuple[int, int], at: LaneCursor
+        self, data_set: DataSet, maker: Maker[E], lane: Lane, window: int, counter: tuple[int, int], at: LaneCursor
     ) -> None:
         """`counter` is (epoch, number of the lane); with the maker's seed it decides every draw."""
         self.data_set, self.maker, self.lane, self.window_size = data_set, maker, lane, window
@@ -48,14 +49,14 @@ class LaneReader:
         """What to go on from after the examples taken so far."""
         return LaneCursor(self.position, dict(self.skipped))
 
-    def take(self, num_examples: int) -> list[Example]:
+    def take(self, num_examples: int) -> list[E]:
         """The next examples. Raises WorkError where a whole round of the lane gives none."""
-        examples: list[Example] = []
+        examples: list[E] = []
         since_last = 0
         while len(examples) < num_examples:
             made = self._make(self._next_sample())
             since_last += 1
-            if isinstance(made, Example):
+            if not isinstance(made, Unusable):
                 examples.append(made)
                 since_last = 0
             elif since_last >= self.num_samples:
@@ -70,7 +71,7 @@ class LaneReader:
         notices, self.notices = self.notices, []
         return notices
 
-    def _make(self, sample: TarSample | Unusable) -> Example | Unusable:
+    def _make(self, sample: TarSample | Unusable) -> E | Unusable:
         made = self.maker.make(sample, self.epoch) if isinstance(sample, TarSample) else sample
         if isinstance(made, Unusable):
             self._count(made.reason)

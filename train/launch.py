@@ -19,7 +19,7 @@ from openwit.errors import ConfigError, InputError, OpenwitError, WorkError
 from openwit.log import Log
 from train import main as rank_main
 from train.checkpoint_files import latest, steps
-from train.config import PretrainConfig
+from train.config import AnyTrainingConfig
 from train.job import RECORD, Job, Record, make_record, on_this_machine, read_record, require_same, write_record
 from train.metrics import LiveLine, last_record
 from train.order import steps_per_epoch
@@ -43,20 +43,20 @@ def launch(job: Job, log: Log) -> None:
     record = make_record(job)
     done = _done_steps(record)
     if done == config.num_steps:
-        log.say(f"pretrain: {done}/{config.num_steps} steps done before")
+        log.say(f"{config.command}: {done}/{config.num_steps} steps done before")
         return
     data_set = open_data_set(job.data, job.exclusions)
     per_epoch = steps_per_epoch(
         data_set.num_samples, len(data_set.excluded), config.batch_pairs, config.stream.num_lanes
     )
     log.say(
-        f"pretrain: {config.num_steps} steps of {config.batch_pairs} pairs from {data_set.num_samples:,} samples "
-        f"({per_epoch} steps an epoch) on {config.ranks} ranks" + (f", from step {done}" if done else "")
+        f"{config.command}: {config.num_steps} steps of {config.batch_pairs} pairs from {data_set.num_samples:,} "
+        f"samples ({per_epoch} steps an epoch) on {config.ranks} ranks" + (f", from step {done}" if done else "")
     )
     url = write_record(record)
-    log.event("pretrain_start", step=done, ranks=config.ranks, data=job.data)
+    log.event(f"{config.section}_start", step=done, ranks=config.ranks, data=job.data)
     _run(job, url, log)
-    log.event("pretrain_done", step=config.num_steps)
+    log.event(f"{config.section}_done", step=config.num_steps)
 
 
 def _done_steps(record: Record) -> int:
@@ -92,15 +92,15 @@ def _run(job: Job, url: str, log: Log) -> None:
         finally:
             _stop(process)
         if code:
-            raise _failure(Path(failures), output, start)
+            raise _failure(job.config.command, Path(failures), output, start)
 
 
-def _command(config: PretrainConfig, url: str) -> list[str]:
+def _command(config: AnyTrainingConfig, url: str) -> list[str]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     return [*torchrun, f"--nproc-per-node={config.ranks}", "-m", "train.main", "--config", url]
 
 
-def _environment(config: PretrainConfig, failures: str) -> dict[str, str]:
+def _environment(config: AnyTrainingConfig, failures: str) -> dict[str, str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment = {"OMP_NUM_THREADS": str(max(1, cores // config.ranks)), **os.environ}
     if config.device == "cpu" and sys.platform == "linux":
@@ -110,7 +110,7 @@ def _environment(config: PretrainConfig, failures: str) -> dict[str, str]:
 
 def _follow(process: subprocess.Popen[bytes], job: Job, log: Log) -> int:
     """Shows the newest metrics until the process ends; its exit code."""
-    line = LiveLine(log.stream, job.config.num_steps)
+    line = LiveLine(log.stream, job.config.command, job.config.num_steps)
     before = last_record(Path(storage.local_path(job.metrics)))
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -135,7 +135,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _failure(failures: Path, output: Path, start: int) -> OpenwitError:
+def _failure(command: str, failures: Path, output: Path, start: int) -> OpenwitError:
     """The first rank's own error; where there is none, that a process was killed."""
     notes = sorted((json.loads(path.read_text()) for path in failures.glob("*.json")), key=lambda note: note["unix_s"])
     own = {kind.__name__: kind for kind in (ConfigError, InputError, WorkError)}
@@ -148,4 +148,4 @@ def _failure(failures: Path, output: Path, start: int) -> OpenwitError:
     what = "a process was killed (out of memory, or from outside)"
     if notes and "SIGKILL" not in text:
         what = f"rank {notes[0]['rank']}: {notes[0]['message']}"
-    return WorkError(f"pretrain: {what}; the same command goes on from the last checkpoint; see {output}")
+    return WorkError(f"{command}: {what}; the same command goes on from the last checkpoint; see {output}")

@@ -16,17 +16,16 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.clip import Clip
-from models.preprocess import normalize_pixels
 from openwit import storage
 from openwit.errors import WorkError
 from train import checkpoint
 from train.batches import Batch, Batches, Cursor
 from train.checkpoint_files import latest
-from train.config import PretrainConfig
+from train.config import AnyTrainingConfig
 from train.job import Job
 from train.loss import contrastive_loss
 from train.metrics import Clock, LiveLine, Metrics
+from train.objective import Keyed, Objective, objective_of
 from train.optimizer import build_optimizer, scheduled_learning_rate, set_learning_rate
 from train.ranks import Ranks
 from train.shards import open_data_set
@@ -35,7 +34,7 @@ LOCK_WAIT_S = 10.0
 MAX_NOTICES = 20
 
 
-def pretrain(job: Job, ranks: Ranks) -> None:
+def train(job: Job, ranks: Ranks) -> None:
     """Trains from the last checkpoint, or the beginning, to the last step. Every rank calls it.
 
     Raises WorkError where the loss is no number or another run holds the folder, ConfigError where the data set is
@@ -47,19 +46,20 @@ def pretrain(job: Job, ranks: Ranks) -> None:
         torch.manual_seed(config.seed)
         torch.use_deterministic_algorithms(ranks.device.type == "cpu")
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        model = Clip(config.model).to(ranks.device)
+        objective = objective_of(config)
+        model = objective.build().to(ranks.device)
         optimizer = build_optimizer(model, config)
         start = _resume(job, model, optimizer)
-        network = _distribute(model, ranks)
-        report = Report(job, ranks, model, start.step)
+        network = _distribute(model, objective, ranks)
+        report = Report(job, ranks, objective, model, start.step)
         data_set = open_data_set(job.data, job.exclusions)
 
         with Batches(data_set, config, ranks.rank, ranks.num_ranks, start) as batches:
             for step in range(start.step + 1, config.num_steps + 1):
                 batch = report.timed_next(batches)
                 set_learning_rate(optimizer, scheduled_learning_rate(step, config))
-                loss = train_step(network, batch, optimizer, config)
-                _require_finite(loss, step, batch)
+                loss = train_step(network, objective, batch, optimizer, config)
+                _require_finite(loss, step, batch, config.section)
                 if due(step, config.log_every, config.num_steps):
                     report.write(step, loss, batch)
                 if due(step, config.save_every, config.num_steps):
@@ -69,20 +69,24 @@ def pretrain(job: Job, ranks: Ranks) -> None:
                         checkpoint.save(job.checkpoints, state, model, optimizer, config.keep_last)
 
 
-def train_step(network: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, config: PretrainConfig) -> float:
+def train_step(
+    network: nn.Module,
+    objective: Objective[Keyed],
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    config: AnyTrainingConfig,
+) -> float:
     """The global batch's mean loss before the step; the weights are moved, the gradients still there."""
     model = network.module if isinstance(network, DistributedDataParallel) else network
-    assert isinstance(model, Clip)
+    device = next(model.parameters()).device
     optimizer.zero_grad()
-    pixels = normalize_pixels(batch.image.to(model.device, non_blocking=True))
-    tokens = batch.tokens.to(model.device, non_blocking=True)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        image_BD, text_BD, scale = network(pixels, tokens)
-    loss = contrastive_loss(image_BD.float(), text_BD.float(), scale.float(), impl=config.loss)
+    inputs = objective.prepare(tuple(part.to(device, non_blocking=True) for part in batch.inputs))
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        one_BD, other_BD, scale = network(*inputs)
+    loss = contrastive_loss(one_BD.float(), other_BD.float(), scale.float(), impl=config.loss)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    with torch.no_grad():  # "clipped to prevent scaling the logits by more than 100" (paper, section 2.5)
-        model.logit_scale.clamp_(max=math.log(config.max_logit_scale))
+    objective.after_step(model)
     return loss.item()
 
 
@@ -91,7 +95,7 @@ def due(step: int, every: int, num_steps: int) -> bool:
     return step % every == 0 or step == num_steps
 
 
-def _resume(job: Job, model: Clip, optimizer: torch.optim.Optimizer) -> Cursor:
+def _resume(job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> Cursor:
     folder = latest(job.checkpoints)
     if folder is None:
         return Cursor()
@@ -100,25 +104,27 @@ def _resume(job: Job, model: Clip, optimizer: torch.optim.Optimizer) -> Cursor:
     return checkpoint.load_state(folder).cursor
 
 
-def _distribute(model: Clip, ranks: Ranks) -> nn.Module:
+def _distribute(model: nn.Module, objective: Objective[Keyed], ranks: Ranks) -> nn.Module:
     """The model with its gradients averaged over the ranks."""
     if ranks.num_ranks == 1:
         return model
     network = DistributedDataParallel(model, gradient_as_bucket_view=True)
     # DDP groups gradients anew after its first backward pass, and groups decide the order of sums. A pass without a
-    # step puts that behind, so the first step after a resume sums as it would have without the kill.
-    image_px = model.config.vision.image_px
-    pixels = torch.zeros(1, 3, image_px, image_px, device=ranks.device)
-    image_BD, text_BD, scale = network(pixels, torch.ones(1, 3, dtype=torch.int64, device=ranks.device))
-    ((image_BD * text_BD).sum() * scale).backward()
+    # step puts that behind, so the first step after a resume sums as it would have without the kill. Batch norms must
+    # not count it.
+    network.eval()
+    inputs = objective.prepare(tuple(part.to(ranks.device) for part in objective.blank()))
+    one_BD, other_BD, scale = network(*inputs)
+    ((one_BD * other_BD).sum() * scale).backward()
+    network.train()  # type: ignore[no-untyped-call]
     return network
 
 
-def _require_finite(loss: float, step: int, batch: Batch) -> None:
+def _require_finite(loss: float, step: int, batch: Batch, section: str) -> None:
     if not math.isfinite(loss):
         raise WorkError(
             f"step {step}: the loss is {loss}; the batch began with sample {batch.keys[0]}. The checkpoints before are "
-            "sound: try a lower pretrain.learning_rate or a longer pretrain.warmup_steps in another work folder"
+            f"sound: try a lower {section}.learning_rate or a longer {section}.warmup_steps in another work folder"
         )
 
 
@@ -156,7 +162,8 @@ class Report:
 
     job: Job
     ranks: Ranks
-    model: Clip
+    objective: Objective[Keyed]
+    model: nn.Module
     start_step: int
     notices: list[str] = field(default_factory=list)
 
@@ -164,7 +171,7 @@ class Report:
         self.clock = Clock()
         path = Path(storage.local_path(self.job.metrics))
         self.metrics = Metrics(path, self.start_step) if self.ranks.is_first else None
-        self.line = LiveLine(sys.stderr, self.job.config.num_steps)
+        self.line = LiveLine(sys.stderr, self.job.config.command, self.job.config.num_steps)
 
     def timed_next(self, batches: Batches) -> Batch:
         """The next batch; the time that it was waited for is counted."""
@@ -193,7 +200,7 @@ class Report:
             epoch=batch.epoch,
             samples=step * config.batch_pairs,
             loss=loss,
-            logit_scale=self.model.logit_scale.exp().item(),
+            **self.objective.measures(self.model),
             learning_rate=scheduled_learning_rate(step, config),
             gradient_norm=norm,
             skipped=dict(sorted(skipped.items())),

@@ -21,7 +21,7 @@ FAILURES = "OPENWIT_FAILURES"  # folder for what went wrong, one file a rank
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0, 1 for failed work, 2 for the user's mistakes."""
     parser = argparse.ArgumentParser(prog="train.main", description=__doc__)
-    parser.add_argument("--config", required=True, help="the config.json of a pretraining folder")
+    parser.add_argument("--config", required=True, help="the config.json of a training's folder")
     url = parser.parse_args(arguments).config
     _leave_with_parents()
     try:
@@ -45,11 +45,11 @@ def _train(url: str) -> None:
 
     if os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    from train.loop import pretrain
+    from train.loop import train
     from train.ranks import join_ranks
 
-    with join_ranks(record.job.config.device) as ranks:
-        pretrain(record.job, ranks)
+    with join_ranks(record.job.config.device, record.job.config.section) as ranks:
+        train(record.job, ranks)
 
 
 def _tell(kind: str, message: str) -> None:

@@ -92,7 +92,8 @@ class Clock:
 class LiveLine:
     """Shows records: one line rewritten on a terminal, else a line every ten seconds and the last."""
 
-    def __init__(self, stream: TextIO, num_steps: int, every_s: float = 10.0) -> None:
+    def __init__(self, stream: TextIO, command: str, num_steps: int, every_s: float = 10.0) -> None:
+        self.command = command
         self.stream, self.num_steps, self.every_s = stream, num_steps, every_s
         self.shown_step = 0
         self.shown_at = time.monotonic()
@@ -115,7 +116,7 @@ class LiveLine:
     def _text(self, record: dict[str, object]) -> str:
         left_s = (self.num_steps - int(str(record["step"]))) * float(str(record["step_s"]))
         return (
-            f"pretrain: {record['step']}/{self.num_steps}  loss {record['loss']:.4f}  "
+            f"{self.command}: {record['step']}/{self.num_steps}  loss {record['loss']:.4f}  "
             f"{record['samples_per_s']:.0f} pairs/s  data wait {record['data_wait_share']:.0%}"
             + (f"  ETA {duration(left_s)}" if left_s else "")
         )

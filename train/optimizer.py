@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from train.config import PretrainConfig
+from train.config import TrainingConfig
 
 
-def build_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """Decay on matrices only: gains, biases, the logit scale and other vectors have none."""
     parameters = list(model.parameters())
     groups = [
@@ -21,7 +21,7 @@ def build_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.Ada
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=True)
 
 
-def scheduled_learning_rate(step: int, config: PretrainConfig) -> float:
+def scheduled_learning_rate(step: int, config: TrainingConfig) -> float:
     """The learning rate of a step (the first is 1): a linear rise, then half a cosine that would be 0 one step after
     the last."""
     if step <= config.warmup_steps:

@@ -39,8 +39,9 @@ class Ranks:
 
 
 @contextlib.contextmanager
-def join_ranks(device: str) -> Iterator[Ranks]:
-    """Joins the process group that torchrun's environment describes; leaves it afterwards.
+def join_ranks(device: str, section: str = "pretrain") -> Iterator[Ranks]:
+    """Joins the process group that torchrun's environment describes; leaves it afterwards. `section` is the recipe's,
+    for messages.
 
     Raises ConfigError where there are fewer GPUs than ranks.
     """
@@ -48,9 +49,9 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if device == "cuda":
         num_gpus = torch.cuda.device_count()
         if local >= num_gpus:
-            advice = f"--pretrain.ranks {num_gpus}" if num_gpus else "--pretrain.device cpu"
+            advice = f"--{section}.ranks {num_gpus}" if num_gpus else f"--{section}.device cpu"
             raise ConfigError(
-                f"pretrain.device=cuda: this machine has {num_gpus} GPUs for {os.environ['LOCAL_WORLD_SIZE']} ranks; "
+                f"{section}.device=cuda: this machine has {num_gpus} GPUs for {os.environ['LOCAL_WORLD_SIZE']} ranks; "
                 f"write {advice}"
             )
         torch.cuda.set_device(local)

@@ -68,11 +68,11 @@ def alone() -> Iterator[None]:
 
 def train_here(job: Job) -> None:
     """Runs the job in this process; in one rank, or as a rank of helpers.ranks."""
-    from train.loop import pretrain
+    from train.loop import train
     from train.ranks import join_ranks
 
     with join_ranks("cpu") as ranks:
-        pretrain(dataclasses.replace(job), ranks)
+        train(dataclasses.replace(job), ranks)
 
 
 def main(path: str) -> int:

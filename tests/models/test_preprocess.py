@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from models.config import PreprocessConfig
 from models.preprocess import MEAN_RGB, STD_RGB, decode_image, normalize_pixels, preprocess, resize_and_crop
 from openwit.errors import InputError
 
@@ -26,6 +27,22 @@ def test_pixels_are_those_of_open_clips_evaluation_transform(size: tuple[int, in
     transform = pytest.importorskip("open_clip.transform")
     theirs = transform.image_transform(64, is_train=False, mean=MEAN_RGB, std=STD_RGB)
     torch.testing.assert_close(preprocess(noise(*size), 64), theirs(noise(*size)), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("resize_mode", ["shortest", "squash"])
+@pytest.mark.parametrize("size", [(300, 200), (40, 61), (64, 64)])
+def test_every_config_gives_the_pixels_of_open_clips_transform(
+    size: tuple[int, int], resize_mode: str, interpolation: str
+) -> None:
+    transform = pytest.importorskip("open_clip.transform")
+    config = PreprocessConfig(
+        mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), interpolation=interpolation, resize_mode=resize_mode
+    )
+    theirs = transform.image_transform(
+        64, False, config.mean, config.std, resize_mode=resize_mode, interpolation=interpolation
+    )
+    torch.testing.assert_close(preprocess(noise(*size), 64, config), theirs(noise(*size)), atol=1e-6, rtol=0)
 
 
 def test_normalised_pixels_have_the_released_mean_and_deviation() -> None:

@@ -37,7 +37,7 @@ def parts(data, num_ranks, start=START, num_steps=NUM_STEPS, exclusions=""):
 
 def by_key(ranks, step):
     return {
-        key: (batch.image[i].numpy().tobytes(), batch.tokens[i].tolist())
+        key: (batch.inputs[0][i].numpy().tobytes(), batch.inputs[1][i].tolist())
         for batch in (rank[step] for rank in ranks)
         for i, key in enumerate(batch.keys)
     }
@@ -50,9 +50,9 @@ def whole_cursor(ranks, step):
 
 def test_a_batch_has_the_shapes_of_the_config_and_says_where_it_stands(data):
     ((batch, *_),) = parts(data, 1, num_steps=1)
-    assert batch.image.shape == (8, 3, 16, 16)
-    assert batch.image.dtype == torch.uint8
-    assert batch.tokens.shape == (8, 16)
+    assert batch.inputs[0].shape == (8, 3, 16, 16)
+    assert batch.inputs[0].dtype == torch.uint8
+    assert batch.inputs[1].shape == (8, 16)
     assert batch.cursor.step == 1
     assert sorted(batch.cursor.lanes) == [0, 1, 2, 3]
 

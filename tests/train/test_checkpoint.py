@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import models
 from helpers.training import CONFIG, MODEL
 from models.clip import Clip
 from openwit.errors import InputError
@@ -70,6 +71,13 @@ def test_the_evaluated_model_is_the_trained_one(tmp_path, trained):
     image, tokens = torch.randn(2, 3, 16, 16), torch.tensor([[49406, 5, 49407], [49406, 9, 49407]])
     assert torch.equal(model.encode_image(image), trained[0].encode_image(image))
     assert torch.equal(model.encode_text(tokens), trained[0].encode_text(tokens))
+
+
+def test_a_checkpoint_is_a_model_that_anyone_can_load(tmp_path, trained):
+    save(tmp_path, 5, trained)
+    model = models.load(latest(str(tmp_path)))
+    assert model.config == MODEL
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in trained[0].state_dict().items())
 
 
 def test_what_is_no_checkpoint_or_a_damaged_one_is_named(tmp_path, trained):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import math
+import shutil
 
 import pytest
 import torch
@@ -98,6 +99,23 @@ def test_bf16_towers_train_too(data, tmp_path):
         train_here(job(data, tmp_path, ranks=1, precision="bf16"))
     assert weights(tmp_path)["visual.proj"].dtype == torch.float32
     assert math.isfinite(curve(tmp_path)[-1]["loss"])
+
+
+def test_a_resnet_trains_and_goes_on_bit_for_bit_with_its_blocks_checkpointed_or_not(data, tmp_path):
+    small = {
+        "model": "RN50", "model__embed_dim": 16, "model__vision__image_px": 32, "model__vision__width": 8,
+        "model__vision__heads": 4, "model__vision__layers": "1,1,1,1", "model__text__width": 16,
+        "model__text__layers": 1, "model__text__heads": 2, "model__text__context_length": 16, "stream__resize_px": 36,
+    }  # fmt: skip
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    with alone():
+        train_here(job(data, whole, ranks=1, num_steps=4, save_every=2, **small))
+        train_here(job(data, halves, ranks=1, num_steps=4, save_every=2, checkpoint_blocks="true", **small))
+        shutil.rmtree(folder_of(str(halves / "checkpoints"), 4))
+        train_here(job(data, halves, ranks=1, num_steps=4, save_every=2, **small))
+    assert curve(halves) == curve(whole)
+    assert weights(halves)["visual.layer1.0.bn1.num_batches_tracked"] == 4
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(halves).items())
 
 
 def test_two_runs_never_write_the_same_folder(data, tmp_path, monkeypatch):

@@ -44,7 +44,7 @@ def test_a_lap_says_how_long_steps_took_and_what_share_was_waiting():
 
 def test_the_live_line_says_loss_rate_wait_and_time_left_and_repeats_nothing():
     stream = io.StringIO()
-    line = LiveLine(stream, 10, every_s=0.0)
+    line = LiveLine(stream, "pretrain", 10, every_s=0.0)
     line.show(record(4))
     line.show(record(4))
     line.show(record(10))
@@ -56,7 +56,7 @@ def test_the_live_line_says_loss_rate_wait_and_time_left_and_repeats_nothing():
 
 def test_between_its_times_only_the_last_step_is_shown():
     stream = io.StringIO()
-    line = LiveLine(stream, 10, every_s=1000.0)
+    line = LiveLine(stream, "pretrain", 10, every_s=1000.0)
     for step in (1, 2, 10):
         line.show(record(step))
     assert len(stream.getvalue().splitlines()) == 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 from torch import Tensor
 
-from models.preprocess import decode_image, preprocess
+from models.preprocess import decode_image
 from openwit.errors import InputError
 from openwit.storage import open_input
 
@@ -26,15 +27,15 @@ class EvalSet:
     labels: list[str]
     names: list[str]
 
-    def tensors(self, image_px: int) -> Iterator[Tensor]:
-        """Each picture as the image tower takes it, float32 [3, S, S], decoded as asked for. Raises InputError, naming
-        the key, for one that is no picture."""
+    def tensors(self, preprocess: Callable[[Image.Image], Tensor]) -> Iterator[Tensor]:
+        """Each picture as `preprocess` makes it, float32 [3, S, S], decoded as asked for. Raises InputError, naming the
+        key, for one that is no picture."""
         for key, encoded in zip(self.keys, self.images, strict=True):
             try:
                 image = decode_image(encoded)
             except InputError as error:
                 raise InputError(f"{self.url}: key {key!r}: {error}") from None
-            yield preprocess(image, image_px)
+            yield preprocess(image)
 
 
 def load_eval_set(url: str) -> EvalSet:

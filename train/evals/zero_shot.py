@@ -5,7 +5,7 @@ Shapes: C classes · P prompts · B pictures of a batch · D embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -29,6 +29,19 @@ def classifier_weights(
             for start in range(0, len(texts), BATCH_TEXTS)
         ]
     return F.normalize(torch.cat(rows).view(len(names), len(prompts), -1).mean(dim=1), dim=-1)
+
+
+def predict(
+    model: ImageTextEncoder, images: Iterable[Tensor], weights_CD: Tensor, config: ZeroShotConfig
+) -> Iterator[Tensor]:
+    """The best class [up to batch_images] of each of the preprocessed pictures [3, S, S], batch by batch as they are
+    read; of equal scores the earlier class."""
+    with evaluation_mode(model):
+        for batch in batches(images, config.batch_images, model.device):
+            scores_BC = model.encode_image(batch).float() @ weights_CD.T
+            best_B1 = scores_BC.max(dim=1, keepdim=True).values
+            classes_C = torch.arange(len(weights_CD), device=scores_BC.device)
+            yield torch.where(scores_BC == best_B1, classes_C, len(weights_CD)).amin(dim=1).cpu()
 
 
 def zero_shot(

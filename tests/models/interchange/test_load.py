@@ -66,9 +66,11 @@ def test_half_precision_weights_are_read_as_fp32(tmp_path: Path, vit: Clip) -> N
 
 
 def test_a_resnet_keeps_the_memory_layout_of_its_tower(tmp_path: Path) -> None:
-    save(random_clip(RESNET), tmp_path / "saved")
-    weight = load(tmp_path / "saved").visual.conv2.weight
-    assert weight.is_contiguous(memory_format=torch.channels_last)
+    model = random_clip(RESNET)
+    save(model, tmp_path / "saved")
+    found = load(tmp_path / "saved")
+    for mine, read in zip(model.parameters(), found.parameters(), strict=True):
+        assert mine.stride() == read.stride()
 
 
 def test_batch_counters_may_be_missing(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.preprocess import normalize_pixels
+from models.preprocess import normalize_pixels, preprocess
 from openwit.errors import InputError
 from train.evals.dataset import load_eval_set
 
@@ -34,7 +35,7 @@ def test_rows_come_back_in_order_with_sorted_names_and_prepared_pictures(tmp_pat
     }
     found = load_eval_set(write(tmp_path, columns))
     assert (found.keys, found.labels, found.names) == (["a", "b", "c"], ["red", "clear", "red"], ["clear", "red"])
-    red, clear, _ = found.tensors(4)
+    red, clear, _ = found.tensors(partial(preprocess, image_px=4))
     for tensor, colour in ((red, (255, 0, 0)), (clear, (255, 255, 255))):
         flat = torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1).expand(3, 4, 4)
         torch.testing.assert_close(tensor, normalize_pixels(flat))
@@ -68,7 +69,7 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
 
 def test_a_damaged_picture_is_named_by_its_key(tmp_path: Path) -> None:
     columns = {"key": ["good", "bad"], "image": [png((1, 2, 3)), b"<html>"], "label": ["x", "y"]}
-    tensors = load_eval_set(write(tmp_path, columns)).tensors(4)
+    tensors = load_eval_set(write(tmp_path, columns)).tensors(partial(preprocess, image_px=4))
     next(tensors)
     with pytest.raises(InputError, match="key 'bad': not a readable picture"):
         next(tensors)

@@ -30,8 +30,8 @@ def test_a_small_clip_goes_through_every_evaluation_and_comes_back_as_it_was(tmp
     pq.write_table(pa.table(rows), tmp_path / "colours.parquet")
     config = EvaluateConfig(zero_shot_set=str(tmp_path / "colours.parquet"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    scores = evaluate(model, Tokenizer(12), 8, config)
+    scores = evaluate(model, Tokenizer(12), model.preprocess, config)
     assert scores["zero_shot"]["top1"] == 0.5  # both pictures get the same answer, and one of them is right
     assert scores["digits"]["accuracy"] > 0.3  # chance is 0.1; the features of random weights still tell some apart
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert evaluate(model, Tokenizer(12), 8, EvaluateConfig(digits=False)) == {}
+    assert evaluate(model, Tokenizer(12), model.preprocess, EvaluateConfig(digits=False)) == {}

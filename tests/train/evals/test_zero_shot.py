@@ -13,7 +13,7 @@ from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from models.tokenizer import Tokenizer
 from openwit.errors import ConfigError
 from train.evals.config import ZeroShotConfig
-from train.evals.zero_shot import classifier_weights, zero_shot
+from train.evals.zero_shot import classifier_weights, predict, zero_shot
 
 NAMES = ["blue", "green", "red"]
 PLAIN = ZeroShotConfig(prompts=("{label}",), batch_images=2)
@@ -133,3 +133,11 @@ def test_a_broken_model_does_not_pass_for_a_right_one() -> None:
 def test_a_wrong_config_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r"^zero_shot\."):
         ZeroShotConfig(**values)  # type: ignore[arg-type]
+
+
+def test_each_picture_gets_the_best_class_and_of_equal_ones_the_earlier() -> None:
+    weights = classifier_weights(ColourEncoder(), WordTokenizer(), NAMES, ("{label}",))
+    images = [picture(1, 0, 0), picture(0, 0, 1), picture(0, 1, 1), picture(0.1, 0.9, 0), picture(1, 1, 1)]
+    found = list(predict(ColourEncoder(), iter(images), weights, PLAIN))
+    assert [len(batch) for batch in found] == [2, 2, 1]
+    assert torch.cat(found).tolist() == [0, 2, 1, 1, 0]

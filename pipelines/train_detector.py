@@ -1,0 +1,52 @@
+"""openwit train-detector: the duplicate detector, trained on the shards' pictures by torchrun."""
+
+from __future__ import annotations
+
+import posixpath
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from openwit import storage
+from openwit.errors import ConfigError
+from pipelines.session import Invocation, require
+from train.checkpoint_files import latest
+from train.config import DetectorTrainingConfig
+from train.launch import Job, launch
+
+MODEL, CONFIG = "model.safetensors", "config.json"  # as models.descriptor reads them
+
+
+def command(invocation: Invocation) -> None:
+    """Trains, or goes on from the last checkpoint, then writes detector/model/; --resume insists on a checkpoint."""
+    require(invocation, "shards", "build-dataset")
+    config = invocation.recipe.detector
+    out = storage.join(invocation.work, "detector")
+    job = Job(data=storage.join(invocation.work, "shards"), exclusions="", out=out, config=config)
+    if invocation.resume and not storage.exists(job.checkpoints):
+        raise ConfigError(f"--resume: no checkpoint in {out}; leave --resume out to start from the beginning")
+    if invocation.dry_run:
+        invocation.log.say(f"train-detector: {config.num_steps} steps of {config.batch_pairs} pairs from {job.data}")
+        return
+    launch(job, invocation.log)
+    checkpoint = latest(job.checkpoints)
+    assert checkpoint is not None
+    export(checkpoint, config, out)
+    invocation.log.say(f"train-detector: {posixpath.basename(checkpoint)} is in {storage.join(out, 'model')}")
+
+
+def export(checkpoint: str, config: DetectorTrainingConfig, out: str) -> None:
+    """Publishes out/model/: the checkpoint's weights and the network's sizes, as load_descriptor reads them."""
+    target = Path(storage.local_path(storage.join(out, "model")))
+    with storage.scratch_folder(out) as scratch, storage.writing(str(target)):
+        made = scratch / "model"
+        made.mkdir()
+        shutil.copyfile(storage.local_path(storage.join(checkpoint, MODEL)), made / MODEL)
+        (made / CONFIG).write_bytes(msgspec.json.format(msgspec.json.encode({"detector": config.model})))
+        for path in (*made.iterdir(), made):
+            storage.sync(path)
+        if target.exists():
+            target.rename(scratch / "before")
+        made.rename(target)
+        storage.sync(target.parent)

@@ -1,0 +1,75 @@
+"""What a training learns: its network, its examples, and what the loop must know of them. The stream, the loss, the
+optimizer, checkpoints, metrics and the launch are the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor, nn
+
+from train.config import AnyTrainingConfig, PretrainConfig
+from train.tars import TarSample, Unusable
+
+
+class Keyed(Protocol):
+    """An example of any kind: it knows the key of its sample."""
+
+    @property
+    def key(self) -> str: ...
+
+
+E = TypeVar("E", bound=Keyed)
+E_co = TypeVar("E_co", bound=Keyed, covariant=True)
+
+
+class Maker(Protocol[E_co]):
+    """Makes examples; what it draws depends on (seed, epoch, key) alone."""
+
+    @property
+    def seed(self) -> int: ...
+
+    def make(self, sample: TarSample, epoch: int) -> E_co | Unusable:
+        """The example, or why there is none."""
+        ...
+
+
+class Objective(Protocol[E]):
+    """Pairs of things that belong together, and a network that brings them near each other."""
+
+    def build(self) -> nn.Module:
+        """A new network, its weights drawn from torch's global generator. Of the prepared inputs it makes unit vectors
+        [B, D] of both sides, and the logit scale."""
+        ...
+
+    def maker(self, excluded: frozenset[str]) -> Maker[E]:
+        """Makes the examples of one rank, without the captions of these uids."""
+        ...
+
+    def collate(self, examples: Sequence[E]) -> tuple[Tensor, ...]:
+        """The inputs of a batch as they are kept and moved, pictures as uint8."""
+        ...
+
+    def blank(self) -> tuple[Tensor, ...]:
+        """Inputs of one pair that shows nothing."""
+        ...
+
+    def prepare(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What the network takes, from inputs on its device."""
+        ...
+
+    def after_step(self, model: nn.Module) -> None:
+        """Holds the weights where they must stay."""
+        ...
+
+    def measures(self, model: nn.Module) -> dict[str, float]:
+        """What metrics tell of the weights."""
+        ...
+
+
+def objective_of(config: AnyTrainingConfig) -> Objective[Any]:
+    """The objective that the config is for."""
+    from train.clip_objective import ClipObjective
+    from train.detector_objective import DetectorObjective
+
+    return ClipObjective(config) if isinstance(config, PretrainConfig) else DetectorObjective(config)
