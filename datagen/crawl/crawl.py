@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.config import CrawlConfig
+from datagen.crawl.freed_memory import return_large_blocks
 from datagen.crawl.images import ImageResizer, Resized
 from datagen.crawl.ledger_client import LedgerClient, LedgerGone
 from datagen.crawl.plain_tar import PlainTar
@@ -142,6 +143,7 @@ def _writer(made: WebDatasetSampleWriter, tally: Tally) -> CountingWriter:
 @functools.cache
 def _policy(config: CrawlConfig, ledger_url: str) -> FetchPolicy:
     """One a worker: connections, looked-up names and sites' rules outlast a partition."""
+    return_large_blocks()
     return FetchPolicy(config, LedgerClient(ledger_url))
 
 

@@ -14,6 +14,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF")
 # counted as 4 too), and WebP and AVIF decode into buffers of their own, which are copied twice.
 _DECODED: Mapping[str, int] = MappingProxyType({"WEBP": 18, "AVIF": 14, "TIFF": 12})
 _PLAIN = 4
+_BLURRED = 6  # a JPEG's pixels, and once more the blurred ones that are made smaller (image_jpeg)
 _CONVERTED = 4  # once more for a picture that is converted before it is resized
 _COEFFICIENT = 2  # bytes; a JPEG of several scans is decoded from all coefficients of all components
 _MOST_SCANS = 100  # of a JPEG; usual are 1 to 12, and each passes over the whole picture
@@ -43,7 +44,7 @@ def decoding_bytes(image: Image.Image, scans: int, kept: int) -> int:
     """An upper estimate of the memory that decoding takes at its most, in bytes."""
     pixels = max(image.size[0] * image.size[1], _tile_pixels(image))
     if image.format in ("JPEG", "MPO"):
-        return _PLAIN * pixels // kept**2 + (_coefficients(image) if scans > 1 else 0)
+        return _BLURRED * pixels // kept**2 + (_coefficients(image) if scans > 1 else 0)
     per_pixel = _DECODED.get(image.format or "", _PLAIN)
     if image.mode not in ("L", "RGB", "CMYK") or image.has_transparency_data:
         per_pixel += _CONVERTED

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from typing import IO
 
+import cv2
+import numpy as np
 from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
 from datagen.config import CrawlConfig
 from datagen.crawl.image_colors import resizable, to_srgb
 from datagen.crawl.image_header import FORMATS, ends_early, refusal
+from datagen.crawl.image_jpeg import Shrinker, encoded, reduction
 from datagen.crawl.image_sizes import Size, framed, resized
 
 Resized = tuple[bytes | None, int | None, int | None, int | None, int | None, str | None]
 
-# A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves twice the size that is wanted. The stored pixels then differ
-# from those of the full decode by less than 0.5 levels of 255 on average for photographs, 3.5 for stripes and noise.
-REDUCING_GAP = 2
+_JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with more of them behind it, of which the first is the picture
 _JPEG_MOST_PX = 65_500
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -44,9 +46,10 @@ class ImageResizer:
     """
 
     def __init__(self, config: CrawlConfig) -> None:
-        self.config = config
+        self.config, self._shrinker = config, Shrinker()
         Image.MAX_IMAGE_PIXELS = None  # our own limits are checked before anything is decoded
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each holds frames of its own
+        cv2.setNumThreads(1)  # a worker has one core
 
     def __call__(self, img_stream: IO[bytes], blurring_bbox_list: object = None) -> Resized:
         data = img_stream.read()
@@ -69,7 +72,10 @@ class ImageResizer:
         size = source.size
         wanted = resized(size, config.resize_mode, config.image_px, config.resize_only_if_bigger)
         self._check(source, data, wanted)
-        image, turned = decoded(source, wanted)
+        pixels = self._shrinker.shrunk(data, size, wanted) if source.format in _JPEGS else None
+        if pixels is not None and pixels.ndim == 3 and self._is_plain(source):
+            return encoded(pixels, config.jpeg_quality), *wanted, *size, None
+        image, turned = finished(source, pixels, wanted)
         if wanted != size or not config.resize_only_if_bigger:
             image = framed(image, config.resize_mode, config.image_px)
         stored = io.BytesIO()
@@ -77,11 +83,15 @@ class ImageResizer:
         width, height = size[::-1] if turned in (5, 6, 7, 8) else size
         return stored.getvalue(), image.width, image.height, width, height, None
 
+    def _is_plain(self, source: ImageFile.ImageFile) -> bool:
+        """Whether a picture of colours needs nothing but its size: it stands upright, is sRGB, and is not framed."""
+        is_whole = self.config.resize_mode in ("keep_ratio", "keep_ratio_largest")
+        return is_whole and "icc_profile" not in source.info and _orientation(source) == 1
+
     def _check(self, image: Image.Image, data: bytes, wanted: Size) -> None:
         """Raises _Refused where the header alone tells that the picture is not wanted, or is dangerous."""
         config, (width, height) = self.config, image.size
-        scale = min(width // (wanted[0] * REDUCING_GAP), height // (wanted[1] * REDUCING_GAP))
-        kept = next(factor for factor in (8, 4, 2, 1) if scale >= factor or factor == 1)
+        kept = reduction(image.size, wanted)
         if error := refusal(image, data, kept, config.max_image_pixels, config.max_decoding_bytes):
             raise _Refused(error)
         if min(width, height) < config.min_image_px:
@@ -92,27 +102,33 @@ class ImageResizer:
             raise _Refused(f"image_aspect_ratio: {width}x{height}, a JPEG has at most {_JPEG_MOST_PX} pixels a side")
 
 
-def decoded(source: ImageFile.ImageFile, wanted: Size) -> tuple[Image.Image, int]:
+def finished(source: ImageFile.ImageFile, pixels: np.ndarray | None, wanted: Size) -> tuple[Image.Image, int]:
     """The opened picture's first frame, scaled to `wanted` (before it is turned upright), sRGB over white; and how it
-    was turned, 1 to 8 as EXIF counts."""
-    box = None
-    if wanted != source.size and source.format in ("JPEG", "MPO"):
-        drafted = source.draft(None, (wanted[0] * REDUCING_GAP, wanted[1] * REDUCING_GAP))
-        box = drafted[1] if drafted else None
-    source.load()
-    turned, profile = _orientation(source), source.info.get("icc_profile")
-    image = resizable(source)
-    if wanted != image.size:
-        image = image.resize(wanted, Image.Resampling.BICUBIC, box=box, reducing_gap=None if box else 3.0)
-    image = to_srgb(image, profile)
+    was turned, 1 to 8 as EXIF counts. `pixels` are what a Shrinker made of it."""
+    image = carefully_scaled(source, wanted) if pixels is None else Image.fromarray(pixels)
+    turned = _orientation(source)
+    image = to_srgb(image, source.info.get("icc_profile"))
     return (image.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else image), turned
 
 
+def carefully_scaled(source: ImageFile.ImageFile, wanted: Size) -> Image.Image:
+    """The opened picture of any format and colours, scaled to `wanted`, in a mode of `resizable`."""
+    box, factor = None, reduction(source.size, wanted)
+    if factor > 1 and source.format in _JPEGS:
+        drafted = source.draft(None, (source.width // factor, source.height // factor))
+        box = drafted[1] if drafted else None
+    source.load()
+    image = resizable(source)
+    if wanted == image.size:
+        return image
+    return image.resize(wanted, Image.Resampling.BICUBIC, box=box, reducing_gap=None if box else 3.0)
+
+
 def _orientation(image: Image.Image) -> int:
-    """1 where nothing readable says it."""
+    """1 where nothing readable says it: a damaged note about a whole picture."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a damaged note about a whole picture
+    except (SyntaxError, struct.error, ValueError, TypeError, ArithmeticError, LookupError, OSError):
         return 1
 
 

@@ -5,13 +5,13 @@ Equal answers of the web give equal bytes.
 
 from __future__ import annotations
 
-import tarfile
 from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datagen.crawl.plain_tar import PlainTar, members
 from datagen.crawl.reasons import reason
 from openwit.stage import Counts
 
@@ -43,11 +43,12 @@ def _duplicates(table: pa.Table) -> list[str | None]:
 
 def seal_tar(made: Path, path: Path) -> None:
     """The same members in the order of their names, without times or owners."""
-    with tarfile.open(made) as source, tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as sealed:
-        for member in sorted(source.getmembers(), key=lambda member: member.name):
-            header = tarfile.TarInfo(member.name)
-            header.size, header.mode = member.size, 0o644
-            sealed.addfile(header, source.extractfile(member))
+    with made.open("rb") as source, path.open("wb") as file:
+        sealed = PlainTar(file)
+        for name, start, num_bytes in sorted(members(source)):
+            source.seek(start)
+            sealed.add(name, source.read(num_bytes))
+        sealed.close()
 
 
 def count_rows(table: pa.Table, retries: pa.Table | None = None) -> Counts:
