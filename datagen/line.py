@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
+
+import msgspec
 
 from datagen import candidates, cap, distinct, query_table, selection, shuffle
 from datagen.config import (
@@ -22,8 +23,10 @@ from datagen.crawl.adopt import refuse_adopted
 from datagen.crawl.rounds import Rounds, shard_inputs
 from datagen.funnel import last_dropped
 from datagen.sources.files import list_files
+from datagen.takedown.remove import REMOVED, settle
 from openwit import manifest as manifests
 from openwit import stage, storage
+from openwit.config import digest
 from openwit.errors import ConfigError
 from openwit.manifest import Manifest
 from openwit.run import Run
@@ -99,33 +102,31 @@ def cap_queries(run: Run, found: Manifest, pairs: Sequence[Input], config: CapCo
 
 def crawl_sources(run: Run, selected: Manifest, shard_rows: int, ledger_url: str = "") -> list[Source]:
     """The partitions of the crawl: each selected one in runs of at most `shard_rows` image URLs of equal length. Where
-    the ledger is served differs from run to run, and what the partitions are does not depend on it."""
-    turns = Input(url=ledger_url, identity="ledger")
+    the ledger is served differs from run to run, what was asked to be left out grows, and what the partitions are does
+    not depend on them."""
+    turns, removed = Input(url=ledger_url, identity="ledger"), Input(url=run.folder(REMOVED), identity="removed")
     return [
-        Source(index=index, inputs={"selected": (entry,), "ledger": (turns,)})
+        Source(index=index, inputs={"selected": (entry,), "ledger": (turns,), "removed": (removed,)})
         for index, entry in enumerate(shard_inputs(run.folder("selected"), selected, shard_rows))
     ]
 
 
-def crawl_worker_config(config: CrawlConfig) -> CrawlConfig:
-    """What of the config the shards depend on: the driver's address may change while a crawl lasts."""
-    return dataclasses.replace(config, ledger_address="")
-
-
 def crawl_rounds(run: Run, selected: Manifest, config: CrawlConfig, ledger_url: str = "") -> Rounds:
     """All partitions of the crawl, those of its retries too."""
-    return Rounds(run, crawl_worker_config(config), crawl_sources(run, selected, config.shard_rows, ledger_url))
+    return Rounds(run, config, crawl_sources(run, selected, config.shard_rows, ledger_url))
 
 
 def crawl_images(run: Run, selected: Manifest, config: CrawlConfig) -> Manifest:
     """The selected pictures as WebDataset shards in shards/, with the rounds of retries that were begun; the manifest
     carries the lineage to the query list. Raises ConfigError where shards/ holds a data set that was adopted."""
+    settle(run)  # first: it brings back the manifest that says whose the shards are
     refuse_adopted(run.folder("shards"))
     matched = manifests.read(run.folder("matched"))
     lineage = {"queries": _queries(run).identity, "matched": matched.digest}
     with ledger.serving(config) as served:
         rounds = crawl_rounds(run, selected, config, served.url)
-        made = run.stage(crawl.STAGE, rounds.config, rounds.sources(), run.folder("shards"), lineage)
+        shards, underway = run.folder("shards"), served.ledger.underway
+        made = run.stage(crawl.STAGE, rounds.config, rounds.sources(), shards, lineage, underway)
         if given_up := served.ledger.given_up:
             run.log.event("hosts_given_up", number=len(given_up), first=dict(list(given_up.items())[:100]))
     return made
@@ -134,12 +135,13 @@ def crawl_images(run: Run, selected: Manifest, config: CrawlConfig) -> Manifest:
 def retry_images(run: Run, selected: Manifest, config: CrawlConfig, wanted: RetryConfig) -> Manifest:
     """The crawl with one more round: the rows whose last word is a failure for one of the reasons are fetched again,
     into further shards. A round that a kill interrupted is finished instead. Raises ConfigError where the shards were
-    made with another config, as nothing of them would stay."""
+    made with other settings (crawl.FREE_FIELDS apart), as nothing of them would stay."""
+    settle(run)
     rounds, folder = crawl_rounds(run, selected, config), run.folder("shards")
     planned = stage.plan(crawl.STAGE, rounds.config, rounds.sources(), folder)
     is_whole = storage.exists(storage.join(folder, manifests.MANIFEST))
     if is_whole and planned.todo:
-        raise ConfigError(f"{folder}: was made with other settings; --retry keeps it, so give the same ones")
+        raise ConfigError(_made_otherwise(folder, config))
     was_begun = len(planned.sources) > len(rounds.base) and not stage.is_complete(planned)
     made = crawl_images(run, selected, config)
     if was_begun:
@@ -152,6 +154,14 @@ def retry_images(run: Run, selected: Manifest, config: CrawlConfig, wanted: Retr
         return made
     rounds.begin(made, wanted)
     return crawl_images(run, selected, config)
+
+
+def _made_otherwise(folder: str, config: CrawlConfig) -> str:
+    """What keeps a retry from adding to the shards in `folder`: the settings that decide their content and differ."""
+    was, now = manifests.read(folder).config, msgspec.to_builtins(config)
+    decisive = [name for name in now if name not in crawl.FREE_FIELDS and digest(was.get(name)) != digest(now[name])]
+    before = ", ".join(f"crawl.{name}={was.get(name)}" for name in decisive) or "another list of pairs"
+    return f"{folder}: was made with {before}; --retry keeps it, so give the same"
 
 
 def _queries(run: Run) -> Input:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 
+_NUMBER = re.compile(r"n/a|(< )?[+−-]?\d[\d,]{0,15}(\.\d+)?%?( to \d[\d.]*%)?")
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --paper: #fcfcfd; --card: #fff; --line: #e0e1e6;
   --bar: #3e63dd; --bar-soft: #b9c8fb; }
@@ -88,7 +90,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _is_numeric(value: object) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, str) and value.endswith("%"))
+    return isinstance(value, int | float) or _NUMBER.fullmatch(str(value)) is not None
 
 
 def _cell(value: object) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import fcntl
+import importlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from openwit.errors import ConfigError, OpenwitError
@@ -25,11 +24,21 @@ COMMANDS = {  # name: (module, what it does)
     "queries": ("queries", "the query list, from a Wikipedia dump, page views and WordNet"),
     "build-dataset": ("build_dataset", "candidates, matching, the cap and the crawl, into WebDataset shards"),
     "adopt": ("adopt", "the manifest of shards/ that img2dataset wrote, so that the commands below run on them"),
+    "train-detector": ("train_detector", "the duplicate detector, trained on the shards' pictures"),
+    "calibrate": ("calibrate", "the thresholds of dedup-check, from pictures of the user's own shards"),
     "dedup-check": ("dedup_check", "the overlap of the shards with the evaluation sets"),
+    "dedup-within": ("dedup_within", "copies inside the shards: one is kept, with the captions of the others"),
+    "remove": ("remove", "the shards without what --uids, --urls, --domains FILE name, or --exclusions; --why TEXT"),
+    "train-tokenizer": ("train_tokenizer", "a vocabulary of one's own captions"),
     "pretrain": ("pretrain", "contrastive training on the shards"),
     "evaluate": ("evaluate", "zero-shot classification and linear probe of the last checkpoint"),
     "stats": ("stats", "what was selected and crawled: a table, --json, and an HTML page"),
 }
+FILE_COMMANDS = {  # that take paths, not a recipe
+    "convert": ("convert", "a model from one format to another: openwit, openai, open_clip, huggingface, onnx"),
+    "segment": ("segment", "draw which part of a picture a model sees as which of some labels"),
+}
+REMOVE_OPTIONS = ("uids", "urls", "domains", "why")
 USAGE = "openwit COMMAND RECIPE [--work DIR] [--section.field VALUE …] [--dry-run] [--debug]"
 
 
@@ -70,8 +79,9 @@ def _os_message(error: OSError) -> str:
 def _run(words: list[str]) -> None:
     parser = argparse.ArgumentParser("openwit", usage=USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument("--work")
-    parser.add_argument("--retry", default="")
-    for flag in ("--dry-run", "--json", "--resume", "--help", "-h", "--version"):
+    for name in ("retry", *REMOVE_OPTIONS):
+        parser.add_argument(f"--{name}", default="")
+    for flag in ("--exclusions", "--dry-run", "--json", "--resume", "--help", "-h", "--version"):
         parser.add_argument(flag, action="store_true")
     positional = [word for word in words[:2] if not word.startswith("-")]
     given, rest = parser.parse_known_args(words[len(positional) :])
@@ -86,8 +96,12 @@ def _run(words: list[str]) -> None:
         if not (given.help or given.h) and words:
             raise ConfigError(f"no command before {words[0]}; usage: {USAGE}")
         return
+    if command in FILE_COMMANDS:
+        importlib.import_module(f"pipelines.{FILE_COMMANDS[command][0]}").main(words[1:])
+        return
     if command not in COMMANDS:
-        raise ConfigError(f"{command}: unknown command{_near(command, COMMANDS)}; there are {', '.join(COMMANDS)}")
+        known = [*COMMANDS, *FILE_COMMANDS]
+        raise ConfigError(f"{command}: unknown command{_near(command, known)}; there are {', '.join(known)}")
     from openwit.config import override
     from pipelines import recipes
 
@@ -99,6 +113,9 @@ def _run(words: list[str]) -> None:
         raise ConfigError(f"{command}: which recipe? one of {', '.join(recipes.RECIPES)}")
     if given.retry and command != "build-dataset":
         raise ConfigError(f"--retry: belongs to build-dataset, not to {command}")
+    for name in (*REMOVE_OPTIONS, "exclusions"):
+        if getattr(given, name) and command != "remove":
+            raise ConfigError(f"--{name}: belongs to remove, not to {command}")
     work = given.work or f"runs/{recipe_name}"
     recipe = recipes.create(recipe_name, work)
     if given.help or given.h:
@@ -110,37 +127,26 @@ def _run(words: list[str]) -> None:
 def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -> None:
     from openwit import storage
     from openwit.log import Log
+    from openwit.log_file import log_file
+    from openwit.work_lock import holding
     from pipelines.session import Invocation, carry_out
 
     if recipe.s3_endpoint:
         os.environ[storage.S3_ENDPOINT] = recipe.s3_endpoint
-    events = Path(storage.local_path(work)) / "log.jsonl" if storage.is_local(work) and not given.dry_run else None
     with contextlib.ExitStack() as stack:
-        if events is not None:
-            stack.enter_context(_lock(work))
+        events = None
+        if not given.dry_run:
+            stack.enter_context(holding(work))
             _claim(recipe.name, work)
+            events = stack.enter_context(log_file(work))
         log = Log(events)
         log.event("command", command=command, recipe=recipe.name)
         invocation = Invocation(
             recipe=recipe, work=work, log=log, dry_run=given.dry_run, as_json=given.json, resume=given.resume,
-            retry=given.retry,
+            retry=given.retry, uids=given.uids, urls=given.urls, domains=given.domains, exclusions=given.exclusions,
+            why=given.why,
         )  # fmt: skip
         carry_out(COMMANDS[command][0], invocation)
-
-
-@contextlib.contextmanager
-def _lock(work: str) -> Iterator[None]:
-    """Two commands in one work folder would undo each other's work."""
-    from openwit import storage
-
-    folder = Path(storage.local_path(work))
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"--work {work}: another openwit command is running there; wait or stop it") from None
-        yield
 
 
 def _claim(recipe: str, work: str) -> None:
@@ -186,7 +192,9 @@ def _near(word: str, known: Iterable[str]) -> str:
 
 def _help() -> str:
     lines = [f"usage: {USAGE}", "", "CLIP's data set and training, rebuilt in the open.", "", "commands:"]
-    lines += [f"  {name:<14} {text}" for name, (_, text) in COMMANDS.items()]
+    lines += [f"  {name:<15} {text}" for name, (_, text) in COMMANDS.items()]
+    lines += ["", "commands on files; openwit COMMAND --help says how:"]
+    lines += [f"  {name:<15} {text}" for name, (_, text) in FILE_COMMANDS.items()]
     lines += ["", "recipes: demo, laptop, cc_small, wit400m; openwit COMMAND RECIPE --help lists every field"]
     return "\n".join(lines)
 

@@ -28,6 +28,11 @@ class Invocation:
     as_json: bool
     resume: bool
     retry: str = ""  # reasons of failed fetches, separated by commas
+    uids: str = ""  # files of what is to be removed
+    urls: str = ""
+    domains: str = ""
+    exclusions: bool = False  # whether the pairs of exclusions.parquet are to be removed
+    why: str = ""  # what the log of removals says of the reason
 
 
 def carry_out(module: str, invocation: Invocation) -> None:

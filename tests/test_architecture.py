@@ -34,6 +34,7 @@ HEAVY = ("torch", "torchvision", "numpy", "pandas", "ray", "pyarrow", "numba", "
 TESTS_OF_MORE_THAN_ONE_FILE = {
     "tests/test_architecture.py": "the whole house",
     "tests/datagen/crawl/test_kills.py": "a whole crawl, killed again and again",
+    "tests/models/test_models_page.py": "docs/models.md and all that it tells of",
 }
 
 

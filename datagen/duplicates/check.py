@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from datagen.duplicates import report as reports
-from datagen.duplicates.config import OverlapConfig, split_eval_set
+from datagen.duplicates.accuracy import read_answers
+from datagen.duplicates.calibration import read_calibration
+from datagen.duplicates.config import Limits, OverlapConfig, SearchConfig
+from datagen.duplicates.embed import detector_input
 from datagen.duplicates.gallery import write_gallery
-from datagen.duplicates.index import INDEX_STAGE
-from datagen.duplicates.overlap import OVERLAP_STAGE
-from datagen.duplicates.report import INDEX, PAIRS, EvalSet, Report
+from datagen.duplicates.indexed import IndexedSet, index_sets, merge_sets
+from datagen.duplicates.overlap import OVERLAP_STAGE, read_seconds
+from datagen.duplicates.report import PAIRS, EvalSet, Report
+from datagen.duplicates.within.exclude import exclude_copies
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import ConfigError, InputError
@@ -23,50 +29,82 @@ def check_overlap(run: Run, config: OverlapConfig) -> Report:
     Raises ConfigError where no set is named, InputError where a set or the shards' manifest is missing, WorkError
     where a set could not be indexed or a shard not checked.
     """
-    if not config.eval_sets:
-        raise ConfigError(
-            "eval_sets is empty: name at least one evaluation set as name=url, e.g. things=things.parquet"
-        )
-    shards = _read_shards(run)
-    sets = [split_eval_set(entry) for entry in config.eval_sets]
-    wanted = [Source(index=i, inputs={"eval_set": (Input.outside(url),)}) for i, (_, url) in enumerate(sets)]
-    index = run.stage(INDEX_STAGE, config.index, wanted, run.folder("duplicates", INDEX))
-    inputs = tuple(Input.made(run.folder("duplicates", INDEX), part.file(".parquet")) for part in index.parts)
-    sources = [
+    shards = read_shards(run, config)
+    sets = index_sets(run, config)
+    limits = _limits(run, config, sets)
+    index = merge_sets(run, config, sets, min(entry.min_score for entry in limits))
+    sources = shard_sources(run, shards, config, index)
+    searching = SearchConfig(limits=limits, near_pairs=config.near_pairs, device=config.device)
+    pairs = run.stage(OVERLAP_STAGE, searching, sources, run.folder("duplicates", PAIRS))
+    checked = [
+        EvalSet(entry.name, entry.url, entry.sha256, entry.pictures, entry.rows, _thresholds(limit, config))
+        for entry, limit in zip(sets, limits, strict=True)
+    ]
+    return _report(run.folder("duplicates"), config, checked, pairs)
+
+
+def shard_sources(run: Run, shards: Manifest, config: OverlapConfig, index: tuple[Input, ...]) -> list[Source]:
+    """A partition for each shard: its tar and table, the index, and the detector if there is one."""
+    detector = {"detector": (detector_input(config.detector),)} if config.detector else {}
+    return [
         Source(
             index=part.index,
             inputs={
                 "tar": (Input.made(run.folder("shards"), part.file(".tar")),),
                 "parquet": (Input.made(run.folder("shards"), part.file(".parquet")),),
-                "index": inputs,
+                "index": index,
+                **detector,
             },
         )
         for part in shards.parts
     ]
-    pairs = run.stage(OVERLAP_STAGE, config, sources, run.folder("duplicates", PAIRS))
-    eval_sets = [
-        EvalSet(name, url, source.inputs["eval_set"][0].identity, part.counts["kept"], part.counts["in"])
-        for (name, url), source, part in zip(sets, wanted, index.parts, strict=True)
-    ]
-    return _report(run.folder("duplicates"), config, eval_sets, pairs)
+
+
+def read_shards(run: Run, config: OverlapConfig) -> Manifest:
+    """The manifest of the shards. Raises ConfigError where there is no set to look for, InputError where there are no
+    shards."""
+    if not config.eval_sets:
+        raise ConfigError(
+            "eval_sets is empty: name at least one evaluation set as name=url, e.g. things=things.parquet"
+        )
+    try:
+        return manifests.read(run.folder("shards"))
+    except InputError as error:
+        raise InputError(f"{error}; build-dataset makes the shards that are checked") from None
+
+
+def _limits(run: Run, config: OverlapConfig, sets: list[IndexedSet]) -> tuple[Limits, ...]:
+    found = read_calibration(run.folder("duplicates")) if config.calibrated else None
+    if found is None:
+        return config.limits({})
+    identity = detector_input(config.detector).identity if config.detector else ""
+    calibrated = found.thresholds(identity, {entry.name: entry.sha256 for entry in sets})
+    unknown = [entry.name for entry in sets if entry.name not in calibrated]
+    if unknown:
+        run.log.say(f"calibration.json is of another detector or content for {', '.join(unknown)}: defaults there")
+    return config.limits(calibrated)
+
+
+def _thresholds(limits: Limits, config: OverlapConfig) -> dict[str, float]:
+    """What the report says of a set."""
+    values = {name: value for name, value in asdict(limits).items() if name != "name"}
+    return values if config.detector else {name: value for name, value in values.items() if name != "min_score"}
 
 
 def _report(folder: str, config: OverlapConfig, sets: list[EvalSet], pairs: Manifest) -> Report:
     """The report, made anew where the one that stands there is of other inputs; report.json, written last, vouches
     for the other files."""
-    made_from = reports.made_from(config, sets, pairs)
+    answers = read_answers(folder, [entry.name for entry in sets])
+    made_from = reports.made_from(config, sets, pairs, answers)
     if (before := reports.find_report(folder, made_from)) is not None:
+        exclude_copies(folder)
         return before
     rows = reports.read_pairs(folder, pairs)
-    report = reports.measure(config, sets, pairs, rows)
+    report = reports.measure(config, sets, pairs, rows, answers)
     reports.write_tables(folder, report, rows)
-    write_gallery(folder, report, rows, config.gallery_pairs)
+    exclude_copies(folder)
+    seconds = read_seconds(storage.join(folder, PAIRS), pairs)
+    storage.write_json(storage.join(folder, "seconds.json"), seconds)
+    write_gallery(folder, report, rows, config.gallery_pairs, seconds)
     storage.write_bytes(storage.join(folder, reports.REPORT), report.to_json().encode())
     return report
-
-
-def _read_shards(run: Run) -> Manifest:
-    try:
-        return manifests.read(run.folder("shards"))
-    except InputError as error:
-        raise InputError(f"{error}; build-dataset makes the shards that are checked") from None

@@ -9,6 +9,7 @@ the firm bits of one of them. Hashes see no colour; the grid does.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,13 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 
 from openwit.errors import InputError
 
 GRAY_PX = 32  # side of the grey picture that is transformed, as in pHash
+DECODED_PX = 48  # shorter side of a picture that is to be made so small, at least
+REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 COLOR_CELLS = 4  # side of the grid of colours
 FIRM = 0.2  # of the picture's root-mean-square coefficient: how far from the median a firm coefficient is
 SHOWN_PX = 128  # longer side of a picture in the report
@@ -28,13 +32,8 @@ U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 F32 = npt.NDArray[np.float32]
 
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """All of a picture that its fingerprint needs: gray (32, 32) float32, and colors (4, 4, 2) uint8: Cr and Cb."""
-
-    gray: F32
-    colors: U8
+LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of blue, green, red: ITU-R BT.601, as in JPEG
+CHROMA = np.stack([0.713 * (np.eye(3)[2] - LUMA), 0.564 * (np.eye(3)[0] - LUMA)], axis=1).astype(np.float32)  # Cr, Cb
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,17 @@ class Fingerprints:
         return len(self.contrast)
 
     @classmethod
-    def of(cls, thumbnails: Sequence[Thumbnail]) -> Fingerprints:
-        """The fingerprints of N pictures."""
-        gray = np.array([entry.gray for entry in thumbnails], np.float32).reshape(-1, GRAY_PX, GRAY_PX)
-        colors = np.array([entry.colors for entry in thumbnails], np.uint8).reshape(len(gray), 2 * COLOR_CELLS**2)
+    def of(cls, thumbnails: Sequence[U8]) -> Fingerprints:
+        """The fingerprints of N pictures made small by `thumbnail`."""
+        small = np.array(thumbnails, np.float32).reshape(-1, GRAY_PX, GRAY_PX, 3)
+        gray = small @ LUMA
         contrast = gray.std(axis=(1, 2))
-        spectrum: F32 = np.matmul(_cosines() @ gray, _cosines().T, dtype=np.float32)
+        spectrum = _waves() @ gray @ _waves().T
         hash64, firm64 = _signs(spectrum[:, :8, :8], contrast)
-        hash256, firm256 = _signs(spectrum[:, :16, :16], contrast)
+        hash256, firm256 = _signs(spectrum, contrast)
+        rows = _cells() @ small.reshape(-1, GRAY_PX, GRAY_PX * 3)
+        grid = _cells() @ rows.reshape(-1, COLOR_CELLS, GRAY_PX, 3) @ CHROMA + 128
+        colors = np.clip(np.rint(grid), 0, 255).astype(np.uint8).reshape(len(small), 2 * COLOR_CELLS**2)
         return cls(hash64, firm64, hash256, firm256, colors, contrast)
 
 
@@ -71,27 +73,40 @@ def distance(a: U64, b: U64, firm: U64) -> F32:
     return np.where(bits > 0, differing / np.maximum(bits, 1), 1).astype(np.float32)
 
 
-def decode(data: bytes) -> U8:
-    """The picture as (height, width, 3) blue, green, red; JPEG at half its size, which costs a quarter; what is
-    transparent shows white. Raises InputError where it cannot be decoded."""
+def decode(data: bytes, least_px: int = DECODED_PX) -> U8:
+    """The picture as (height, width, 3) blue, green, red, turned as its EXIF says; what is transparent shows white. A
+    JPEG comes at an eighth, a quarter or half of its size, which costs less, where its shorter side keeps `least_px`;
+    with 0 it comes whole. Raises InputError where it cannot be decoded."""
     jpeg = data[:3] == b"\xff\xd8\xff"
     try:
-        buffer = np.frombuffer(data, np.uint8)
-        picture = cv2.imdecode(buffer, cv2.IMREAD_REDUCED_COLOR_2 if jpeg else cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+        flag = _reduced(data, least_px) if jpeg else cv2.IMREAD_UNCHANGED
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except (cv2.error, ValueError):  # ValueError: a JPEG without a header
         picture = None
     if picture is None:
         raise InputError(f"{len(data)} bytes cannot be decoded as a picture")
     return np.asarray(picture, np.uint8) if jpeg else _over_white(picture)
 
 
-def thumbnail(picture: U8) -> Thumbnail:
-    """The decoded picture made small, its shape ignored."""
-    small = cv2.resize(picture, (GRAY_PX, GRAY_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
-    levels = cv2.cvtColor(small, cv2.COLOR_BGR2YCrCb)
-    grid = cv2.resize(levels[..., 1:], (COLOR_CELLS, COLOR_CELLS), interpolation=cv2.INTER_AREA)
-    centred = np.clip(np.rint(grid + 127.5), 0, 255)  # of floats, OpenCV centres Cr and Cb on 0.5, not on 128
-    return Thumbnail(np.ascontiguousarray(levels[..., 0], np.float32), centred.astype(np.uint8))
+def _reduced(data: bytes, least_px: int) -> int:
+    if least_px:
+        shorter = min(simplejpeg.decode_jpeg_header(data)[:2])
+        for factor, flag in REDUCED:
+            if shorter >= factor * least_px:
+                return flag
+    return cv2.IMREAD_COLOR
+
+
+def pixels_sha256(data: bytes) -> str:
+    """The sha256 of the picture's size and pixels: equal where the same pixels came in another container (a PNG as
+    lossless WebP or BMP, a JPEG with other metadata). Raises InputError where it cannot be decoded."""
+    picture = decode(data, least_px=0)
+    return hashlib.sha256(f"{picture.shape[1]}x{picture.shape[0]}:".encode() + picture.tobytes()).hexdigest()
+
+
+def thumbnail(picture: U8) -> U8:
+    """The decoded picture as (32, 32, 3), its shape ignored: all that its fingerprint needs."""
+    return np.asarray(cv2.resize(picture, (GRAY_PX, GRAY_PX), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def shown(picture: U8) -> bytes:
@@ -115,11 +130,17 @@ def _over_white(picture: npt.NDArray[Any]) -> U8:
 
 
 @functools.cache
-def _cosines() -> F32:
-    """(32, 32): row k is the k-th wave of the DCT-II."""
-    k, x = np.mgrid[:GRAY_PX, :GRAY_PX]
+def _waves() -> F32:
+    """(16, 32): row k is the k-th wave of the DCT-II, the lowest half of them."""
+    k, x = np.mgrid[: GRAY_PX // 2, :GRAY_PX]
     waves: F32 = np.cos(np.pi * k * (2 * x + 1) / (2 * GRAY_PX)).astype(np.float32)
     return waves
+
+
+@functools.cache
+def _cells() -> F32:
+    """(4, 32): row k averages the k-th quarter."""
+    return np.kron(np.eye(COLOR_CELLS), np.full(GRAY_PX // COLOR_CELLS, COLOR_CELLS / GRAY_PX)).astype(np.float32)
 
 
 def _signs(block: F32, contrast: F32) -> tuple[U64, U64]:

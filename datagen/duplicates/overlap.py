@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import Counter
-from collections.abc import Iterator
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.duplicates.config import OverlapConfig
-from datagen.duplicates.hashes import U8, Fingerprints, decode, shown, thumbnail
-from datagen.duplicates.index import Limits, Match, load_index
+from datagen.duplicates.cascade import Match, decide, same_pictures, same_pixels
+from datagen.duplicates.config import REASONS, SearchConfig
+from datagen.duplicates.embed import Embedder, open_embedder
+from datagen.duplicates.hashes import SHOWN_PX, U8, Fingerprints, decode, shown, thumbnail
+from datagen.duplicates.lookup import Finder, open_finder
 from datagen.pictures import Picture, read_pictures
+from openwit import storage
 from openwit.errors import InputError
+from openwit.manifest import Manifest
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.tables import read_table
 
 BATCH_PICTURES = 256
+SECONDS = ("read", "decode", "hash", "lookup", "embed", "search", "write")
 
 OVERLAP = pa.schema(
     [
@@ -27,7 +36,11 @@ OVERLAP = pa.schema(
         ("eval_set", pa.string()),
         ("eval_key", pa.string()),
         ("reason", pa.string()),
-        ("score", pa.float64()),
+        ("score", pa.float64()),  # of that stage of the cascade
+        ("distance64", pa.float32()),  # of the hashes, as a share of firm bits; null where these were not compared
+        ("distance256", pa.float32()),
+        ("color_distance", pa.float32()),
+        ("detector", pa.float32()),  # its score, a cosine; null without a detector
         ("uids", pa.list_(pa.string())),  # of all pairs that show the picture
         ("url", pa.string()),
         ("caption", pa.string()),
@@ -36,72 +49,182 @@ OVERLAP = pa.schema(
 )
 
 
-def process(config: OverlapConfig, source: Source, target: Target) -> Counts:
-    """Writes a row for each evaluation picture that each of the shard's pictures is (columns OVERLAP).
+@dataclass
+class Clock:
+    """Where the seconds go."""
 
-    Counts pictures: `kept` are in no evaluation set, `dropped.overlap_sha256` and `dropped.overlap_phash` are in one,
-    `dropped.undecodable` cannot be read. Nothing is taken out of the shard.
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS, 0.0))
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        """Counts the time inside to `what`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] += time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Checker:
+    """What a worker needs to check pictures."""
+
+    finder: Finder
+    embedder: Embedder | None
+    clock: Clock = field(default_factory=Clock)
+    counts: Counts = field(default_factory=Counter)  # pairs that each stage let through
+
+    def check(self, pictures: Sequence[Picture], thumbnails: Sequence[U8], prepared: Sequence[U8]) -> list[Match]:
+        """The pairs of these pictures, near misses among them."""
+        clock, finder = self.clock, self.finder
+        with clock("hash"):
+            prints = Fingerprints.of(thumbnails)
+            digests = [{hashlib.sha256(p.data).hexdigest(), p.record.sha256 or ""} for p in pictures]
+        with clock("lookup"):
+            hashed, looked = finder.near_by_hash(prints)
+            exact = (
+                same_pictures(finder, digests),
+                same_pixels(finder, [picture.data for picture in pictures], prints, hashed),
+            )
+        with clock("embed"):
+            vectors = self.embedder.embed(prepared) if self.embedder is not None else None
+        with clock("search"):
+            detected = finder.near_by_vector(vectors) if vectors is not None else {}
+            matches = list(decide(finder, exact, hashed, detected, vectors))
+        self.counts.update(
+            {"candidates.hash64": looked, "candidates.phash": len(hashed), "candidates.detector": len(detected)}
+        )
+        return matches
+
+
+def process(config: SearchConfig, source: Source, target: Target) -> Counts:
+    """Writes a row for each evaluation picture that each of the shard's pictures is (columns OVERLAP), and into
+    NNNNN_near.parquet the pairs that just missed a threshold.
+
+    Counts pictures: `kept` are in no evaluation set, `dropped.overlap_<reason>` are in one, `dropped.undecodable`
+    cannot be read. Nothing is taken out of the shard. NNNNN_stats.json says how long each stage of the cascade took.
     """
-    index = load_index(tuple((entry.url, entry.identity) for entry in source.inputs["index"]))
-    limits = Limits(
-        max_distance64=config.max_distance64,
-        max_distance256=config.max_distance256,
-        max_color_distance=config.max_color_distance,
-        min_contrast=config.min_contrast,
-    )
-    counts: Counts = Counter({"in": 0, "kept": 0, "rows": 0})
+    embedder = None
+    if "detector" in source.inputs:
+        detector = source.input("detector")
+        embedder = open_embedder(detector.url, detector.identity, config.device)
+    checker = Checker(open_finder(source.inputs["index"], config.limits), embedder)
+    clock = checker.clock
+    counts: Counts = Counter({"in": 0, "kept": 0, "rows": 0, "dropped.undecodable": 0})
+    counts.update({f"dropped.overlap_{reason}": 0 for reason in REASONS})
+    near = NearMisses(config.near_pairs)
     with pq.ParquetWriter(target.path(".parquet"), OVERLAP, compression="zstd") as writer:
-        for batch in _batches(read_pictures(source.url("tar"))):
-            pictures = _decode(batch, counts)
-            prints = Fingerprints.of([thumbnail(small) for _, small in pictures])
-            digests = [{hashlib.sha256(p.data).hexdigest(), p.record.sha256 or ""} for p, _ in pictures]
-            matches = index.search(prints, digests, limits)
-            _count(len(pictures), matches, counts)
-            if matches:
-                writer.write_table(_table(pictures, matches))
+        stream = read_pictures(source.url("tar"))
+        while True:
+            with clock("read"):
+                batch = list(itertools.islice(stream, BATCH_PICTURES))
+            if not batch:
+                break
+            with clock("decode"):
+                pictures, thumbnails, prepared = _decode(batch, embedder, counts)
+            found = checker.check(pictures, thumbnails, prepared)
+            with clock("write"):
+                matches = [match for match in found if not match.gap]
+                _count(len(pictures), matches, counts)
+                near.add(checker.finder, pictures, [match for match in found if match.gap])
+                if matches:
+                    writer.write_table(_table(checker.finder, [(pictures[m.query], m) for m in matches]))
+    pq.write_table(_table(checker.finder, near.nearest()), target.named(f"{target.name}_near.parquet"))
+    counts.update(checker.counts)
+    seconds = {name: round(value, 4) for name, value in clock.seconds.items()}
+    target.note("_stats.json").write_bytes(msgspec.json.encode({"seconds": seconds, "pictures": counts["in"]}))
     _check_whole(source, counts["in"])
     return counts
 
 
-OVERLAP_STAGE: Stage[OverlapConfig] = Stage("overlap", 1, process)
+OVERLAP_STAGE: Stage[SearchConfig] = Stage("overlap", 2, process, free_fields=frozenset({"device"}))
 
 
-def _batches(pictures: Iterator[Picture]) -> Iterator[list[Picture]]:
-    while batch := list(itertools.islice(pictures, BATCH_PICTURES)):
-        yield batch
+def read_seconds(folder: str, pairs: Manifest) -> dict[str, float]:
+    """The seconds that each stage of the cascade took, of all shards together."""
+    total: Counter[str] = Counter(dict.fromkeys(SECONDS, 0.0))
+    for part in pairs.parts:
+        total.update(storage.read_json(storage.join(folder, f"{part.index:05d}_stats.json"))["seconds"])
+    return {name: round(total[name], 3) for name in SECONDS}
 
 
-def _decode(batch: list[Picture], counts: Counts) -> list[tuple[Picture, U8]]:
-    decoded = []
+@dataclass
+class NearMisses:
+    """The pairs that missed a threshold by the least, at most `most` a set."""
+
+    most: int
+    kept: dict[str, list[tuple[Picture, Match]]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, finder: Finder, pictures: Sequence[Picture], matches: Sequence[Match]) -> None:
+        """Takes those that are nearer than what is there."""
+        names = list(finder.limits)
+        for match in matches:
+            self.kept[names[finder.set_of[match.row]]].append((pictures[match.query], match))
+        for name in self.kept:
+            self.kept[name] = sorted(self.kept[name], key=lambda p: (p[1].gap, p[0].key, p[1].row))[: self.most]
+
+    def nearest(self) -> list[tuple[Picture, Match]]:
+        """All of them, set by set."""
+        return [pair for name in sorted(self.kept) for pair in self.kept[name]]
+
+
+def _decode(
+    batch: Sequence[Picture], embedder: Embedder | None, counts: Counts
+) -> tuple[list[Picture], list[U8], list[U8]]:
+    """The pictures that can be decoded, their thumbnails, and with a detector what its network takes."""
+    pictures, thumbnails, prepared = [], [], []
     for picture in batch:
         counts["in"] += 1
         try:
-            decoded.append((picture, decode(picture.data)))
+            small = thumbnail(decode(picture.data))
+            large = [embedder.prepare(picture.data)] if embedder is not None else []
         except InputError:
             counts["dropped.undecodable"] += 1
-    return decoded
+            continue
+        pictures.append(picture)
+        thumbnails.append(small)
+        prepared += large
+    return pictures, thumbnails, prepared
 
 
-def _count(number: int, matches: list[Match], counts: Counts) -> None:
+def _count(number: int, matches: Sequence[Match], counts: Counts) -> None:
     """Each picture once, by its surest match."""
-    reasons: dict[int, str] = {}
+    surest: dict[int, int] = {}
     for match in matches:
-        reasons[match.query] = max(match.reason, reasons.get(match.query, ""))  # sha256 > phash
-    counts["kept"] += number - len(reasons)
+        reason = REASONS.index(match.reason)
+        surest[match.query] = min(reason, surest.get(match.query, reason))
+        counts[f"pairs.{match.reason}"] += 1
+    counts["kept"] += number - len(surest)
     counts["rows"] += len(matches)
-    for reason in reasons.values():
-        counts[f"dropped.overlap_{reason}"] += 1
+    for reason in surest.values():
+        counts[f"dropped.overlap_{REASONS[reason]}"] += 1
 
 
-def _table(pictures: list[tuple[Picture, U8]], matches: list[Match]) -> pa.Table:
+def _table(finder: Finder, pairs: Sequence[tuple[Picture, Match]]) -> pa.Table:
+    places = pa.array([match.row for _, match in pairs], pa.int64())
+    names = finder.index.rows.select(["eval_set", "eval_key"]).take(places).to_pylist()
+    small = {key: shown(decode(data, SHOWN_PX)) for key, data in {p.key: p.data for p, _ in pairs}.items()}
     rows = []
-    for match in matches:
-        picture, small = pictures[match.query]
-        record = picture.record
-        found = (match.eval_set, match.eval_key, match.reason, match.score)
-        uid = record.uids[0] if record.uids else ""
-        rows.append((uid, picture.key, *found, record.uids, record.url, record.caption, shown(small)))
-    return pa.table([list(column) for column in zip(*rows, strict=True)], schema=OVERLAP)
+    for (picture, match), name in zip(pairs, names, strict=True):
+        record, by_hash = picture.record, match.by_hash
+        rows.append(
+            {
+                "uid": record.uids[0] if record.uids else "",
+                "key": picture.key,
+                **name,
+                "reason": match.reason,
+                "score": match.score,
+                "distance64": by_hash.distance64 if by_hash else None,
+                "distance256": by_hash.distance256 if by_hash else None,
+                "color_distance": by_hash.color_distance if by_hash else None,
+                "detector": match.detector,
+                "uids": record.uids,
+                "url": record.url,
+                "caption": record.caption,
+                "shown": small[picture.key],
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=OVERLAP)
 
 
 def _check_whole(source: Source, num_pictures: int) -> None:

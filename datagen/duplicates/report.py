@@ -11,21 +11,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datagen.duplicates.config import OverlapConfig
+from datagen.duplicates.accuracy import NO_ANSWERS, Accuracy, Answers, measure_accuracy
+from datagen.duplicates.config import REASONS, OverlapConfig
 from datagen.duplicates.overlap import OVERLAP
+from datagen.duplicates.within.exclude import EXCLUSIONS
 from openwit import storage
 from openwit.config import digest
 from openwit.manifest import Manifest
 from openwit.tables import read_table
 
-VERSION = 1  # of the report's files
+VERSION = 2  # of the report's files
 REPORT = "report.json"
 PAIRS, INDEX = "pairs", "index"  # the folders of the stages
 THRESHOLDS = ("max_distance64", "max_distance256", "max_color_distance", "min_contrast", "crop")
-EXCLUSIONS = pa.schema(
-    [("uid", pa.string()), ("eval_set", pa.string()), ("reason", pa.string()), ("score", pa.float64())]
-)
-SET_COLUMNS = ["uid", "eval_key", "score", "reason", "key", "url", "caption"]
+SET_NUMBERS = {
+    "name": pa.string(), "url": pa.string(), "sha256": pa.string(), "pictures": pa.int64(),
+    "undecodable": pa.int64(), "overlapping": pa.int64(), "share": pa.float64(), "pairs": pa.int64(),
+}  # fmt: skip
+ACCURACIES = ("all", "overlap", "clean", "gain", "difference", "p_value")
+SET_COLUMNS = [
+    "uid", "eval_key", "score", "reason", "distance64", "distance256", "color_distance", "detector", "key", "url",
+    "caption",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class EvalSet:
     sha256: str  # of the file; of one over 256 MB its size and mark of change
     pictures: int
     rows: int
+    thresholds: dict[str, float]  # with which it was looked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +59,9 @@ class SetReport:
     overlapping: int  # pictures of the set that are in the shards
     share: float  # overlapping / pictures
     pairs: int  # (picture of the shards, picture of the set)
-    by_sha256: int  # pairs
+    by_reason: dict[str, int]  # pairs, by the first stage of the cascade that decided
+    thresholds: dict[str, float]
+    accuracy: Accuracy | None  # of the model, where one was asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,19 +76,28 @@ class Report:
     pictures_overlapping: int
     pictures_undecodable: int
     excluded_uids: int
-    thresholds: dict[str, float]
-    made_from: str  # digest of the shards' matches, the sets and the config
+    thresholds: dict[str, float]  # of the config; a set may have its own
+    model: str  # the checkpoint that was asked; empty: none
+    model_learned_all: bool  # whether it was trained on overlapping pictures too
+    made_from: str  # digest of the shards' matches, the sets, the config and the model's answers
 
     def lines(self) -> list[str]:
         """What a person reads at the terminal."""
         sets = [
             f"  {entry.name}: {entry.overlapping:,} of {entry.pictures:,} pictures are in the shards "
-            f"({entry.share:.1%}; {entry.by_sha256:,} of {entry.pairs:,} matched pairs are the same bytes)"
+            f"({entry.share:.1%}; {entry.by_reason['sha256']:,} of {entry.pairs:,} matched pairs are the same bytes)"
             for entry in self.sets
+        ]
+        accuracies = [
+            f"  {entry.name}: zero-shot {entry.accuracy.all:.1%}, without the overlap {shown(entry.accuracy.clean)}; "
+            f"gain {points(entry.accuracy.gain)}, p {shown_p(entry.accuracy.p_value)}"
+            for entry in self.sets
+            if entry.accuracy is not None
         ]
         return [
             f"overlap: median {self.median_share:.1%}, mean {self.mean_share:.1%} over {len(self.sets)} sets",
             *sets,
+            *accuracies,
             f"  {self.pictures_overlapping:,} of {self.pictures_checked:,} pictures of the shards are in a set; "
             f"training leaves out their {self.excluded_uids:,} pairs",
         ]
@@ -86,6 +105,23 @@ class Report:
     def to_json(self) -> str:
         """Indented JSON with sorted keys."""
         return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=2).decode() + "\n"
+
+
+def shown(share: float | None) -> str:
+    """A share as a person reads it: 41.2%, or n/a."""
+    return "n/a" if share is None else f"{share:.1%}"
+
+
+def points(difference: float | None) -> str:
+    """A difference of two shares in percentage points, with its sign: +0.6, or n/a."""
+    return "n/a" if difference is None else f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def shown_p(p_value: float | None) -> str:
+    """A p-value in three decimals, n/a, or that it is smaller."""
+    if p_value is None:
+        return "n/a"
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def find_report(folder: str, made_from: str) -> Report | None:
@@ -100,9 +136,9 @@ def find_report(folder: str, made_from: str) -> Report | None:
     return report if report.made_from == made_from else None
 
 
-def made_from(config: OverlapConfig, sets: list[EvalSet], pairs: Manifest) -> str:
+def made_from(config: OverlapConfig, sets: list[EvalSet], pairs: Manifest, answers: Answers = NO_ANSWERS) -> str:
     """32 hex digits that differ where the report would."""
-    return digest(VERSION, config, [asdict(entry) for entry in sets], pairs.digest, pairs.counts)
+    return digest(VERSION, config, [asdict(entry) for entry in sets], pairs.digest, pairs.counts, answers.identity)
 
 
 def read_pairs(folder: str, pairs: Manifest) -> pa.Table:
@@ -113,9 +149,11 @@ def read_pairs(folder: str, pairs: Manifest) -> pa.Table:
     )
 
 
-def measure(config: OverlapConfig, sets: list[EvalSet], pairs: Manifest, rows: pa.Table) -> Report:
-    """The report on these matched pairs."""
-    reports = [_measure_set(entry, _of_set(rows, entry.name)) for entry in sets]
+def measure(
+    config: OverlapConfig, sets: list[EvalSet], pairs: Manifest, rows: pa.Table, answers: Answers = NO_ANSWERS
+) -> Report:
+    """The report on these matched pairs, and on what they did to a model's answers."""
+    reports = [_measure_set(entry, _of_set(rows, entry.name), answers.correct.get(entry.name, {})) for entry in sets]
     shares = [entry.share for entry in reports]
     counts = pairs.counts
     return Report(
@@ -123,16 +161,19 @@ def measure(config: OverlapConfig, sets: list[EvalSet], pairs: Manifest, rows: p
         median_share=statistics.median(shares),
         mean_share=statistics.fmean(shares),
         pictures_checked=counts["in"],
-        pictures_overlapping=counts["dropped.overlap_sha256"] + counts["dropped.overlap_phash"],
+        pictures_overlapping=sum(counts[f"dropped.overlap_{reason}"] for reason in REASONS),
         pictures_undecodable=counts["dropped.undecodable"],
         excluded_uids=len(pc.unique(exclusions(rows)["uid"])),
         thresholds={name: getattr(config, name) for name in THRESHOLDS},
-        made_from=made_from(config, sets, pairs),
+        model=answers.model,
+        model_learned_all=answers.learned_all,
+        made_from=made_from(config, sets, pairs, answers),
     )
 
 
 def write_tables(folder: str, report: Report, rows: pa.Table) -> None:
-    """Publishes overlap/<set>.parquet for each set and exclusions.parquet; tables of former sets are removed."""
+    """Publishes overlap/<set>.parquet for each set, exclusions.parquet, and report.parquet, a row a set; tables of
+    former sets are removed."""
     names = set()
     for entry in report.sets:
         own = _of_set(rows, entry.name).select(SET_COLUMNS)
@@ -142,6 +183,22 @@ def write_tables(folder: str, report: Report, rows: pa.Table) -> None:
     for name in set(storage.list_sizes(storage.join(folder, "overlap"))) - names:
         storage.delete(storage.join(folder, "overlap", name))
     _write(storage.join(folder, "exclusions.parquet"), exclusions(rows))
+    _write(storage.join(folder, "report.parquet"), set_table(report.sets))
+
+
+def set_table(sets: list[SetReport]) -> pa.Table:
+    """A row a set, for whoever computes with it; a set's accuracies are null where no model was asked."""
+    rows = []
+    for entry in sets:
+        row = {name: value for name, value in asdict(entry).items() if name in SET_NUMBERS}
+        row |= {f"pairs_{reason}": number for reason, number in entry.by_reason.items()}
+        measured = asdict(entry.accuracy) if entry.accuracy else {}
+        row |= {f"accuracy_{name}": measured.get(name) for name in ACCURACIES}
+        low, high = measured.get("interval") or (None, None)
+        rows.append({**row, "accuracy_overlap_low": low, "accuracy_overlap_high": high})
+    columns = SET_NUMBERS | {f"pairs_{reason}": pa.int64() for reason in REASONS}
+    columns |= {f"accuracy_{name}": pa.float64() for name in (*ACCURACIES, "overlap_low", "overlap_high")}
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items())))
 
 
 def exclusions(rows: pa.Table) -> pa.Table:
@@ -157,8 +214,9 @@ def exclusions(rows: pa.Table) -> pa.Table:
     return pa.table([[row[i] for row in table] for i in range(len(EXCLUSIONS))], schema=EXCLUSIONS)
 
 
-def _measure_set(entry: EvalSet, rows: pa.Table) -> SetReport:
-    overlapping = len(pc.unique(rows["eval_key"]))
+def _measure_set(entry: EvalSet, rows: pa.Table, correct: dict[str, bool]) -> SetReport:
+    keys = pc.unique(rows["eval_key"]).to_pylist()
+    overlapping, reasons = len(keys), rows["reason"].to_pylist()
     return SetReport(
         name=entry.name,
         url=entry.url,
@@ -168,7 +226,9 @@ def _measure_set(entry: EvalSet, rows: pa.Table) -> SetReport:
         overlapping=overlapping,
         share=overlapping / entry.pictures,
         pairs=len(rows),
-        by_sha256=rows["reason"].to_pylist().count("sha256"),
+        by_reason={reason: reasons.count(reason) for reason in REASONS},
+        thresholds=entry.thresholds,
+        accuracy=measure_accuracy(correct, keys) if correct else None,
     )
 
 

@@ -50,7 +50,7 @@ def test_shards_hold_every_selected_picture_and_their_lineage(undisturbed: dict[
     shards = manifest.msgspec.json.decode(undisturbed["shards/manifest.json"], type=manifest.Manifest)
     selected = manifest.msgspec.json.decode(undisturbed["selected/manifest.json"], type=manifest.Manifest)
     assert shards.rows == selected.rows > 60
-    assert set(shards.inputs) == {"queries", "matched", "selected", "ledger"}
+    assert set(shards.inputs) == {"queries", "matched", "selected", "ledger", "removed"}
     assert shards.software["img2dataset"].startswith("1.47.")
 
 

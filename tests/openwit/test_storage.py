@@ -73,6 +73,17 @@ def test_what_is_written_is_read_listed_and_deleted_at_every_kind_of_url(folder:
     assert not storage.exists(url)
 
 
+def test_a_tree_is_listed_with_marks_that_follow_the_content(folder: str) -> None:
+    assert storage.list_tree(storage.join(folder, "tree")) == {}
+    for name in ("b.bin", "deep/er/a.bin"):
+        storage.write_bytes(storage.join(folder, "tree", name), b"12345")
+    before = storage.list_tree(storage.join(folder, "tree"))
+    assert list(before) == ["b.bin", "deep/er/a.bin"]
+    storage.write_bytes(storage.join(folder, "tree", "b.bin"), b"123456")
+    after = storage.list_tree(storage.join(folder, "tree"))
+    assert [before[name] == after[name] for name in before] == [False, True]
+
+
 def test_the_identity_of_an_outside_file_follows_its_content(folder: str) -> None:
     url = storage.join(folder, "x.bin")
     storage.write_bytes(url, b"one")

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers import s3_server
+from openwit import storage
+from openwit.work_lock import holding
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -57,6 +61,8 @@ def test_a_commands_help_lists_every_field_with_value_type_and_meaning() -> None
         (("queries", "demo", "extra"), "extra: unexpected"),
         (("stats", "demo", "--retry", "dns"), "--retry: belongs to build-dataset, not to stats"),
         (("stats", "demo", "--s3_endpoint", "http://me:secret@x"), "expected http(s)://host:port, without credentials"),
+        (("convert", "model.pt"), "required: TARGET; usage: openwit convert"),
+        (("convret",), "convret: unknown command; did you mean convert?"),
         (("--debug-all",), "no command before --debug-all"),
     ],
 )
@@ -74,6 +80,27 @@ def test_two_commands_in_one_work_folder_are_refused(tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert "another openwit command is running there" in refused("stats", "demo", "--work", str(tmp_path))
+
+
+def test_two_commands_in_one_folder_of_an_object_store_are_refused_and_events_are_kept_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = s3_server.running()
+    server.use(monkeypatch)
+    work = f"{server.new_bucket()}/run"
+    with holding(work):
+        line = refused("stats", "demo", "--work", work)
+        assert f"--work {work}: another openwit command (pid {os.getpid()} on " in line
+        assert f"or delete {work}/.lock" in line
+        assert s3_server.SECRET not in line
+    for command in ("stats", "dedup-check"):
+        assert "run openwit" in refused(command, "demo", "--work", work)
+    events = [json.loads(line) for line in storage.read_bytes(f"{work}/log.jsonl").splitlines()]
+    assert [(event["event"], event["command"]) for event in events] == [
+        ("command", "stats"),
+        ("command", "dedup-check"),
+    ]
+    assert storage.list_sizes(work).keys() == {"log.jsonl", "recipe.json"}
 
 
 def test_a_missing_dump_is_named(tmp_path: Path) -> None:

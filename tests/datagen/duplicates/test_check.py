@@ -2,17 +2,28 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import shutil
+import tarfile
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from datagen.duplicates.calibration import Calibration, SetCalibration, choose
 from datagen.duplicates.check import check_overlap
-from datagen.duplicates.config import OverlapConfig
+from datagen.duplicates.config import CalibrateConfig, OverlapConfig
 from datagen.duplicates.report import Report
 from datagen.schemas import pair_uid
 from helpers.crawled import Fetched, InThisProcess, altered, jpeg, png, scene, write_eval_set, write_shards
+from helpers.descriptors import write_descriptor
+from helpers.processes import descendants, kill, wait_until
 from openwit import manifest as manifests
 from openwit.errors import ConfigError, InputError
 from openwit.executor import ExecutorConfig
@@ -49,7 +60,7 @@ def plant(work: Path) -> OverlapConfig:
     one picture is damaged."""
     raw = png(scene(0))
     first = [Fetched(url("same"), jpeg(scene(0)), raw=raw), *others(100, 5)]
-    first += [Fetched(url(f"copy{n}"), jpeg(altered(scene(1), crop), 60)) for n, crop in enumerate((0.0, 0.02, 0.04))]
+    first += [Fetched(url(f"copy{n}"), jpeg(altered(scene(1), crop), 60)) for n, crop in enumerate((0.0, 0.02, 0.06))]
     second = [*others(200, 5), Fetched(url("gone"), None), Fetched(url("damaged"), jpeg(scene(7))[:40])]
     second += [Fetched(url("two"), jpeg(altered(scene(2))), captions=("first", "second"))]
     write_shards(work / "shards", [first, second])
@@ -57,8 +68,9 @@ def plant(work: Path) -> OverlapConfig:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file but the partitions' sidecars, which hold seconds."""
-    files = (path for path in folder.rglob("*") if path.is_file() and not re.fullmatch(r"\d{5}\.json", path.name))
+    """Every file but those that hold seconds: the partitions' sidecars and notes, and the page that shows them."""
+    timed = re.compile(r"\d{5}(_stats)?\.json|seconds\.json|report\.html")
+    files = (path for path in folder.rglob("*") if path.is_file() and not timed.fullmatch(path.name))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -67,7 +79,7 @@ def test_the_report_says_exactly_what_was_planted(tmp_path: Path) -> None:
     both = {entry.name: entry for entry in report.sets}
     assert (both["things"].pictures, both["things"].overlapping, both["things"].pairs) == (6, 3, 5)
     assert both["things"].share == 0.5
-    assert both["things"].by_sha256 == 1
+    assert both["things"].by_reason["sha256"] == 1
     assert (both["clean"].overlapping, both["clean"].share) == (0, 0.0)
     assert (report.median_share, report.mean_share) == (0.25, 0.25)
     assert (report.pictures_checked, report.pictures_overlapping, report.pictures_undecodable) == (16, 5, 1)
@@ -101,19 +113,141 @@ def test_counts_add_up_and_name_the_reasons(tmp_path: Path) -> None:
     assert counts["dropped.undecodable"] == 1
 
 
-@pytest.mark.slow  # Ray takes some seconds to start
-def test_the_files_are_the_same_at_any_number_of_workers_and_on_ray(tmp_path: Path) -> None:
-    config = plant(tmp_path)
+@pytest.mark.parametrize("executor", [ExecutorConfig(workers=3), ExecutorConfig(kind="ray", workers=2)])
+@pytest.mark.slow  # workers take some seconds to import what they need
+def test_the_files_are_the_same_at_any_number_of_workers(tmp_path: Path, executor: ExecutorConfig) -> None:
+    planted = plant(tmp_path)
+    detector = write_descriptor(tmp_path / "coarse.pt")
+    config = replace(planted, eval_sets=planted.eval_sets[:1], detector=detector, device="cpu")
     trees = []
-    for kind, workers in (("local", 1), ("local", 2), ("ray", 2)):
-        executor = ExecutorConfig(kind=kind, workers=workers)
-        work = tmp_path / f"{executor.kind}{executor.workers}"
+    for number in range(2):
+        work = tmp_path / f"{number}"
         work.mkdir()
         (work / "shards").symlink_to(tmp_path / "shards")
-        check_by(executor, work, config)
+        if number and executor.kind == "ray":  # whose workers start anew for each stage: for the shards only
+            for stage in ("index", "vectors", "search"):
+                shutil.copytree(tmp_path / "0" / "duplicates" / stage, work / "duplicates" / stage)
+        (check_by(executor, work, config) if number else check(work, config))
         trees.append(tree(work / "duplicates"))
-    assert trees[0] == trees[1] == trees[2]
-    assert {"report.json", "report.html", "exclusions.parquet", "pairs/00001.parquet"} <= set(trees[0])
+    assert trees[0] == trees[1]
+    wanted = {"report.json", "exclusions.parquet", "pairs/00001.parquet", "pairs/00001_near.parquet"}
+    assert wanted | {"search/00000.faiss", "vectors/things/00000.parquet"} <= set(trees[0])
+
+
+@pytest.mark.slow  # Ray takes some seconds to start
+def test_the_shard_of_a_killed_ray_actor_is_checked_again(tmp_path: Path) -> None:
+    planted = plant(tmp_path)
+    config = replace(planted, eval_sets=planted.eval_sets[:1])
+    copies = [Fetched(url(f"{n}"), jpeg(scene(n % 40))) for n in range(1500)]
+    write_shards(tmp_path / "shards", [copies, [*copies, Fetched(url("damaged"), jpeg(scene(7))[:40])]])
+    killed: list[int] = []
+
+    def kill_one_at_work() -> None:
+        wait_until(lambda: list((tmp_path / "duplicates" / "pairs" / ".scratch").glob("*/00001.parquet")))
+        at_work = [p.pid for p in descendants(os.getpid()) if "_RayWorker.run" in "".join(p.cmdline()[:1])]
+        killed.extend(at_work[:1])
+        kill(*killed)
+
+    killer = threading.Thread(target=kill_one_at_work)
+    killer.start()
+    report = check_by(ExecutorConfig(kind="ray", workers=2), tmp_path, config)
+    killer.join()
+    assert len(killed) == 1
+    assert (report.pictures_checked, report.pictures_undecodable) == (3001, 1)
+    assert report.sets[0].overlapping == 6
+    after = tree(tmp_path / "duplicates")
+    shutil.rmtree(tmp_path / "duplicates")
+    assert check(tmp_path, config) == report
+    assert tree(tmp_path / "duplicates") == after
+
+
+def forms(folder: Path, pictures: Mapping[str, bytes]) -> dict[str, str]:
+    """The same pictures as an evaluation set of each form."""
+    for name, data in pictures.items():
+        (folder / "folder" / name).mkdir(parents=True)
+        (folder / "folder" / name / "x.png").write_bytes(data)
+    (folder / "wds").mkdir()
+    for index, (name, data) in enumerate(pictures.items()):
+        with tarfile.open(folder / "wds" / f"{index}.tar", "w") as tar:
+            header = tarfile.TarInfo(f"{name}.png")
+            header.size = len(data)
+            tar.addfile(header, io.BytesIO(data))
+    (folder / "wds" / "nshards.txt").write_text(str(len(pictures)))
+    return {
+        "parquet": str(write_eval_set(folder / "e.parquet", pictures)),
+        "folder": str(folder / "folder"),
+        "wds": str(folder / "wds"),
+        "torchvision": f"torchvision:ImageFolder?root={folder / 'folder'}",
+    }
+
+
+def test_a_set_of_any_form_gives_the_planted_answer(tmp_path: Path) -> None:
+    plant(tmp_path)
+    pictures = {f"k{seed}": png(scene(seed)) for seed in range(6)} | {"k9": b"no picture"}
+    found = forms(tmp_path, pictures)
+    report = check(tmp_path, OverlapConfig(eval_sets=tuple(f"{name}={where}" for name, where in found.items())))
+    for entry in report.sets:
+        numbers = (entry.pictures, entry.undecodable, entry.overlapping, entry.pairs, entry.by_reason["sha256"])
+        assert numbers == (6, 1, 3, 5, 1), entry.name
+        assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
+    assert report.pictures_overlapping == 5
+    keys = pq.read_table(tmp_path / "duplicates" / "overlap" / "folder.parquet")["eval_key"].to_pylist()
+    assert set(keys) == {"k0/x.png", "k1/x.png", "k2/x.png"}
+
+
+def test_the_detector_finds_what_the_hashes_miss_by_each_sets_threshold(tmp_path: Path) -> None:
+    cut = scene(0)[13:, 13:]
+    write_shards(tmp_path / "shards", [[Fetched(url("cut"), jpeg(cut, 70)), *others(100, 20)]])
+    sets = (things(tmp_path, 0, 1, name="lax"), things(tmp_path, 0, 1, name="strict"))
+    hashes = OverlapConfig(eval_sets=sets)
+    assert [entry.overlapping for entry in check(tmp_path, hashes).sets] == [0, 0]
+    detector = write_descriptor(tmp_path / "coarse.pt")
+    both = replace(hashes, detector=detector, thresholds=("lax:detector=0.5", "strict:detector=0.95"))
+    report = check(tmp_path, both)
+    assert [entry.overlapping for entry in report.sets] == [1, 0]
+    assert [entry.thresholds["min_score"] for entry in report.sets] == [0.5, 0.95]
+    (row,) = pq.read_table(tmp_path / "duplicates" / "overlap" / "lax.parquet").to_pylist()
+    assert (row["reason"], row["eval_key"]) == ("detector", "k0")
+    assert 0.5 < row["score"] < 0.95
+    assert row["detector"] == pytest.approx(row["score"], abs=1e-6)
+
+
+def test_only_what_a_changed_set_touches_is_done_again(tmp_path: Path) -> None:
+    config = replace(plant(tmp_path), detector=write_descriptor(tmp_path / "coarse.pt"))
+    check(tmp_path, config)
+    stages = [f"{stage}/{name}/00000.parquet" for stage in ("index", "vectors") for name in ("things", "clean")]
+    files = [tmp_path / "duplicates" / name for name in [*stages, "pairs/00000.parquet"]]
+    before = [path.stat().st_mtime_ns for path in files]
+    things(tmp_path, 3, 4, 5, name="clean")
+    check(tmp_path, config)
+    changed = [path.stat().st_mtime_ns != time for path, time in zip(files, before, strict=True)]
+    assert changed == [False, True, False, True, True]
+
+
+def test_another_detector_embeds_again_and_does_not_index_again(tmp_path: Path) -> None:
+    config = replace(plant(tmp_path), detector=write_descriptor(tmp_path / "coarse.pt"))
+    check(tmp_path, config)
+    files = [tmp_path / "duplicates" / name / "things" / "00000.parquet" for name in ("index", "vectors")]
+    before = [path.stat().st_mtime_ns for path in files]
+    write_descriptor(tmp_path / "coarse.pt", side=5)
+    check(tmp_path, config)
+    assert [path.stat().st_mtime_ns != time for path, time in zip(files, before, strict=True)] == [False, True]
+
+
+def test_calibrated_thresholds_are_used_until_the_set_changes(tmp_path: Path) -> None:
+    config = plant(tmp_path)
+    check(tmp_path, config)
+    sha256 = json.loads((tmp_path / "duplicates" / "report.json").read_text())["sets"][0]["sha256"]
+    scores = np.linspace(0.3, 0.6, 200)
+    stage = choose("phash", np.full(50, 0.9), scores, 0, CalibrateConfig(prevalence=0.5))
+    own = SetCalibration(name="things", sha256=sha256, stages={"phash": stage}, nearest=[])
+    found = Calibration(config=CalibrateConfig(), detector="", shards="", assumed="", sets=[own])
+    (tmp_path / "duplicates" / "calibration.json").write_bytes(msgspec.json.encode(found))
+    report = check(tmp_path, config)
+    assert [entry.thresholds["max_distance256"] for entry in report.sets] == [stage.threshold, 0.12]
+    assert check(tmp_path, replace(config, calibrated=False)).sets[0].thresholds["max_distance256"] == 0.12
+    things(tmp_path, 0, 1)
+    assert check(tmp_path, config).sets[0].thresholds["max_distance256"] == 0.12
 
 
 def test_no_overlap_gives_empty_tables_and_a_page(tmp_path: Path) -> None:
@@ -130,12 +264,12 @@ def test_all_overlap_gives_a_share_of_one(tmp_path: Path) -> None:
     assert (report.sets[0].share, report.pictures_overlapping, report.pictures_checked) == (1.0, 4, 4)
 
 
-def test_an_evaluation_picture_that_occurs_600_times_counts_once(tmp_path: Path) -> None:
+def test_an_evaluation_picture_that_occurs_1000_times_counts_once(tmp_path: Path) -> None:
     copy = jpeg(scene(0), 70)
-    write_shards(tmp_path / "shards", [[Fetched(url(f"{number}"), copy) for number in range(600)]])
+    write_shards(tmp_path / "shards", [[Fetched(url(f"{number}"), copy) for number in range(1000)]])
     report = check(tmp_path, OverlapConfig(eval_sets=(things(tmp_path, 0, 1),), gallery_pairs=5))
     entry = report.sets[0]
-    assert (entry.overlapping, entry.pairs, report.excluded_uids) == (1, 600, 600)
+    assert (entry.overlapping, entry.pairs, report.excluded_uids) == (1, 1000, 1000)
     assert (tmp_path / "duplicates" / "report.html").read_text().count("<figure>") == 5
 
 
@@ -151,9 +285,9 @@ def test_a_second_check_does_nothing_and_another_threshold_does_not_index_again(
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "duplicates").rglob("*") if path.is_file()}
     assert check(tmp_path, config) == before
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    strict = check(tmp_path, OverlapConfig(eval_sets=config.eval_sets, max_distance64=0.0, max_distance256=0.0))
+    strict = check(tmp_path, replace(config, max_distance256=0.01))
     assert strict.pictures_overlapping < before.pictures_overlapping
-    index = tmp_path / "duplicates" / "index" / "00000.parquet"
+    index = tmp_path / "duplicates" / "index" / "things" / "00000.parquet"
     assert index.stat().st_mtime_ns == times[index]
 
 

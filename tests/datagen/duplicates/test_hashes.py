@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.duplicates.hashes import Fingerprints, decode, distance, shown, thumbnail
+from datagen.duplicates.hashes import Fingerprints, decode, distance, pixels_sha256, shown, thumbnail
 from helpers.crawled import altered, jpeg, png, scene
 from openwit.errors import InputError
 
@@ -49,7 +49,7 @@ def test_a_copy_in_other_colours_differs_in_colours_alone() -> None:
 
 
 def test_hashes_are_signs_of_the_transform_against_a_plain_sum() -> None:
-    small = thumbnail(decode(png(scene(5)))).gray.astype(np.float64)
+    small = thumbnail(decode(png(scene(5)))).astype(np.float64) @ (0.114, 0.587, 0.299)
     x = np.arange(32)
     plain = np.array(
         [
@@ -100,9 +100,55 @@ def test_what_is_no_picture_is_an_input_error(data: bytes) -> None:
         decode(data)
 
 
+@pytest.mark.parametrize(
+    ("size", "least_px", "decoded"),
+    [(512, 48, 64), (256, 48, 64), (128, 48, 64), (90, 48, 90), (512, 0, 512), (512, 300, 512), (512, 200, 256)],
+)
+def test_a_jpeg_is_decoded_no_larger_than_it_must_and_no_smaller_than_it_may(
+    size: int, least_px: int, decoded: int
+) -> None:
+    assert decode(jpeg(cv2.resize(scene(1), (size, size))), least_px).shape == (decoded, decoded, 3)
+
+
+def test_reduced_decoding_hardly_moves_a_hash() -> None:
+    for seed in range(5):
+        large = jpeg(cv2.resize(scene(seed), (400, 400), interpolation=cv2.INTER_CUBIC), 95)
+        prints = Fingerprints.of([thumbnail(decode(large, least_px=0)), thumbnail(decode(large))])
+        assert max(apart(prints)) <= 0.02
+
+
+def test_colours_are_those_of_opencv_averaged_over_cells() -> None:
+    small = thumbnail(decode(png(scene(9))))
+    levels = cv2.cvtColor(small, cv2.COLOR_BGR2YCrCb)[..., 1:].astype(np.float64)
+    cells = levels.reshape(4, 8, 4, 8, 2).mean(axis=(1, 3)).ravel()
+    assert np.abs(Fingerprints.of([small]).colors[0] - cells).max() <= 1.5
+
+
+def test_pixels_are_the_same_in_any_container_and_differ_by_a_level_or_by_shape() -> None:
+    picture = scene(2)
+    encodings = [
+        cv2.imencode(".png", picture)[1],
+        cv2.imencode(".bmp", picture)[1],
+        cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, 101])[1],  # lossless
+    ]
+    digests = {pixels_sha256(data.tobytes()) for data in encodings}
+    assert len(digests) == 1
+    changed = picture.copy()
+    changed[5, 5, 0] ^= 1
+    assert pixels_sha256(png(changed)) not in digests
+    assert pixels_sha256(png(picture.reshape(64, 256, 3))) not in digests
+
+
+def test_a_jpeg_with_other_metadata_has_the_same_pixels() -> None:
+    plain = jpeg(scene(3))
+    commented = plain[:2] + b"\xff\xfe\x00\x0bcomment!!" + plain[2:]
+    assert plain != commented
+    assert pixels_sha256(plain) == pixels_sha256(commented)
+
+
 def test_pictures_for_the_report_are_small_and_keep_their_shape() -> None:
-    picture = decode(shown(cv2.resize(scene(1), (600, 300))))
-    assert picture.shape == (32, 64, 3)  # 128 by 64, decoded at half size
+    picture = decode(shown(cv2.resize(scene(1), (600, 300))), least_px=0)
+    assert picture.shape == (64, 128, 3)
 
 
 def test_no_pictures_give_no_fingerprints() -> None:

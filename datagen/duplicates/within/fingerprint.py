@@ -1,0 +1,177 @@
+"""A shard's pictures as rows to be dealt by band, and what is known of each picture.
+
+A picture takes a row of 120 bytes for each band, 2 KB in all with 16; with a detector its vector in half precision
+comes on top, 8 KB for 256 numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datagen.duplicates.embed import Embedder, open_embedder
+from datagen.duplicates.hashes import U64, Fingerprints, decode, pixels_sha256, thumbnail
+from datagen.duplicates.within.bands import PIXELS, SHA256, band_keys, digest_keys, partitions
+from datagen.duplicates.within.config import FREE_OF_PRINTS, WithinConfig
+from datagen.pictures import Picture, read_pictures
+from datagen.schemas import CAPTIONS
+from datagen.slices import writing_slices
+from datagen.takedown.shard import caption_rows
+from openwit.errors import InputError
+from openwit.stage import Counts, Source, Stage, Target
+from openwit.tables import read_table
+
+BATCH_PICTURES = 256
+WORD = pa.binary(32)
+BANDED = pa.schema(
+    [
+        ("key", pa.uint64()),
+        ("id", pa.uint64()),  # shard and row of its table
+        ("hash", WORD),  # of a band, hash256; else the digest
+        ("firm", WORD),
+        ("colors", WORD),
+        ("vector", pa.binary()),  # float16; empty without a detector, and of digests
+    ]
+)
+NODES = pa.schema(
+    [
+        ("id", pa.uint64()),
+        ("key", pa.string()),
+        ("url", pa.string()),
+        ("area", pa.int64()),  # of the original picture, in pixels
+        ("captions", CAPTIONS),
+    ]
+)
+_ROW_BITS = 32
+
+
+def node_id(shard: int, row: int) -> int:
+    """The number of a picture: its shard, and its row in the shard's table."""
+    return shard << _ROW_BITS | row
+
+
+def shards_of(ids: U64) -> U64:
+    """The shard of each picture."""
+    return ids >> np.uint64(_ROW_BITS)
+
+
+def process(config: WithinConfig, source: Source, target: Target) -> Counts:
+    """Writes a shard's NNNNN.bands.arrow, slices (columns BANDED) by partition, and NNNNN.nodes.parquet (columns NODES)
+    in the order of ids. Counts pictures: kept, or `dropped.undecodable`; `flat` ones have no bands."""
+    table = read_table(source.url("parquet"))
+    rows = caption_rows(table, ("original_width", "original_height", "width", "height"))
+    places = {row["key"]: place for place, row in enumerate(rows)}
+    embedder = None
+    if "detector" in source.inputs:
+        detector = source.input("detector")
+        embedder = open_embedder(detector.url, detector.identity, config.device)
+    reader = _Reader(config, embedder, Counter({"in": 0, "kept": 0}))
+    batches, nodes = [BANDED.empty_table()], []
+    stream = read_pictures(source.url("tar"))
+    while batch := list(itertools.islice(stream, BATCH_PICTURES)):
+        known = [(node_id(source.index, places[p.key]), p) for p in batch if p.key in places]
+        for number, picture in known:
+            row = rows[places[picture.key]]
+            nodes.append((number, picture.key, row["url"], _area(row), row["captions"]))
+        batches.append(reader.read(known))
+    _write_slices(pa.concat_tables(batches), config, target)
+    columns = [list(column) for column in zip(*nodes, strict=True)] or [[]] * len(NODES)
+    pq.write_table(pa.table(columns, schema=NODES), target.path(".nodes.parquet"), compression="zstd")
+    return reader.counts
+
+
+FINGERPRINT: Stage[WithinConfig] = Stage("within_prints", 1, process, free_fields=FREE_OF_PRINTS)
+
+
+def _area(row: Mapping[str, Any]) -> int:
+    """Of the original picture, in pixels; 0 where it is not known."""
+    width, height = (row.get(f"original_{side}") or row.get(side) or 0 for side in ("width", "height"))
+    return int(width * height)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    config: WithinConfig
+    embedder: Embedder | None
+    counts: Counts
+
+    def read(self, pictures: Sequence[tuple[int, Picture]]) -> pa.Table:
+        """The rows of these pictures."""
+        config, counts = self.config, self.counts
+        counts["in"] += len(pictures)
+        ids, thumbnails, prepared, pixels = [], [], [], []
+        for number, picture in pictures:
+            try:
+                small = thumbnail(decode(picture.data))
+                large = [self.embedder.prepare(picture.data)] if self.embedder is not None else []
+                pixels.append(bytes.fromhex(pixels_sha256(picture.data)) if config.pixels else b"")
+            except InputError:
+                counts["dropped.undecodable"] += 1
+                continue
+            ids.append(number)
+            thumbnails.append(small)
+            prepared += large
+        counts["kept"] += len(ids)
+        tables = [_exact(SHA256, [(n, hashlib.sha256(p.data).digest()) for n, p in pictures])]
+        if config.pixels:
+            tables.append(_exact(PIXELS, list(zip(ids, pixels, strict=True))))
+        if config.near and ids:
+            vectors = self.embedder.embed(prepared) if self.embedder is not None else np.zeros((len(ids), 0))
+            tables.append(self._near(np.array(ids, np.uint64), Fingerprints.of(thumbnails), vectors.astype(np.float16)))
+        return pa.concat_tables(tables)
+
+    def _near(
+        self, ids: U64, prints: Fingerprints, vectors: np.ndarray[tuple[int, int], np.dtype[np.float16]]
+    ) -> pa.Table:
+        structured = np.flatnonzero(prints.contrast >= self.config.min_contrast)
+        self.counts["flat"] += len(ids) - len(structured)
+        hashes, firm = prints.hash256[structured], prints.firm256[structured]
+        keys = band_keys(hashes, firm, self.config.num_bands, self.config.band_bits)
+        one = pa.table(
+            [
+                np.zeros(len(structured), np.uint64),
+                ids[structured],
+                *(_words(words) for words in (hashes, firm, prints.colors[structured])),
+                [vector.tobytes() for vector in vectors[structured]],
+            ],
+            schema=BANDED,
+        )
+        return pa.concat_tables(
+            [one.set_column(0, BANDED.field(0), pa.array(keys[:, b])) for b in range(keys.shape[1])]
+        )
+
+
+def _exact(kind: int, digests: Sequence[tuple[int, bytes]]) -> pa.Table:
+    words = np.frombuffer(b"".join(digest for _, digest in digests), np.uint8).reshape(-1, 32)
+    empty = _words(np.zeros_like(words))
+    ids = np.array([number for number, _ in digests], np.uint64)
+    columns = [digest_keys(words, kind), ids, _words(words), empty, empty, pa.array([b""] * len(digests), pa.binary())]
+    return pa.table(columns, schema=BANDED)
+
+
+def _words(
+    rows: np.ndarray[tuple[int, int], np.dtype[np.uint64]] | np.ndarray[tuple[int, int], np.dtype[np.uint8]],
+) -> pa.Array:
+    """N rows of 32 bytes."""
+    return pa.Array.from_buffers(WORD, len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows))])
+
+
+def _write_slices(table: pa.Table, config: WithinConfig, target: Target) -> None:
+    table = table.combine_chunks()
+    dealt = partitions(table["key"].to_numpy(), config.num_partitions)
+    order = np.argsort(dealt, kind="stable")
+    starts = np.searchsorted(dealt[order], np.arange(config.num_partitions + 1))
+    table = table.take(pa.array(order)).combine_chunks()
+    with writing_slices(target.path(".bands.arrow"), BANDED) as writer:
+        for start, end in itertools.pairwise(starts):
+            part = table.slice(start, end - start).combine_chunks()
+            batches = part.to_batches()
+            writer.write_batch(batches[0] if batches else pa.RecordBatch.from_pylist([], schema=BANDED))

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from datagen.schemas import pair_uid
+from helpers.crawled import Fetched, jpeg, png, scene, write_eval_set, write_shards
+from pipelines.cli import main
+
+
+def url(name: object) -> str:
+    return f"http://host.test/{name}.jpg"
+
+
+@pytest.mark.slow  # workers start twice
+def test_copies_and_overlap_are_excluded_together_and_merged_captions_with_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The overlapping picture gets its copy's caption: that pair must be left out of training too."""
+    evaluated, other = jpeg(scene(0)), jpeg(scene(1))
+    first = [Fetched(url("a"), evaluated, captions=("one",), size=(200, 200)), Fetched(url("b"), evaluated)]
+    second = [Fetched(url("c"), other, captions=("three",), size=(200, 200)), Fetched(url("d"), other)]
+    write_shards(tmp_path / "shards", [first, second])
+    things = write_eval_set(tmp_path / "things.parquet", {"k": png(scene(0))})
+    options = [
+        "--overlap.eval_sets", f"things={things}",
+        "--overlap_executor.kind", "local", "--overlap_executor.workers", "1",
+    ]  # fmt: skip
+    main(["dedup-within", "demo", "--work", str(tmp_path), *options])
+    said = capsys.readouterr().err
+    assert "within: 2 of 4 pictures are copies, in 2 groups" in said
+    assert "2 of their captions were merged" in said
+    rows = pq.read_table(tmp_path / "duplicates" / "exclusions.parquet").to_pylist()
+    found = {(row["uid"], row["reason"]) for row in rows}
+    overlapping = {pair_uid(url("a"), "one"), pair_uid(url("a"), "a picture"), pair_uid(url("b"), "a picture")}
+    assert found == {(uid, "phash") for uid in overlapping} | {
+        (pair_uid(url(name), "a picture"), "within") for name in ("b", "d")
+    }
