@@ -1,16 +1,18 @@
 # Every target sets up what it needs: the virtual environment is made where there is none, and brought up to date
 # when pyproject.toml or constraints.txt changes.
 #   make demo                               everything on the embedded example
-#   make pretrain RECIPE=laptop WORK=DIR    one command of a recipe
+#   make pretrain RECIPE=laptop WORK=DIR ARGS="--pretrain.num_steps 100"    one command of a recipe
 
 PYTHON ?= python3
 RECIPE ?= demo
 WORK ?=
+ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
-COMMANDS := queries build-dataset dedup-check pretrain evaluate stats
+COMMANDS := queries build-dataset dedup-check pretrain evaluate stats \
+            train-detector calibrate dedup-within remove train-tokenizer
 BENCHMARKS := $(wildcard benchmarks/bench_*.py)
 
 .DEFAULT_GOAL := help
@@ -23,7 +25,8 @@ help:
 	@echo "make bench           every benchmark, quickly"
 	@echo "make clean           remove caches (not .venv, not runs)"
 	@echo "make COMMAND         COMMAND is one of $(COMMANDS);"
-	@echo "                     RECIPE=demo by default, WORK=DIR for another work folder"
+	@echo "                     RECIPE=demo by default, WORK=DIR for another work folder,"
+	@echo "                     ARGS=\"--section.field VALUE\" for more"
 	@echo "PYTHON=python3.12    the Python (3.11 to 3.13) to make .venv with"
 
 $(READY): pyproject.toml constraints.txt
@@ -38,7 +41,7 @@ demo: $(READY)
 	$(BIN)/openwit demo $(if $(WORK),--work '$(WORK)')
 
 $(COMMANDS): $(READY)
-	$(BIN)/openwit $@ $(RECIPE) $(if $(WORK),--work '$(WORK)')
+	$(BIN)/openwit $@ $(RECIPE) $(if $(WORK),--work '$(WORK)') $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -36,7 +36,8 @@ def command(invocation: Invocation) -> None:
 
 def _build(invocation: Invocation, run: Run) -> None:
     recipe = invocation.recipe
-    retry = RetryConfig(reasons=tuple(invocation.retry.split(","))) if invocation.retry else None
+    reasons = invocation.options.get("retry")
+    retry = RetryConfig(reasons=tuple(reasons.split(","))) if reasons else None
     require(invocation, "queries", "queries")
     if recipe.until == "shards" and not invocation.dry_run and not crawl_config(recipe).connect_to:
         recipe.crawl.require_contact()  # before hours of matching, not after them
@@ -80,7 +81,7 @@ def _web(invocation: Invocation, run: Run, selected: Manifest) -> Iterator[None]
     recipe = invocation.recipe
     rounds = line.crawl_rounds(run, selected, crawl_config(recipe))
     plan = stage.plan(crawl.STAGE, rounds.config, rounds.sources(), run.folder("shards"))
-    if not recipe.embedded or invocation.dry_run or not (plan.todo or invocation.retry):
+    if not recipe.embedded or invocation.dry_run or not (plan.todo or invocation.options.get("retry")):
         yield
         return
     from pipelines.demo_web.server import running

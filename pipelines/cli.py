@@ -28,7 +28,7 @@ COMMANDS = {  # name: (module, what it does)
     "calibrate": ("calibrate", "the thresholds of dedup-check, from pictures of the user's own shards"),
     "dedup-check": ("dedup_check", "the overlap of the shards with the evaluation sets"),
     "dedup-within": ("dedup_within", "copies inside the shards: one is kept, with the captions of the others"),
-    "remove": ("remove", "the shards without what --uids, --urls, --domains FILE name, or --exclusions; --why TEXT"),
+    "remove": ("remove", "rewrite the shards without named pairs, URLs or domains (takedown)"),
     "train-tokenizer": ("train_tokenizer", "a vocabulary of one's own captions"),
     "pretrain": ("pretrain", "contrastive training on the shards"),
     "evaluate": ("evaluate", "zero-shot classification and linear probe of the last checkpoint"),
@@ -38,7 +38,14 @@ FILE_COMMANDS = {  # that take paths, not a recipe
     "convert": ("convert", "a model from one format to another: openwit, openai, open_clip, huggingface, onnx"),
     "segment": ("segment", "draw which part of a picture a model sees as which of some labels"),
 }
-REMOVE_OPTIONS = ("uids", "urls", "domains", "why")
+OPTIONS = {  # of one command: (command, value; none for a flag, what it does)
+    "retry": ("build-dataset", "REASONS", "fetch the rows again that failed for these, e.g. timeout,dns,5xx"),
+    "uids": ("remove", "FILE", "pairs, one uid a line or a parquet file's column"),
+    "urls": ("remove", "FILE", "pictures by their URL"),
+    "domains": ("remove", "FILE", "all pictures of these domains and what is below them"),
+    "exclusions": ("remove", "", "the pairs of duplicates/exclusions.parquet"),
+    "why": ("remove", "TEXT", "what the log of removals says of the reason"),
+}
 USAGE = "openwit COMMAND RECIPE [--work DIR] [--section.field VALUE …] [--dry-run] [--debug]"
 
 
@@ -79,9 +86,12 @@ def _os_message(error: OSError) -> str:
 def _run(words: list[str]) -> None:
     parser = argparse.ArgumentParser("openwit", usage=USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument("--work")
-    for name in ("retry", *REMOVE_OPTIONS):
-        parser.add_argument(f"--{name}", default="")
-    for flag in ("--exclusions", "--dry-run", "--json", "--resume", "--help", "-h", "--version"):
+    for name, (_, value, _) in OPTIONS.items():
+        if value:
+            parser.add_argument(f"--{name}", default="")
+        else:
+            parser.add_argument(f"--{name}", action="store_const", const="yes", default="")
+    for flag in ("--dry-run", "--json", "--resume", "--help", "-h", "--version"):
         parser.add_argument(flag, action="store_true")
     positional = [word for word in words[:2] if not word.startswith("-")]
     given, rest = parser.parse_known_args(words[len(positional) :])
@@ -111,11 +121,9 @@ def _run(words: list[str]) -> None:
             print(_help())
             return
         raise ConfigError(f"{command}: which recipe? one of {', '.join(recipes.RECIPES)}")
-    if given.retry and command != "build-dataset":
-        raise ConfigError(f"--retry: belongs to build-dataset, not to {command}")
-    for name in (*REMOVE_OPTIONS, "exclusions"):
-        if getattr(given, name) and command != "remove":
-            raise ConfigError(f"--{name}: belongs to remove, not to {command}")
+    for name, (owner, _, _) in OPTIONS.items():
+        if getattr(given, name) and command != owner:
+            raise ConfigError(f"--{name}: belongs to {owner}, not to {command}")
     work = given.work or f"runs/{recipe_name}"
     recipe = recipes.create(recipe_name, work)
     if given.help or given.h:
@@ -143,8 +151,7 @@ def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -
         log.event("command", command=command, recipe=recipe.name)
         invocation = Invocation(
             recipe=recipe, work=work, log=log, dry_run=given.dry_run, as_json=given.json, resume=given.resume,
-            retry=given.retry, uids=given.uids, urls=given.urls, domains=given.domains, exclusions=given.exclusions,
-            why=given.why,
+            options={name: getattr(given, name) for name in OPTIONS},
         )  # fmt: skip
         carry_out(COMMANDS[command][0], invocation)
 
@@ -203,7 +210,11 @@ def _field_help(command: str, recipe: Recipe) -> str:
     from openwit.config import describe
 
     lines = [f"usage: openwit {command} {recipe.name} [--work DIR] [--section.field VALUE …] [--dry-run] [--debug]"]
-    lines += ["", COMMANDS[command][1], "", f"fields of recipe {recipe.name}:"]
+    lines += ["", COMMANDS[command][1], ""]
+    own = [(f"--{name} {value}".rstrip(), text) for name, (owner, value, text) in OPTIONS.items() if owner == command]
+    if own:
+        lines += [f"options of {command}:", *(f"  {option:<16} {text}" for option, text in own), ""]
+    lines += [f"fields of recipe {recipe.name}:"]
     for entry in describe(recipe):
         shown = json.dumps(entry.value, ensure_ascii=False).replace('"', "")
         lines.append(f"  --{entry.path} {shown}")

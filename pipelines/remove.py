@@ -13,16 +13,16 @@ def command(invocation: Invocation) -> None:
     """Rewrites the shards that hold what is named, and logs it in removed/."""
     request = requested(invocation)
     with open_run(invocation, invocation.recipe.executor) as run:
-        removal = remove(run, request, invocation.why)
+        removal = remove(run, request, invocation.options["why"])
         if not invocation.dry_run:
             invocation.log.say(f"remove: {removal}; {len(request):,} entries are left out from now on")
 
 
 def requested(invocation: Invocation) -> Request:
     """What the command line names. Raises ConfigError where that is nothing, InputError where a file is no list."""
-    lists = {"uid": invocation.uids, "url": invocation.urls, "domain": invocation.domains}
+    lists = {kind: invocation.options[f"{kind}s"] for kind in ("uid", "url", "domain")}
     named = {kind: read_list(storage.absolute(file), kind) if file else frozenset() for kind, file in lists.items()}
-    if invocation.exclusions:
+    if invocation.options["exclusions"]:
         named["uid"] |= _excluded(invocation)
     elif not any(lists.values()):
         raise ConfigError(

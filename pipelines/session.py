@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from openwit import storage
@@ -27,12 +27,7 @@ class Invocation:
     dry_run: bool
     as_json: bool
     resume: bool
-    retry: str = ""  # reasons of failed fetches, separated by commas
-    uids: str = ""  # files of what is to be removed
-    urls: str = ""
-    domains: str = ""
-    exclusions: bool = False  # whether the pairs of exclusions.parquet are to be removed
-    why: str = ""  # what the log of removals says of the reason
+    options: Mapping[str, str] = field(default_factory=dict)  # of the command alone (cli.OPTIONS); "" where not given
 
 
 def carry_out(module: str, invocation: Invocation) -> None:

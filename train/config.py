@@ -45,9 +45,7 @@ class TrainingConfig:
     beta1: float = 0.9  # AdamW
     beta2: float = 0.98  # AdamW
     eps: float = 1e-6  # AdamW
-    loss: Literal["chunked", "fused", "reference"] = (
-        "chunked"  # contrastive loss: plain, as Triton kernels, by definition
-    )
+    loss: Literal["chunked", "fused", "reference"] = "chunked"  # contrastive: plain tiles, Triton's, or the definition
     precision: Literal["fp32", "bf16"] = "fp32"  # of the towers' arithmetic; weights and loss are always fp32
     device: Literal["cuda", "cpu"] = "cuda"  # one GPU a rank, or the processor
     ranks: int = 8  # processes on this machine; divides stream.num_lanes

@@ -25,7 +25,7 @@ FREE_FIELDS = frozenset(
         "stream.threads",
         "stream.read_ahead",
         "stream.cache_decoded_mb",
-    }  # fmt: skip
+    }
 )
 
 

@@ -58,7 +58,7 @@ def running() -> S3Server:
     weed = Path(sys.executable).with_name("weed")
     command = [
         str(weed), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={root}", "-master.volumeSizeLimitMB=64",
-        "-volume.max=40", "-filer", "-s3", f"-s3.port={s3}", f"-s3.config={root / 's3.json'}",
+        "-volume.max=1000", "-filer", "-s3", f"-s3.port={s3}", f"-s3.config={root / 's3.json'}",
         f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
         "-s3.port.iceberg=0", "-s3.port.lance=0",
     ]  # fmt: skip

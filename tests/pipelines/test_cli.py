@@ -144,5 +144,5 @@ def test_a_dry_run_of_the_whole_line_names_what_each_step_waits_for(tmp_path: Pa
     result = openwit("demo", "--work", str(tmp_path / "work"), "--dry-run")
     assert result.returncode == 0, result.stderr
     waits = [line for line in result.stderr.splitlines() if line.startswith("what follows")]
-    assert len(waits) == 6
+    assert len(waits) == 7
     assert not (tmp_path / "work").exists()
