@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("text_packing", "vit_b32_vs_open_clip", "rn50_vs_open_clip"), help="one key")
     options = parser.parse_args()
     device, rounds = ("cuda", 20) if options.gpu else ("cpu", 1 if options.quick else 5)
-    batch, num_texts = (512, 4096) if options.gpu else (8, 32) if options.quick else (32, 128)
+    batch, num_texts = (512, 4096) if options.gpu else (4, 24) if options.quick else (32, 128)
     if device == "cpu":
         torch.set_num_threads(1)  # else CPU time holds what threads wait for each other
     ratios: dict[str, float] = {}

@@ -50,7 +50,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def stage_seconds(folder: Path) -> float:
     """The time from the start of a finished stage's first partition to the end of its last one, by its sidecars."""
-    ends = {path: path.stat().st_mtime for path in folder.glob("0*.json")}
+    ends = {path: path.stat().st_mtime for path in folder.glob("0*[0-9].json")}
     starts = [end - float(json.loads(path.read_text())["seconds"]) for path, end in ends.items()]
     return max(ends.values()) - min(starts)
 

@@ -74,7 +74,7 @@ class OverlapConfig:
     max_color_distance: float = 15.0  # mean difference in Cr and Cb, in levels of 255; hashes see no colour
     min_contrast: float = 4.0  # standard deviation in levels of 255; hashes do not compare pictures below
     detector: str = ""  # path on all workers: a folder of train-detector, or another descriptor; empty: only hashes
-    min_score: float = 0.75  # of the detector, a cosine, where no calibration and no threshold says another
+    min_score: float = 0.9  # of the detector, a cosine, where no calibration and no threshold says another
     thresholds: tuple[str, ...] = ()  # of single sets, e.g. things:detector=0.8 or things:phash=0.1
     calibrated: bool = True  # what `openwit calibrate` found comes before the thresholds above, after `thresholds`
     device: str = "auto"  # where the detector runs: auto (a GPU if there is one), cpu, cuda

@@ -26,7 +26,7 @@ class WithinConfig:
     max_color_distance: float = 15.0  # mean difference in Cr and Cb, in levels of 255
     min_contrast: float = 4.0  # standard deviation in levels of 255; hashes do not compare pictures below
     detector: str = ""  # path on all workers: a descriptor that decides on pairs of a band; empty: the hash does
-    min_score: float = 0.75  # of the detector, a cosine
+    min_score: float = 0.9  # of the detector, a cosine
     device: str = "auto"  # where the detector runs: auto (a GPU if there is one), cpu, cuda
     num_bands: int = 16  # of the hash's lower half; two pictures are compared where one band is equal
     band_bits: int = 24  # of a band: more mean fewer pairs to compare, and more missed
