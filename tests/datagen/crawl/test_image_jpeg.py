@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from datagen.crawl.image_jpeg import REDUCING_GAP, Shrinker, encoded, reduction, resampled
 from datagen.crawl.images import carefully_scaled
 
-REAL = Path("/work/shared/data/openstax_photos.tar")
+REAL = Path(__file__).parents[4] / "shared" / "data" / "openstax_photos.tar"
 
 
 def photograph(width: int, height: int) -> Image.Image:

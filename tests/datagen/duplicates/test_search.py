@@ -70,10 +70,10 @@ def test_a_key_in_two_parts_of_a_set_is_an_input_error(tmp_path: Path) -> None:
 
 def test_a_remote_file_is_fetched_once_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    url = "memory://work/search/00000.first64.npy"
+    url = "memory://run/search/00000.first64.npy"
     storage.write_bytes(url, b"content")
     path = on_this_machine(Input(url=url, identity="abc"))
-    fsspec.filesystem("memory").rm("/work/search/00000.first64.npy")
+    fsspec.filesystem("memory").rm("/run/search/00000.first64.npy")
     assert on_this_machine(Input(url=url, identity="abc")) == path
     assert path.read_bytes() == b"content"
     assert path.parent.stat().st_mode & 0o077 == 0
