@@ -30,7 +30,7 @@ def _require_multiple(image_px: int, divisor: int, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class VisionTransformerConfig:
-    """Image tower; the defaults are ViT-B/32 (paper, table 19)."""
+    """Image tower; the defaults are ViT-B/32 (paper, appendix F)."""
 
     image_px: int = 224  # side of the square input picture, in pixels
     patch_px: int = 32  # side of a patch, in pixels; divides image_px
@@ -64,7 +64,7 @@ class VisionTransformerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetConfig:
-    """Image tower; the defaults are RN50 (paper, table 18)."""
+    """Image tower; the defaults are RN50 (paper, appendix F)."""
 
     image_px: int = 224  # side of the square input picture, in pixels; a multiple of 32
     layers: tuple[int, ...] = (3, 4, 6, 3)  # bottleneck blocks of the four stages
@@ -104,7 +104,7 @@ VisionConfig = VisionTransformerConfig | ResNetConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
-    """Text tower; the defaults go with ViT-B/32 (paper, section 2.4 and table 19)."""
+    """Text tower; the defaults go with ViT-B/32 (paper, section 2.4 and appendix F)."""
 
     kind: Literal["transformer", "cbow"] = "transformer"  # cbow: the mean of the token embeddings (figure 3)
     context_length: int = 77  # tokens of a text, start and end token included; longer texts are cut

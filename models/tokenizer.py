@@ -23,6 +23,8 @@ from models.bpe.kernel import LEFT_TO_TWIN, Ints, SignTable, encode_texts
 from models.bpe.merge_tables import build_tables
 from models.bpe.sign_tables import cleaned_signs, raw_signs
 from models.bpe.vocabulary import END_OF_WORD, byte_order, byte_symbols, find_merges, read_vocabulary
+from models.config import TextConfig
+from openwit.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,20 @@ class Tokenizer:
         self._byte_of = dict(zip(byte_symbols(), byte_order(), strict=True))
         self._tables = build_tables(vocabulary)
         self._exact = ExactEncoder(vocabulary)
+
+    @classmethod
+    def of(cls, text: TextConfig, merges: str = "") -> Tokenizer:
+        """The tokenizer of a text tower; `merges` names a file of `openwit train-tokenizer`, empty: OpenAI's.
+
+        Raises ConfigError where the tower knows other ids than the vocabulary has, InputError as `Tokenizer` does.
+        """
+        tokenizer = cls(text.context_length, Path(merges) if merges else None)
+        if tokenizer.vocabulary_size != text.vocabulary_size:
+            raise ConfigError(
+                f"model.text.vocabulary_size={text.vocabulary_size}: the vocabulary of {merges or 'OpenAI'} has "
+                f"{tokenizer.vocabulary_size} ids; write {tokenizer.vocabulary_size}, or name the model's own merges"
+            )
+        return tokenizer
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """int64 [B, context_length]: start token, the text's ids, end token, zeros. A longer text is cut and still

@@ -1,4 +1,4 @@
-"""The nine CLIPs of the paper by name (tables 18 and 19); light to import."""
+"""The nine CLIPs of the paper by name (appendix F); light to import."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _answer(invocation: Invocation, path: str, todo: Sequence[_Asked]) -> None:
     config, device = invocation.recipe.evaluate.zero_shot, invocation.recipe.overlap.device
     model = models.load(path)
     model.to("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
-    tokenizer = Tokenizer(model.config.text.context_length)
+    tokenizer = Tokenizer.of(model.config.text, invocation.recipe.pretrain.merges)
 
     for entry in todo:
         names = sorted({label for _, _, label in entry.examples()})

@@ -10,6 +10,7 @@ from openwit.errors import InputError
 from openwit.run import NotYet
 from pipelines.session import Invocation
 from train.checkpoint_files import latest
+from train.config import PretrainConfig
 from train.evals.config import EvaluateConfig
 
 
@@ -49,8 +50,10 @@ def _made_from(config: EvaluateConfig, work: str, checkpoint: str) -> str:
 
 def _scores(config: EvaluateConfig, checkpoint: str) -> dict[str, dict[str, float]]:
     from models.tokenizer import Tokenizer
-    from train.checkpoint import load_model
+    from train.checkpoint import load_model, load_state
     from train.evals.suite import evaluate
 
     model = load_model(checkpoint)
-    return evaluate(model, Tokenizer(model.config.text.context_length), model.preprocess, config)
+    learned = load_state(checkpoint).config
+    assert isinstance(learned, PretrainConfig)  # load_model takes no other
+    return evaluate(model, Tokenizer.of(model.config.text, learned.merges), model.preprocess, config)

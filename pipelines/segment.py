@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.interchange.formats import ACTIVATIONS
@@ -38,6 +39,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument(
         "--prompt", default="a photo of a {label}.", metavar="TEXT", help='around each label; "%(default)s" by default'
     )
+    parser.add_argument("--merges", default="", metavar="FILE", help="the model's own vocabulary; OpenAI's by default")
     parser.add_argument("--activation", choices=ACTIVATIONS, help="where the model's files don't say it")
     given = parser.parse_args(words)
     labels = _labels(given.labels)
@@ -57,9 +59,10 @@ def main(words: Sequence[str]) -> None:
     except InputError as error:
         raise InputError(f"{given.image}: {error}") from None
     model = load(given.model, activation=given.activation)
-    tokenizer = Tokenizer(model.config.text.context_length)
+    tokenizer = Tokenizer(model.config.text.context_length, Path(given.merges) if given.merges else None)
     if tokenizer.vocabulary_size != model.config.text.vocabulary_size:
-        raise InputError(f"{given.model}: knows {model.config.text.vocabulary_size} tokens, not OpenAI's vocabulary")
+        known, other = model.config.text.vocabulary_size, f"{given.merges}'s" if given.merges else "OpenAI's"
+        raise InputError(f"{given.model}: knows {known} tokens, not {other} vocabulary; give its own by --merges FILE")
     found_HW = label_map(model, image, embed_labels(model, tokenizer, labels, given.prompt)).numpy()
     drawing = io.BytesIO()
     draw(image, found_HW, labels).save(drawing, "PNG")

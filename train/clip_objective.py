@@ -26,7 +26,7 @@ class ClipObjective:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        return Tokenizer(self.config.model.text.context_length)
+        return Tokenizer.of(self.config.model.text, self.config.merges)
 
     def build(self) -> Clip:
         model = Clip(self.config.model)

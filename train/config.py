@@ -71,6 +71,9 @@ class TrainingConfig:
                 f"write {self.num_steps // 10}"
             )
 
+        if self.loss == "fused" and self.device == "cpu":
+            raise ConfigError("loss=fused: its kernels are for GPUs; with device=cpu write loss=chunked")
+
     def _check_ranges(self) -> None:
         for name in ("batch_pairs", "num_steps", "ranks", "log_every", "save_every", "keep_last"):
             if getattr(self, name) < 1:
@@ -88,12 +91,13 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(TrainingConfig):
-    """Training of a CLIP; the defaults are ViT-B/32's in the paper (section 2.5, tables 18 and 19)."""
+    """Training of a CLIP; the defaults are ViT-B/32's in the paper (section 2.5, appendix F)."""
 
     section: ClassVar[str] = "pretrain"  # of a recipe, for messages
     command: ClassVar[str] = "pretrain"  # that trains it, for messages
 
     model: ClipConfig = field(default_factory=ClipConfig)  # the network
+    merges: str = ""  # vocabulary, a local file of openwit train-tokenizer; empty: OpenAI's
     max_logit_scale: float = 100.0  # the learned scale is clipped here
     checkpoint_blocks: bool = False  # inner values of the towers' blocks are computed again for gradients, not kept
 

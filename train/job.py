@@ -10,7 +10,7 @@ from openwit import manifest as manifests
 from openwit import storage
 from openwit.config import IsDataclass, describe, from_json, to_json
 from openwit.errors import ConfigError
-from train.config import AnyTrainingConfig
+from train.config import AnyTrainingConfig, PretrainConfig
 
 RECORD = "config.json"
 # Fields that change neither what is learned nor its order (another number of ranks changes rounding only), so a run
@@ -56,12 +56,18 @@ class Record:
     job: Job
     data_digest: str
     exclusions_digest: str
+    merges_digest: str = ""  # of a vocabulary of one's own
 
 
 def make_record(job: Job) -> Record:
-    """The record of a job. Raises InputError where the data set or the exclusions are missing."""
-    excluded = storage.identity(job.exclusions) if job.exclusions else ""
-    return Record(job=job, data_digest=manifests.read(job.data).digest, exclusions_digest=excluded)
+    """The record of a job. Raises InputError where the data set, the exclusions or the vocabulary are missing."""
+    merges = job.config.merges if isinstance(job.config, PretrainConfig) else ""
+    return Record(
+        job=job,
+        data_digest=manifests.read(job.data).digest,
+        exclusions_digest=storage.identity(job.exclusions) if job.exclusions else "",
+        merges_digest=storage.identity(merges) if merges else "",
+    )
 
 
 def read_record(url: str) -> Record:
@@ -95,6 +101,8 @@ def require_same(before: Record, now: Record) -> None:
         raise ConfigError(f"{now.job.data}: is not the data set that the checkpoints in {out} saw; {elsewhere}")
     if before.exclusions_digest != now.exclusions_digest:
         raise ConfigError(f"the exclusions changed since the checkpoints in {out} were trained; {elsewhere}")
+    if before.merges_digest != now.merges_digest:
+        raise ConfigError(f"the vocabulary changed since the checkpoints in {out} were trained; {elsewhere}")
 
 
 def _differences(before: IsDataclass, now: IsDataclass) -> Iterator[tuple[str, object, object]]:
@@ -109,7 +117,12 @@ def on_this_machine(job: Job) -> Job:
     """The job with absolute local paths, for a process in another folder. Raises ConfigError where `out` is remote."""
     if not storage.is_local(job.out):
         raise ConfigError(f"{job.out}: training writes to a local folder; take a local --work")
-    data, exclusions, out = (
-        storage.local_path(url) if url and storage.is_local(url) else url for url in (job.data, job.exclusions, job.out)
-    )
-    return dataclasses.replace(job, data=data, exclusions=exclusions, out=out)
+    config = job.config
+    if isinstance(config, PretrainConfig):
+        config = dataclasses.replace(config, merges=_absolute(config.merges))
+    places = {name: _absolute(getattr(job, name)) for name in ("data", "exclusions", "out")}
+    return dataclasses.replace(job, config=config, **places)
+
+
+def _absolute(url: str) -> str:
+    return storage.local_path(url) if url and storage.is_local(url) else url

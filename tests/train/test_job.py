@@ -54,6 +54,22 @@ def test_other_data_or_exclusions_are_refused_but_not_another_place(tmp_path):
         require_same(before, make_record(job(tmp_path / "data", tmp_path / "out", exclusions)))
 
 
+def test_another_vocabulary_under_the_same_name_is_refused(tmp_path):
+    write_shards(tmp_path / "data", [4])
+    (tmp_path / "merges.gz").write_bytes(b"one")
+    before = make_record(job(tmp_path / "data", tmp_path / "out", merges=tmp_path / "merges.gz"))
+    (tmp_path / "merges.gz").write_bytes(b"another")
+    now = make_record(job(tmp_path / "data", tmp_path / "out", merges=tmp_path / "merges.gz"))
+    with pytest.raises(ConfigError, match="vocabulary changed"):
+        require_same(before, now)
+
+
+def test_a_vocabulary_is_found_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    there = on_this_machine(job(tmp_path / "data", tmp_path / "out", merges="merges.gz"))
+    assert there.config.merges == str(tmp_path / "merges.gz")
+
+
 def test_missing_inputs_are_named(tmp_path):
     with pytest.raises(InputError, match=r"manifest\.json: no such file"):
         make_record(job(tmp_path / "data", tmp_path / "out"))
