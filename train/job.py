@@ -62,10 +62,11 @@ class Record:
 def make_record(job: Job) -> Record:
     """The record of a job. Raises InputError where the data set, the exclusions or the vocabulary are missing."""
     merges = job.config.merges if isinstance(job.config, PretrainConfig) else ""
+    excluded = storage.identity(job.exclusions) if job.exclusions else ""
     return Record(
         job=job,
         data_digest=manifests.read(job.data).digest,
-        exclusions_digest=storage.identity(job.exclusions) if job.exclusions else "",
+        exclusions_digest=excluded,
         merges_digest=storage.identity(merges) if merges else "",
     )
 
