@@ -1,7 +1,7 @@
 # Every target sets up what it needs: the virtual environment is made where there is none, and brought up to date
 # when pyproject.toml or constraints.txt changes.
 #   make demo                               everything on the embedded example
-#   make pretrain RECIPE=laptop WORK=DIR ARGS="--pretrain.num_steps 100"    one command of a recipe
+#   make pretrain RECIPE=laptop WORK=DIR ARGS="--pretrain.duration '100 steps'"    one command of a recipe
 
 PYTHON ?= python3
 RECIPE ?= demo

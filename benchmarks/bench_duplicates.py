@@ -84,7 +84,7 @@ SMALL = DetectorConfig(image_px=64, embed_dim=128, resnet=DetectorResNetConfig(b
 TRAINING = {
     "model.image_px": "64", "model.embed_dim": "128", "model.resnet.blocks": "2,2,2,2", "model.resnet.width": "32",
     "stream.resize_px": "128", "stream.num_lanes": "4", "stream.shuffle_window": "450",
-    "stream.cache_decoded_mb": "400", "batch_pairs": "96", "num_steps": "300", "learning_rate": "2e-3",
+    "stream.cache_decoded_mb": "400", "batch_pairs": "96", "duration": "300 steps", "learning_rate": "2e-3",
     "warmup_steps": "30", "ranks": "1",
 }  # fmt: skip
 FARTHEST = 0.45  # by the 256-bit hash, that is looked at when thresholds are chosen
@@ -211,7 +211,7 @@ def trained(folder: Path, photographs: Photographs) -> tuple[str, str]:
     fields = [word for name, value in TRAINING.items() for word in (f"--detector.{name}", value)]
     command = [sys.executable, "-m", "pipelines", "train-detector", "demo", "--work", str(work), *fields]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    return str(work / "detector" / "model"), f"trained here, {TRAINING['num_steps']} steps of {TRAINING['batch_pairs']}"
+    return str(work / "detector" / "model"), f"trained here, {TRAINING['duration']} of {TRAINING['batch_pairs']}"
 
 
 def write_shards(folder: Path, shards: Sequence[Sequence[bytes]]) -> Manifest:

@@ -86,7 +86,7 @@ def demo(work: str) -> Recipe:
             ),
             stream=StreamConfig(resize_px=72, num_lanes=6, shuffle_window=512, threads=1, cache_decoded_mb=200),
             batch_pairs=192,
-            num_steps=400,
+            duration="400 steps",
             learning_rate=1e-3,
             warmup_steps=40,
             device="cpu",
@@ -101,7 +101,7 @@ def demo(work: str) -> Recipe:
             model=DetectorConfig(image_px=64, embed_dim=64, resnet=DetectorResNetConfig(blocks=(1, 1, 1, 1), width=16)),
             stream=StreamConfig(resize_px=96, num_lanes=6, shuffle_window=512, threads=1, cache_decoded_mb=200),
             batch_pairs=192,
-            num_steps=300,
+            duration="300 steps",
             learning_rate=2e-3,
             warmup_steps=30,
             device="cpu",
@@ -124,9 +124,9 @@ def laptop(work: str) -> Recipe:
         crawl=CrawlConfig(),
         overlap_executor=ExecutorConfig(kind="ray", workers=4),
         overlap=OverlapConfig(),
-        pretrain=PretrainConfig(batch_pairs=1024, num_steps=20_000, precision="bf16", ranks=1, warmup_steps=1000),
+        pretrain=PretrainConfig(batch_pairs=1024, duration="20000 steps", precision="bf16", ranks=1, warmup_steps=1000),
         evaluate=EvaluateConfig(),
-        detector=DetectorTrainingConfig(batch_pairs=256, num_steps=20_000, precision="bf16", ranks=1),
+        detector=DetectorTrainingConfig(batch_pairs=256, duration="20000 steps", precision="bf16", ranks=1),
     )
 
 
@@ -143,7 +143,7 @@ def cc_small(work: str) -> Recipe:
         crawl=CrawlConfig(),
         overlap_executor=ExecutorConfig(kind="ray", workers=16),
         overlap=OverlapConfig(),
-        pretrain=PretrainConfig(batch_pairs=8192, num_steps=50_000, precision="bf16"),
+        pretrain=PretrainConfig(batch_pairs=8192, duration="50000 steps", precision="bf16"),
         evaluate=EvaluateConfig(),
         detector=DetectorTrainingConfig(precision="bf16"),
     )

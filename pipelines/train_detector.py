@@ -20,14 +20,17 @@ MODEL, CONFIG = "model.safetensors", "config.json"  # as models.descriptor reads
 
 def command(invocation: Invocation) -> None:
     """Trains, or goes on from the last checkpoint, then writes detector/model/; --resume insists on a checkpoint."""
-    require(invocation, "shards", "build-dataset")
     config = invocation.recipe.detector
+    if not config.data:
+        require(invocation, "shards", "build-dataset")
     out = storage.join(invocation.work, "detector")
-    job = Job(data=storage.join(invocation.work, "shards"), exclusions="", out=out, config=config)
+    job = Job(data=config.data or (storage.join(invocation.work, "shards"),), exclusions="", out=out, config=config)
     if invocation.resume and not storage.exists(job.checkpoints):
         raise ConfigError(f"--resume: no checkpoint in {out}; leave --resume out to start from the beginning")
     if invocation.dry_run:
-        invocation.log.say(f"train-detector: {config.num_steps} steps of {config.batch_pairs} pairs from {job.data}")
+        invocation.log.say(
+            f"train-detector: {config.duration} in batches of {config.batch_pairs} pairs from {', '.join(job.data)}"
+        )
         return
     launch(job, invocation.log)
     checkpoint = latest(job.checkpoints)

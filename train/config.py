@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from models.config import ClipConfig
+from models.config import ClipConfig, VisionTransformerConfig
 from models.detector_config import DetectorConfig
 from openwit.errors import ConfigError
+from train.duration import parse_duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,10 @@ class StreamConfig:
     threads: int = 4  # lanes of a rank that are read and decoded at once
     read_ahead: int = 4  # batches ready before they are asked for
     cache_decoded_mb: int = 0  # memory of each rank for resized pictures, so that a small data set is decoded once
+    reduced_decode: bool = True  # a JPEG with twice the wanted pixels a side, or more, is decoded at 1/2, 1/4 or 1/8
+    decoder: Literal["cpu", "gpu"] = "cpu"  # gpu: JPEGs are decoded and resized by the rank's GPU
+    remote_ahead_mb: int = 16  # of each lane, fetched from an object store before it is asked for
+    remote_patience_s: float = 300.0  # for how long a store that fails is asked again, in growing intervals
 
     def __post_init__(self) -> None:
         for name in ("resize_px", "num_lanes", "shuffle_window", "threads", "read_ahead"):
@@ -27,6 +32,10 @@ class StreamConfig:
                 raise ConfigError(f"stream.{name}={getattr(self, name)}: must be at least 1")
         if self.cache_decoded_mb < 0:
             raise ConfigError(f"stream.cache_decoded_mb={self.cache_decoded_mb}: must be 0 (no cache) or more")
+        if self.remote_ahead_mb < 1:
+            raise ConfigError(f"stream.remote_ahead_mb={self.remote_ahead_mb}: must be at least 1")
+        if self.remote_patience_s < 0:
+            raise ConfigError(f"stream.remote_patience_s={self.remote_patience_s}: must be 0 (no second try) or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,23 +45,33 @@ class TrainingConfig:
     section: ClassVar[str]  # of a recipe, for messages
     command: ClassVar[str]  # that trains it, for messages
 
+    data: tuple[str, ...] = ()  # folders of shards, each FOLDER or FOLDER=PASSES an epoch; empty: the work folder's
     stream: StreamConfig = field(default_factory=StreamConfig)  # shards to batches
     batch_pairs: int = 32768  # pairs of a global batch, all ranks together; a multiple of stream.num_lanes
-    num_steps: int = 390625  # optimizer steps; with 32,768 pairs this is the paper's 12.8 billion pairs
+    accumulation: int = 1  # parts of a rank's batch that pass the towers one after the other; the gradient stays exact
+    duration: str = "32 epochs"  # a number of steps, samples or epochs
     learning_rate: float = 5e-4  # at its highest, after the warm-up
     warmup_steps: int = 2000  # steps of linear rise; then half a cosine to 0
     weight_decay: float = 0.2  # decoupled; not on gains, biases and the logit scale
     beta1: float = 0.9  # AdamW
     beta2: float = 0.98  # AdamW
     eps: float = 1e-6  # AdamW
+    statistics: Literal["fp32", "bf16"] = "fp32"  # AdamW's; bf16 has half the memory and is rounded stochastically
     loss: Literal["chunked", "fused", "reference"] = "chunked"  # contrastive: plain tiles, Triton's, or the definition
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the towers' arithmetic; weights and loss are always fp32
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the towers' arithmetic; weights and loss are always fp32
+    compile: bool = False  # the network's arithmetic by torch.compile
     device: Literal["cuda", "cpu"] = "cuda"  # one GPU a rank, or the processor
-    ranks: int = 8  # processes on this machine; divides stream.num_lanes
+    ranks: int = 8  # processes on each machine; with nodes, their product divides stream.num_lanes
+    nodes: int = 1  # machines that train together, each started with the same command
+    rendezvous: str = ""  # HOST:PORT of one of several nodes, where all meet
     seed: int = 0  # of weights and order
     log_every: int = 10  # steps between lines of metrics.jsonl
     save_every: int = 1000  # steps between checkpoints; the last step is always saved
     keep_last: int = 3  # checkpoints kept
+    spike: float = 1.5  # a step is logged as a spike where its loss is so many times the running mean's
+    tensorboard: bool = True  # metrics also as TensorBoard's event files
+    wandb_project: str = ""  # metrics also to this project of Weights & Biases; empty: not
+    peak_tflops: float = 0.0  # of a device in this precision, for the MFU; 0: as its name says
 
     def __post_init__(self) -> None:
         self._check_ranges()
@@ -62,31 +81,53 @@ class TrainingConfig:
             raise ConfigError(
                 f"batch_pairs={self.batch_pairs}: must be a multiple of stream.num_lanes={lanes}; write {nearest}"
             )
-        if lanes % self.ranks:
-            fitting = max(number for number in range(1, self.ranks + 1) if lanes % number == 0)
-            raise ConfigError(f"ranks={self.ranks}: must divide stream.num_lanes={lanes}; write {fitting}")
-        if self.warmup_steps > self.num_steps:
+        world = self.ranks * self.nodes
+        if lanes % world:
+            fitting = max(number for number in range(1, world + 1) if lanes % number == 0)
             raise ConfigError(
-                f"warmup_steps={self.warmup_steps}: is more than num_steps={self.num_steps}; "
-                f"write {self.num_steps // 10}"
+                f"ranks={self.ranks}: {self.nodes} nodes of {self.ranks} ranks must divide stream.num_lanes={lanes}; "
+                f"write {max(1, fitting // self.nodes)}, or num_lanes {-(-lanes // world) * world}"
             )
-
+        if self.batch_pairs // world % self.accumulation:
+            raise ConfigError(
+                f"accumulation={self.accumulation}: must divide the {self.batch_pairs // world} pairs of a rank"
+            )
+        if self.nodes > 1 and not self.rendezvous:
+            raise ConfigError(f"nodes={self.nodes}: rendezvous is missing; write HOST:PORT of one of the nodes")
+        duration = parse_duration(self.duration)
+        if duration.unit == "steps":
+            self.num_steps(1)
         if self.loss == "fused" and self.device == "cpu":
             raise ConfigError("loss=fused: its kernels are for GPUs; with device=cpu write loss=chunked")
 
+    def num_steps(self, steps_per_epoch: int) -> int:
+        """Optimizer steps of the whole training, on a data set that gives so many an epoch.
+
+        Raises ConfigError where the warm-up is longer.
+        """
+        total = parse_duration(self.duration).steps(self.batch_pairs, steps_per_epoch)
+        if self.warmup_steps > total:
+            raise ConfigError(
+                f"warmup_steps={self.warmup_steps}: is more than the {total} steps of duration={self.duration}; "
+                f"write {total // 10}"
+            )
+        return total
+
     def _check_ranges(self) -> None:
-        for name in ("batch_pairs", "num_steps", "ranks", "log_every", "save_every", "keep_last"):
+        for name in ("batch_pairs", "accumulation", "ranks", "nodes", "log_every", "save_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
         for name in ("learning_rate", "eps"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be more than 0")
-        for name in ("warmup_steps", "weight_decay"):
+        for name in ("warmup_steps", "weight_decay", "peak_tflops"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 0")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 0 and less than 1")
+        if not self.spike > 1:
+            raise ConfigError(f"spike={self.spike}: must be more than 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +139,22 @@ class PretrainConfig(TrainingConfig):
 
     model: ClipConfig = field(default_factory=ClipConfig)  # the network
     merges: str = ""  # vocabulary, a local file of openwit train-tokenizer; empty: OpenAI's
+    initial: str = ""  # a model to begin with, its positions interpolated to model.vision.image_px; empty: new weights
     max_logit_scale: float = 100.0  # the learned scale is clipped here
+    patch_dropout: float = 0.0  # share of a picture's patches that a step leaves out, anew in each (FLIP); ViT only
+    text_layout: Literal["packed", "padded"] = "packed"  # padded runs empty places too, in shapes that never change
     checkpoint_blocks: bool = False  # inner values of the towers' blocks are computed again for gradients, not kept
+    eval_every: int = 0  # steps between evaluations of the recipe's evaluate section; 0: none while training
 
     def __post_init__(self) -> None:
         super().__post_init__()
         image_px = self.model.vision.image_px
+        if not 0 <= self.patch_dropout < 1:
+            raise ConfigError(f"patch_dropout={self.patch_dropout}: must be at least 0 and less than 1")
+        if self.patch_dropout and not isinstance(self.model.vision, VisionTransformerConfig):
+            raise ConfigError(f"patch_dropout={self.patch_dropout}: a ResNet has no patches; write 0")
+        if self.eval_every < 0:
+            raise ConfigError(f"eval_every={self.eval_every}: must be 0 (never) or more")
         if not self.max_logit_scale > 0:
             raise ConfigError(f"max_logit_scale={self.max_logit_scale}: must be more than 0")
         if self.stream.resize_px < image_px:
@@ -125,7 +176,7 @@ class DetectorTrainingConfig(TrainingConfig):
     temperature: float = 0.07  # of the n-pair loss; it is not learned
     stream: StreamConfig = field(default_factory=lambda: StreamConfig(resize_px=320, num_lanes=16))  # shards to batches
     batch_pairs: int = 1712  # pictures of a global batch, each with its copy; a multiple of stream.num_lanes
-    num_steps: int = 17523  # optimizer steps; with 1,712 pairs this is the paper's 30 million pictures
+    duration: str = "30e6 samples"  # a number of steps, samples or epochs
     learning_rate: float = 1e-3  # at its highest, after the warm-up
     warmup_steps: int = 500  # steps of linear rise; then half a cosine to 0
     weight_decay: float = 0.05  # decoupled; not on biases

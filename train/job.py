@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from openwit import manifest as manifests
 from openwit import storage
 from openwit.config import IsDataclass, describe, from_json, to_json
 from openwit.errors import ConfigError
 from train.config import AnyTrainingConfig, PretrainConfig
+from train.shards import data_digest
 
 RECORD = "config.json"
 # Fields that change neither what is learned nor its order (another number of ranks changes rounding only), so a run
@@ -19,12 +19,21 @@ FREE_FIELDS = frozenset(
     {
         "checkpoint_blocks",
         "ranks",
+        "nodes",
+        "rendezvous",
         "log_every",
         "save_every",
         "keep_last",
+        "spike",
+        "tensorboard",
+        "wandb_project",
+        "peak_tflops",
+        "eval_every",
         "stream.threads",
         "stream.read_ahead",
         "stream.cache_decoded_mb",
+        "stream.remote_ahead_mb",
+        "stream.remote_patience_s",
     }
 )
 
@@ -33,10 +42,15 @@ FREE_FIELDS = frozenset(
 class Job:
     """One training run."""
 
-    data: str  # folder of shards with a manifest, any fsspec URL
+    data: tuple[str, ...]  # folders of shards with a manifest, any fsspec URLs; FOLDER=PASSES an epoch, 1 if left out
     exclusions: str  # parquet file whose column uid names captions not to train on; empty: all are used
     out: str  # local folder for config.json, metrics.jsonl and checkpoints/
     config: AnyTrainingConfig  # its type says what is learned
+
+    @property
+    def summary(self) -> str:
+        """How long it trains, and on what."""
+        return f"{self.config.duration} in batches of {self.config.batch_pairs} pairs from {', '.join(self.data)}"
 
     @property
     def checkpoints(self) -> str:
@@ -65,7 +79,7 @@ def make_record(job: Job) -> Record:
     excluded = storage.identity(job.exclusions) if job.exclusions else ""
     return Record(
         job=job,
-        data_digest=manifests.read(job.data).digest,
+        data_digest=data_digest(job.data),
         exclusions_digest=excluded,
         merges_digest=storage.identity(merges) if merges else "",
     )
@@ -99,7 +113,7 @@ def require_same(before: Record, now: Record) -> None:
             f"write --{section}.{path} {old} to go on with them, {elsewhere}"
         )
     if before.data_digest != now.data_digest:
-        raise ConfigError(f"{now.job.data}: is not the data set that the checkpoints in {out} saw; {elsewhere}")
+        raise ConfigError(f"{', '.join(now.job.data)}: is not the data that the checkpoints in {out} saw; {elsewhere}")
     if before.exclusions_digest != now.exclusions_digest:
         raise ConfigError(f"the exclusions changed since the checkpoints in {out} were trained; {elsewhere}")
     if before.merges_digest != now.merges_digest:
@@ -121,8 +135,9 @@ def on_this_machine(job: Job) -> Job:
     config = job.config
     if isinstance(config, PretrainConfig):
         config = dataclasses.replace(config, merges=_absolute(config.merges))
-    places = {name: _absolute(getattr(job, name)) for name in ("data", "exclusions", "out")}
-    return dataclasses.replace(job, config=config, **places)
+    data = tuple(_absolute(folder) for folder in job.data)
+    exclusions, out = _absolute(job.exclusions), _absolute(job.out)
+    return dataclasses.replace(job, config=config, data=data, exclusions=exclusions, out=out)
 
 
 def _absolute(url: str) -> str:

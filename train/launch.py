@@ -42,21 +42,22 @@ def launch(job: Job, log: Log) -> None:
     config = job.config
     record = make_record(job)
     done = _done_steps(record)
-    if done == config.num_steps:
-        log.say(f"{config.command}: {done}/{config.num_steps} steps done before")
-        return
     data_set = open_data_set(job.data, job.exclusions)
     per_epoch = steps_per_epoch(
         data_set.num_samples, len(data_set.excluded), config.batch_pairs, config.stream.num_lanes
     )
+    num_steps = config.num_steps(per_epoch)
+    if done == num_steps:
+        log.say(f"{config.command}: {done}/{num_steps} steps done before")
+        return
     log.say(
-        f"{config.command}: {config.num_steps} steps of {config.batch_pairs} pairs from {data_set.num_samples:,} "
-        f"samples ({per_epoch} steps an epoch) on {config.ranks} ranks" + (f", from step {done}" if done else "")
+        f"{config.command}: {num_steps} steps of {config.batch_pairs} pairs from {data_set.num_samples:,} samples "
+        f"({per_epoch} steps an epoch) on {config.ranks} ranks" + (f", from step {done}" if done else "")
     )
     url = write_record(record)
     log.event(f"{config.section}_start", step=done, ranks=config.ranks, data=job.data)
-    _run(job, url, log)
-    log.event(f"{config.section}_done", step=config.num_steps)
+    _run(job, url, LiveLine(log.stream, config.command, num_steps))
+    log.event(f"{config.section}_done", step=num_steps)
 
 
 def _done_steps(record: Record) -> int:
@@ -74,7 +75,7 @@ def _done_steps(record: Record) -> int:
     return steps(job.checkpoints)[-1]
 
 
-def _run(job: Job, url: str, log: Log) -> None:
+def _run(job: Job, url: str, line: LiveLine) -> None:
     output = Path(storage.local_path(job.out)) / OUTPUT
     with tempfile.TemporaryDirectory(prefix="openwit-") as failures, output.open("ab") as sink:
         start = sink.tell()
@@ -88,7 +89,7 @@ def _run(job: Job, url: str, log: Log) -> None:
             start_new_session=True,
         )
         try:
-            code = _follow(process, job, log)
+            code = _follow(process, job, line)
         finally:
             _stop(process)
         if code:
@@ -108,9 +109,8 @@ def _environment(config: AnyTrainingConfig, failures: str) -> dict[str, str]:
     return environment | {rank_main.LAUNCHED: "1", rank_main.FAILURES: failures, "PYTHONPATH": str(ROOT)}
 
 
-def _follow(process: subprocess.Popen[bytes], job: Job, log: Log) -> int:
+def _follow(process: subprocess.Popen[bytes], job: Job, line: LiveLine) -> int:
     """Shows the newest metrics until the process ends; its exit code."""
-    line = LiveLine(log.stream, job.config.command, job.config.num_steps)
     before = last_record(Path(storage.local_path(job.metrics)))
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -21,12 +21,12 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Ada
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=True)
 
 
-def scheduled_learning_rate(step: int, config: TrainingConfig) -> float:
+def scheduled_learning_rate(step: int, num_steps: int, config: TrainingConfig) -> float:
     """The learning rate of a step (the first is 1): a linear rise, then half a cosine that would be 0 one step after
-    the last."""
+    the last of `num_steps`."""
     if step <= config.warmup_steps:
         return config.learning_rate * step / config.warmup_steps
-    share = (step - 1 - config.warmup_steps) / (config.num_steps - config.warmup_steps)
+    share = (step - 1 - config.warmup_steps) / (num_steps - config.warmup_steps)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 

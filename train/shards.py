@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -36,20 +36,29 @@ class DataSet:
         return sum(shard.num_samples for shard in self.shards)
 
 
-def open_data_set(folder: str, exclusions: str = "") -> DataSet:
-    """The data set of `folder`'s manifest without the uids of the parquet file `exclusions` (empty: all are used).
+def open_data_set(folders: Sequence[str], exclusions: str = "") -> DataSet:
+    """The data set of the folders' manifests without the uids of the parquet file `exclusions` (empty: all are used).
 
-    Raises InputError where the manifest or the exclusions are missing or damaged.
+    Raises InputError where a manifest or the exclusions are missing or damaged.
     """
-    manifest = manifests.read(folder)
+    shards = [shard for folder in folders for shard in _shards_of(folder)]
+    return DataSet(", ".join(folders), tuple(shards), _read_uids(exclusions) if exclusions else frozenset())
+
+
+def data_digest(folders: Sequence[str]) -> str:
+    """A text that changes when the data do. Raises InputError as `open_data_set`."""
+    return " ".join(manifests.read(folder).digest for folder in folders)
+
+
+def _shards_of(folder: str) -> list[Shard]:
     shards = []
-    for part in manifest.parts:
+    for part in manifests.read(folder).parts:
         if part.rows:
             name = part.file(".tar").name
             shards.append(Shard(name, storage.join(folder, name), part.rows))
     if not shards:
         raise InputError(f"{storage.join(folder, manifests.MANIFEST)}: holds no samples; build the data set first")
-    return DataSet(folder, tuple(shards), _read_uids(exclusions) if exclusions else frozenset())
+    return shards
 
 
 def _read_uids(url: str) -> frozenset[str]:

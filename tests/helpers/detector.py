@@ -34,8 +34,8 @@ HARD = ("crop", "rotation", "color")
 CONFIG = DetectorTrainingConfig(
     model=DetectorConfig(image_px=32, embed_dim=32, resnet=DetectorResNetConfig(blocks=(1, 1), width=8)),
     stream=StreamConfig(resize_px=40, num_lanes=4, shuffle_window=8, threads=1, cache_decoded_mb=10),
-    batch_pairs=40, num_steps=8, learning_rate=3e-3, warmup_steps=2, ranks=2, device="cpu", log_every=1, save_every=3,
-    keep_last=2, seed=3,
+    batch_pairs=40, duration="8 steps", learning_rate=3e-3, warmup_steps=2, ranks=2, device="cpu", log_every=1,
+    save_every=3, keep_last=2, seed=3,
 )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ class PhotosConfig:
 def detector_job(data: Path, out: Path, **changes: object) -> Job:
     """A job with some fields of CONFIG changed; a dot of a path is written as two underscores."""
     texts = {path.replace("__", "."): str(value) for path, value in changes.items()}
-    return Job(data=str(data), exclusions="", out=str(out), config=override(CONFIG, texts))
+    return Job(data=(str(data),), exclusions="", out=str(out), config=override(CONFIG, texts))
 
 
 def photo(number: int) -> np.ndarray:

@@ -26,7 +26,7 @@ MODEL = ClipConfig(
 )
 STREAM = StreamConfig(resize_px=20, num_lanes=4, shuffle_window=5, threads=2, read_ahead=2)
 CONFIG = PretrainConfig(
-    model=MODEL, stream=STREAM, batch_pairs=8, num_steps=6, learning_rate=1e-3, warmup_steps=2, ranks=2,
+    model=MODEL, stream=STREAM, batch_pairs=8, duration="6 steps", learning_rate=1e-3, warmup_steps=2, ranks=2,
     device="cpu", log_every=1, save_every=4, keep_last=2, seed=3,
 )  # fmt: skip
 
@@ -34,7 +34,7 @@ CONFIG = PretrainConfig(
 def job(data: Path, out: Path, exclusions: str = "", **changes: object) -> Job:
     """A job with some fields of CONFIG changed; a dot of a path is written as two underscores."""
     texts = {path.replace("__", "."): str(value) for path, value in changes.items()}
-    return Job(data=str(data), exclusions=exclusions, out=str(out), config=override(CONFIG, texts))
+    return Job(data=(str(data),), exclusions=exclusions, out=str(out), config=override(CONFIG, texts))
 
 
 def curve(out: Path) -> list[dict[str, object]]:

@@ -21,7 +21,7 @@ SMALL = {
     "web.num_planted": "3",
     "web.slow_s": "4",
     "crawl.deadline_s": "2",
-    "pretrain.num_steps": "4",
+    "pretrain.duration": "4 steps",
     "pretrain.save_every": "2",
     "pretrain.warmup_steps": "1",
     "pretrain.batch_pairs": "24",

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = {
     "model.image_px": "32", "model.embed_dim": "16", "model.resnet.blocks": "1,1", "model.resnet.width": "4",
     "stream.resize_px": "40", "stream.num_lanes": "4", "stream.shuffle_window": "8",
-    "batch_pairs": "8", "num_steps": "4", "warmup_steps": "1", "ranks": "1",
+    "batch_pairs": "8", "duration": "4 steps", "warmup_steps": "1", "ranks": "1",
 }  # fmt: skip
 
 

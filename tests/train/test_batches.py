@@ -27,7 +27,7 @@ def data(tmp_path_factory):
 
 def parts(data, num_ranks, start=START, num_steps=NUM_STEPS, exclusions=""):
     """The batches of each rank."""
-    data_set = open_data_set(str(data), exclusions)
+    data_set = open_data_set((str(data),), exclusions)
     made = []
     for rank in range(num_ranks):
         with Batches(data_set, CONFIG, rank, num_ranks, start) as batches:
@@ -110,7 +110,7 @@ def test_what_goes_wrong_in_the_reading_thread_is_raised_where_the_batch_is_want
 
 
 def test_more_threads_or_a_cache_change_nothing(data):
-    data_set = open_data_set(str(data))
+    data_set = open_data_set((str(data),))
     changes = {"stream.threads": "1", "stream.read_ahead": "1", "stream.cache_decoded_mb": "5"}
     with Batches(data_set, override(CONFIG, changes), 0, 1, Cursor()) as batches:
         made = [[next(batches) for _ in range(NUM_STEPS)]]

@@ -51,7 +51,7 @@ def sample(photos, **changes) -> TarSample:
 def test_the_defaults_are_the_papers():
     config = DetectorTrainingConfig()
     assert (config.batch_pairs, config.temperature, config.model.resnet.blocks) == (1712, 0.07, (3, 4, 6, 3))
-    assert config.batch_pairs * config.num_steps == pytest.approx(30e6, rel=1e-4)
+    assert config.batch_pairs * config.num_steps(1) == pytest.approx(30e6, rel=1e-4)
     assert not [entry.path for entry in describe(config) if not entry.help]
 
 
@@ -99,7 +99,7 @@ def test_training_finds_more_copies_than_a_new_network(photos, tmp_path):
     torch.manual_seed(CONFIG.seed)
     before = recall(Detector(CONFIG.model).eval())
     with alone():
-        train_here(detector_job(photos, tmp_path, ranks=1, num_steps=100, warmup_steps=6, learning_rate=5e-3))
+        train_here(detector_job(photos, tmp_path, ranks=1, duration="100 steps", warmup_steps=6, learning_rate=5e-3))
     after = recall(trained(tmp_path))
     assert after > before + 0.1, (before, after)
     losses = [record["loss"] for record in curve(tmp_path)]
@@ -125,7 +125,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(photos, tmp_path, monkeypatch):
         monkeypatch.undo()
         train_here(jobs[1])
     assert curve(tmp_path / "a") == curve(tmp_path / "b")
-    assert len(curve(tmp_path / "a")) == CONFIG.num_steps
+    assert len(curve(tmp_path / "a")) == CONFIG.num_steps(1)
     before, after = (trained(tmp_path / name).state_dict() for name in ("a", "b"))
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
@@ -144,9 +144,9 @@ def test_two_ranks_learn_what_one_learns(photos, tmp_path):
 
 def test_a_detectors_checkpoint_is_not_taken_for_a_clips(photos, tmp_path):
     with alone():
-        train_here(detector_job(photos, tmp_path, ranks=1, num_steps=1, warmup_steps=0))
+        train_here(detector_job(photos, tmp_path, ranks=1, duration="1 steps", warmup_steps=0))
     folder = latest(str(tmp_path / "checkpoints"))
-    assert load_state(folder).config == override(CONFIG, {"ranks": "1", "num_steps": "1", "warmup_steps": "0"})
+    assert load_state(folder).config == override(CONFIG, {"ranks": "1", "duration": "1 steps", "warmup_steps": "0"})
     with pytest.raises(InputError, match="made by train-detector and holds no CLIP"):
         load_model(folder)
 

@@ -13,7 +13,7 @@ START = LaneCursor()
 
 
 def reader(folder, at=START, exclusions="", num_lanes=1, lane=0, epoch=0) -> LaneReader:
-    data_set = open_data_set(str(folder), exclusions)
+    data_set = open_data_set((str(folder),), exclusions)
     maker = ExampleMaker(0, 20, 16, data_set.excluded, DecodedCache(0))
     lanes = deal([shard.num_samples for shard in data_set.shards], num_lanes, 0, epoch)
     return LaneReader(data_set, maker, lanes[lane], 4, (epoch, lane), at)

@@ -46,7 +46,7 @@ def steps_done(out) -> int:
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_curve_and_weights(tmp_path):
     write_shards(tmp_path / "data", [30, 34])
-    changes = {"num_steps": NUM_STEPS, "save_every": 7}
+    changes = {"duration": f"{NUM_STEPS} steps", "save_every": 7}
     whole, killed = (job(tmp_path / "data", tmp_path / name, **changes) for name in ("whole", "killed"))
     launch(whole, Log(stream=io.StringIO()))
 

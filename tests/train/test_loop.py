@@ -56,7 +56,7 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(data, tmp_path, monkeypatch)
 
         return due
 
-    undisturbed, stopped = (job(data, tmp_path / name, ranks=1, num_steps=11) for name in ("a", "b"))
+    undisturbed, stopped = (job(data, tmp_path / name, ranks=1, duration="11 steps") for name in ("a", "b"))
     with alone():
         train_here(undisturbed)
         for step in (3, 7, 10):
@@ -74,7 +74,7 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(data, tmp_path, monkeypatch)
 
 def test_it_learns_and_names_what_is_damaged(data, tmp_path):
     with alone():
-        train_here(job(data, tmp_path, ranks=1, num_steps=80, learning_rate=0.004, log_every=20))
+        train_here(job(data, tmp_path, ranks=1, duration="80 steps", learning_rate=0.004, log_every=20))
     records = curve(tmp_path)
     assert records[-1]["loss"] < 0.85 * math.log(8)
     assert records[-1]["samples"] == 640
@@ -109,10 +109,10 @@ def test_a_resnet_trains_and_goes_on_bit_for_bit_with_its_blocks_checkpointed_or
     }  # fmt: skip
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     with alone():
-        train_here(job(data, whole, ranks=1, num_steps=4, save_every=2, **small))
-        train_here(job(data, halves, ranks=1, num_steps=4, save_every=2, checkpoint_blocks="true", **small))
+        train_here(job(data, whole, ranks=1, duration="4 steps", save_every=2, **small))
+        train_here(job(data, halves, ranks=1, duration="4 steps", save_every=2, checkpoint_blocks="true", **small))
         shutil.rmtree(folder_of(str(halves / "checkpoints"), 4))
-        train_here(job(data, halves, ranks=1, num_steps=4, save_every=2, **small))
+        train_here(job(data, halves, ranks=1, duration="4 steps", save_every=2, **small))
     assert curve(halves) == curve(whole)
     assert weights(halves)["visual.layer1.0.bn1.num_batches_tracked"] == 4
     assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(halves).items())

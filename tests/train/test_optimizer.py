@@ -27,14 +27,14 @@ def test_matrices_decay_and_gains_biases_and_the_scale_do_not():
 
 
 def test_the_rate_rises_to_its_highest_then_falls_to_almost_nothing():
-    config = dataclasses.replace(CONFIG, num_steps=100, warmup_steps=10, learning_rate=1.0)
-    rates = [scheduled_learning_rate(step, config) for step in range(1, 101)]
+    config = dataclasses.replace(CONFIG, warmup_steps=10, learning_rate=1.0)
+    rates = [scheduled_learning_rate(step, 100, config) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
     assert rates[10] == 1.0
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert 0 < rates[-1] < 1e-3
-    assert scheduled_learning_rate(1, dataclasses.replace(config, warmup_steps=0)) == 1.0
-    assert scheduled_learning_rate(100, dataclasses.replace(config, warmup_steps=100)) == 1.0
+    assert scheduled_learning_rate(1, 100, dataclasses.replace(config, warmup_steps=0)) == 1.0
+    assert scheduled_learning_rate(100, 100, dataclasses.replace(config, warmup_steps=100)) == 1.0
 
 
 def test_the_state_by_names_goes_into_another_optimizer_and_moves_it_the_same():

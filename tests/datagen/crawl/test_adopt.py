@@ -92,7 +92,7 @@ def test_a_folder_that_img2dataset_wrote_becomes_a_data_set_by_its_command(
             assert file.sha256 == hashlib.sha256(files[file.name]).hexdigest()
             assert file.bytes == len(files[file.name])
     assert {path.name: path.read_bytes() for path in (work / "shards").iterdir() if path.name in files} == files
-    assert open_data_set(str(work / "shards")).num_samples == 20
+    assert open_data_set((str(work / "shards"),)).num_samples == 20
     main(["stats", "laptop", "--work", str(work), "--json"])
     shown = json.loads(capsys.readouterr().out)
     assert (shown["images"], shown["shards"], shown["failures"]["http_404"]) == (20, 3, 1)
