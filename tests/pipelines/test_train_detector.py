@@ -36,7 +36,7 @@ def test_it_trains_on_the_shards_exports_the_last_weights_and_is_done_the_second
     assert "run openwit build-dataset demo first" in refused.stderr
     write_photos(tmp_path / "shards", [9, 9])
     planned = train_detector(tmp_path, "--dry-run")
-    assert "train-detector: 4 steps of 8 pairs from" in planned.stderr
+    assert "train-detector: 4 steps in batches of 8 pairs from" in planned.stderr
     assert not (tmp_path / "detector").exists()
 
     done = train_detector(tmp_path)

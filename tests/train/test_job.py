@@ -47,7 +47,7 @@ def test_other_data_or_exclusions_are_refused_but_not_another_place(tmp_path):
         write_shards(tmp_path / name, sizes)
     before = make_record(job(tmp_path / "data", tmp_path / "out"))
     require_same(before, make_record(job(tmp_path / "moved", tmp_path / "out")))
-    with pytest.raises(ConfigError, match="is not the data set"):
+    with pytest.raises(ConfigError, match="is not the data that"):
         require_same(before, make_record(job(tmp_path / "other", tmp_path / "out")))
     exclusions = write_exclusions(tmp_path / "x.parquet", ["a"])
     with pytest.raises(ConfigError, match="exclusions changed"):
@@ -79,9 +79,11 @@ def test_missing_inputs_are_named(tmp_path):
 
 def test_paths_are_made_absolute_and_a_remote_output_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    here = dataclasses.replace(job(tmp_path, tmp_path), data="s3://bucket/shards", out="out", exclusions="x.parquet")
+    here = dataclasses.replace(
+        job(tmp_path, tmp_path), data=("s3://bucket/shards", "here"), out="out", exclusions="x.parquet"
+    )
     whole = on_this_machine(here)
-    assert (whole.data, whole.out) == ("s3://bucket/shards", str(tmp_path / "out"))
+    assert (whole.data, whole.out) == (("s3://bucket/shards", str(tmp_path / "here")), str(tmp_path / "out"))
     assert whole.exclusions == str(tmp_path / "x.parquet")
     with pytest.raises(ConfigError, match="local folder"):
         on_this_machine(dataclasses.replace(here, out="s3://bucket/out"))

@@ -27,7 +27,7 @@ def test_matrices_decay_and_gains_biases_and_the_scale_do_not():
 
 
 def test_the_rate_rises_to_its_highest_then_falls_to_almost_nothing():
-    config = dataclasses.replace(CONFIG, warmup_steps=10, learning_rate=1.0)
+    config = dataclasses.replace(CONFIG, duration="100 steps", warmup_steps=10, learning_rate=1.0)
     rates = [scheduled_learning_rate(step, 100, config) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
     assert rates[10] == 1.0
