@@ -28,15 +28,14 @@ def log_file(work: str) -> Iterator[Path]:
         copy = _Copy(url, Path(folder) / LOG)
         uploading = threading.Thread(target=copy.upload_now_and_then, name="log", daemon=True)
         uploading.start()
+        unheard: tuple[type[Exception], ...] = (OSError, OpenwitError)  # what went wrong before is the user's to hear
         try:
             yield copy.path
-        except BaseException:
+            unheard = ()
+        finally:
             copy.end(uploading)
-            with contextlib.suppress(OSError, OpenwitError):  # what went wrong before is what the user must hear
+            with contextlib.suppress(*unheard):
                 copy.upload()
-            raise
-        copy.end(uploading)
-        copy.upload()
 
 
 class _Copy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import select
@@ -192,13 +193,13 @@ class HttpClient:
             raise failure_of(error, self.deadline_s) or error from None
 
     def _exchange(self, address: WebAddress, sock: Socket, request: bytes, deadline: Deadline) -> Exchange:
-        try:
+        with contextlib.ExitStack() as unless_it_answers:
+            unless_it_answers.callback(sock.close)
             sock.settimeout(deadline.left())
             sock.sendall(request)
-            return Exchange(self, address, _Answering(sock, deadline))
-        except BaseException:
-            sock.close()
-            raise
+            exchange = Exchange(self, address, _Answering(sock, deadline))
+            unless_it_answers.pop_all()
+            return exchange
 
     def _connect(self, address: WebAddress, deadline: Deadline) -> Socket:
         places = self.resolver.addresses(address.host, address.port, deadline)
@@ -216,10 +217,9 @@ class HttpClient:
 
     def _wrap(self, sock: Socket, address: WebAddress, deadline: Deadline) -> Socket:
         wrapped = self.tls.wrap_socket(sock, server_hostname=address.host, do_handshake_on_connect=False)
-        try:
+        with contextlib.ExitStack() as unless_it_shakes_hands:
+            unless_it_shakes_hands.callback(wrapped.close)
             wrapped.settimeout(deadline.left())  # of the handshake as a whole, CPython sees to that
             wrapped.do_handshake()
-        except BaseException:
-            wrapped.close()
-            raise
+            unless_it_shakes_hands.pop_all()
         return wrapped

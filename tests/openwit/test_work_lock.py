@@ -97,6 +97,7 @@ def test_a_lock_is_renewed_while_it_is_held(work: str, monkeypatch: pytest.Monke
     with holding(work):
         first = renewed()
         processes.wait_until(lambda: renewed() > first, 10)
+        assert renewed() > first
 
 
 def test_a_command_whose_lock_another_took_over_stops_and_leaves_it_alone(
