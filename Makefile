@@ -2,11 +2,15 @@
 # when pyproject.toml or constraints.txt changes.
 #   make demo                               everything on the embedded example
 #   make pretrain RECIPE=laptop WORK=DIR ARGS="--pretrain.duration '100 steps'"    one command of a recipe
+#   make pretrain RECIPE=vit_b32 GPUS=8 NODES=4 RENDEZVOUS=node-1:29500 WORK=DIR   the same on each of four nodes
 
 PYTHON ?= python3
 RECIPE ?= demo
 WORK ?=
 ARGS ?=
+GPUS ?=
+NODES ?=
+RENDEZVOUS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +18,10 @@ READY := $(VENV)/.installed
 COMMANDS := queries build-dataset dedup-check pretrain evaluate stats \
             train-detector calibrate dedup-within remove train-tokenizer
 BENCHMARKS := $(wildcard benchmarks/bench_*.py)
+
+SECTION := $(if $(filter train-detector,$(MAKECMDGOALS)),detector,pretrain)
+CLUSTER := $(if $(GPUS),--$(SECTION).ranks '$(GPUS)') $(if $(NODES),--$(SECTION).nodes '$(NODES)') \
+           $(if $(RENDEZVOUS),--$(SECTION).rendezvous '$(RENDEZVOUS)')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench clean $(COMMANDS)
@@ -26,7 +34,8 @@ help:
 	@echo "make clean           remove caches (not .venv, not runs)"
 	@echo "make COMMAND         COMMAND is one of $(COMMANDS);"
 	@echo "                     RECIPE=demo by default, WORK=DIR for another work folder,"
-	@echo "                     ARGS=\"--section.field VALUE\" for more"
+	@echo "                     ARGS=\"--section.field VALUE\" for more;"
+	@echo "                     pretrain, train-detector: GPUS=8, on each of NODES=4 with RENDEZVOUS=HOST:PORT"
 	@echo "PYTHON=python3.12    the Python (3.11 to 3.13) to make .venv with"
 
 $(READY): pyproject.toml constraints.txt
@@ -41,7 +50,7 @@ demo: $(READY)
 	$(BIN)/openwit demo $(if $(WORK),--work '$(WORK)')
 
 $(COMMANDS): $(READY)
-	$(BIN)/openwit $@ $(RECIPE) $(if $(WORK),--work '$(WORK)') $(ARGS)
+	$(BIN)/openwit $@ $(RECIPE) $(if $(WORK),--work '$(WORK)') $(if $(filter pretrain train-detector,$@),$(CLUSTER)) $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest

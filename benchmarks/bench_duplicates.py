@@ -14,8 +14,8 @@ find, are not in the table.
 of one Ray worker over that of two, from when each has done its first shard; the start of Ray, and some seconds in which
 a worker loads network and index, are left out (`two_workers_with_loading` has the latter: 24 shards of 400 pictures).
 
-Without --detector a small one is trained first, for minutes; with --quick it stays untrained, so that its recall says
-nothing. A detector made elsewhere needs --trained-on, a file with the keys of its pictures, one a line.
+Without --detector a small one is trained first, for a quarter of an hour; with --quick it stays untrained, so that its
+recall says nothing. A detector made elsewhere needs --trained-on, a file with the keys of its pictures, one a line.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ SMALL = DetectorConfig(image_px=64, embed_dim=128, resnet=DetectorResNetConfig(b
 TRAINING = {
     "model.image_px": "64", "model.embed_dim": "128", "model.resnet.blocks": "2,2,2,2", "model.resnet.width": "32",
     "stream.resize_px": "128", "stream.num_lanes": "4", "stream.shuffle_window": "450",
-    "stream.cache_decoded_mb": "400", "batch_pairs": "96", "duration": "300 steps", "learning_rate": "2e-3",
-    "warmup_steps": "30", "ranks": "1",
+    "stream.cache_decoded_mb": "400", "batch_pairs": "96", "duration": "2400 steps", "learning_rate": "2e-3",
+    "warmup_steps": "100", "ranks": "1",
 }  # fmt: skip
 FARTHEST = 0.45  # by the 256-bit hash, that is looked at when thresholds are chosen
 ONE_CELL = 1 / 18  # copies of one transform and strength among all that are planted

@@ -44,9 +44,11 @@ class Clip(TextTower):
         """float32 [3, image_px, image_px] for the image tower from a picture in any mode and size."""
         return preprocess(image, self.config.vision.image_px, self.config.preprocess)
 
-    def encode_image(self, image: Tensor) -> Tensor:
-        """Unit vectors [B, embed_dim] of normalised pictures [B, 3, image_px, image_px]."""
-        return F.normalize(self.visual(image), dim=-1)
+    def encode_image(self, image: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Unit vectors [B, embed_dim] of normalised pictures [B, 3, image_px, image_px]; with `kept`, of these patches
+        alone, int64 [B, K] (a Vision Transformer's)."""
+        seen = (image,) if kept is None else (image, kept)
+        return F.normalize(self.visual(*seen), dim=-1)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Unit vectors [B, embed_dim] of token ids [B, up to context_length]."""
@@ -56,9 +58,9 @@ class Clip(TextTower):
         """The image tower's output before the projection, [B, feature width], for linear probes (section 3.2)."""
         return self.visual.pooled(image)
 
-    def forward(self, image: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor, tokens: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Image unit vectors [B, D], text unit vectors [B, D] and the scale (not its logarithm), a scalar."""
-        return self.encode_image(image), self.encode_text(tokens), self.logit_scale.exp()
+        return self.encode_image(image, kept), self.encode_text(tokens), self.logit_scale.exp()
 
     @torch.no_grad()
     def clamp_logit_scale(self, max_scale: float = MAX_LOGIT_SCALE) -> None:
@@ -71,6 +73,12 @@ class Clip(TextTower):
         self.visual.set_checkpointing(enabled)
         if self.kind == "transformer":
             self.transformer.checkpointing = enabled
+
+    def set_compiling(self, enabled: bool) -> None:
+        """Whether training's arithmetic is torch.compile's: of the blocks of both towers, where nearly all of it is."""
+        self.visual.set_compiling(enabled)
+        if self.kind == "transformer":
+            self.transformer.compiling = enabled
 
     def resize_image(self, image_px: int) -> None:
         """From now on takes pictures of another side, in pixels; learned positions are interpolated. Raises ConfigError

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
+from models.compiling import compiled
 from models.config import VisionTransformerConfig
 from models.detector_config import DetectorConfig, DetectorResNetConfig
 from models.vit import VisionTransformer
@@ -78,6 +79,7 @@ class AntialiasedResNet(nn.Module):
 
     def __init__(self, config: DetectorResNetConfig, embed_dim: int) -> None:
         super().__init__()
+        self.compiling = False
         width = config.width
         self.stem = _conv(3, width, 7, 1.0, stride=2)
         self.pool = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), BlurPool(width))
@@ -95,8 +97,20 @@ class AntialiasedResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(F.gelu(self.stem(x)))
-        out: Tensor = self.head(F.gelu(self.blocks(x)).mean(dim=(2, 3)))
+        run = compiled(_run, dynamic=False) if self.compiling and self.training else _run
+        for block in self.blocks:
+            x = run(block, x)
+        out: Tensor = self.head(F.gelu(x).mean(dim=(2, 3)))
         return out
+
+    def set_compiling(self, enabled: bool) -> None:
+        """Whether training's arithmetic is torch.compile's; what comes in all sizes stays out."""
+        self.compiling = enabled
+
+
+def _run(block: nn.Module, x: Tensor) -> Tensor:
+    out: Tensor = block(x)
+    return out
 
 
 class Detector(nn.Module):
@@ -107,7 +121,7 @@ class Detector(nn.Module):
     def __init__(self, config: DetectorConfig, temperature: float = 0.07) -> None:
         super().__init__()
         self.config = config
-        self.encoder: nn.Module
+        self.encoder: AntialiasedResNet | VisionTransformer
         if config.encoder == "resnet":
             self.encoder = AntialiasedResNet(config.resnet, config.embed_dim)
         else:

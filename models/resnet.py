@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from models.compiling import compiled
 from models.config import ResNetConfig
 from models.positions import resize_positions
 
@@ -98,6 +99,7 @@ class ModifiedResNet(nn.Module):
         super().__init__()
         self.config = config
         self.checkpointing = False
+        self.compiling = False
         width = config.width
         self.conv1 = nn.Conv2d(3, width // 2, kernel_size=3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width // 2)
@@ -142,20 +144,24 @@ class ModifiedResNet(nn.Module):
         """Whether the backward pass computes each block again instead of keeping its inside."""
         self.checkpointing = enabled
 
+    def set_compiling(self, enabled: bool) -> None:
+        """Whether training's arithmetic is torch.compile's; evaluation, whose batches come in all sizes, stays out."""
+        self.compiling = enabled
+
     def _run(self, image: Tensor) -> Tensor:
         """[B, 32 · width, G, G] behind the last block."""
         px = self.config.image_px
         if image.ndim != 4 or tuple(image.shape[1:]) != (3, px, px):
             raise ValueError(f"image of shape {tuple(image.shape)}: this tower takes [batch, 3, {px}, {px}]")
-        x: Tensor = image.contiguous(memory_format=torch.channels_last)
-        for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
-            x = F.relu(norm(conv(x)), inplace=True)
-        x = self.avgpool(x)
+        stem, run = _run_stem, _run_block
+        if self.compiling and self.training:
+            stem, run = compiled(_run_stem, dynamic=False), compiled(_run_block, dynamic=False)
+        x: Tensor = stem(self, image.contiguous(memory_format=torch.channels_last))
         for block in self._blocks():
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_contexts, block))
+                x = checkpoint(run, block, x, use_reentrant=False, context_fn=partial(_contexts, block))
             else:
-                x = block(x)
+                x = run(block, x)
         return x
 
     def _blocks(self) -> Iterator[Bottleneck]:
@@ -163,6 +169,18 @@ class ModifiedResNet(nn.Module):
             for block in stage:
                 assert isinstance(block, Bottleneck)
                 yield block
+
+
+def _run_stem(tower: ModifiedResNet, x: Tensor) -> Tensor:
+    for conv, norm in ((tower.conv1, tower.bn1), (tower.conv2, tower.bn2), (tower.conv3, tower.bn3)):
+        x = F.relu(norm(conv(x)), inplace=True)
+    out: Tensor = tower.avgpool(x)
+    return out
+
+
+def _run_block(block: Bottleneck, x: Tensor) -> Tensor:
+    out: Tensor = block(x)
+    return out
 
 
 def _stage(in_channels: int, channels: int, num_blocks: int, stride: int) -> nn.Sequential:

@@ -22,6 +22,8 @@ class TextTower(nn.Module):
     The transformer is causal, so nothing after the end token can reach its result, and `layout` only chooses the work:
     "packed" runs the texts' own tokens and nothing else; "truncated" cuts the batch at its longest text; "padded" runs
     all that it is given, in shapes that do not depend on the texts (for compilers and exporters).
+
+    Token ids may stay on the CPU where the weights are on a GPU: then nobody waits for the GPU to learn their lengths.
     """
 
     def __init__(self, config: TextConfig, embed_dim: int, activation: Activation = "quick_gelu") -> None:
@@ -56,24 +58,25 @@ class TextTower(nn.Module):
                 nn.init.normal_(parameter, std=(2 * config.width) ** -0.5)
 
     def embed_text(self, tokens_BL: Tensor) -> Tensor:
-        """Embeddings [B, embed_dim], not normalised, of token ids [B, L] as the tokenizer gives them."""
+        """Embeddings [B, embed_dim], not normalised, of token ids [B, L] as the tokenizer gives them; by the weights,
+        wherever the ids are."""
         if tokens_BL.ndim != 2 or tokens_BL.shape[1] > self.context_length:
             shape = tuple(tokens_BL.shape)
             raise ValueError(f"tokens of shape {shape}: this tower takes [batch, <= {self.context_length}]")
         end_B = tokens_BL.argmax(dim=-1)  # the end token is the highest id of the vocabulary
         if self.kind == "cbow":
-            pooled_BW = self._bag(tokens_BL, end_B)
+            pooled_BW = self._bag(self._near(tokens_BL), self._near(end_B))
         elif self.layout == "packed":
             pooled_BW = self._run_packed(tokens_BL, end_B)
         else:
             longest = int(end_B.max()) + 1 if self.layout == "truncated" else tokens_BL.shape[1]
-            pooled_BW = self._run_padded(tokens_BL[:, :longest], end_B)
+            pooled_BW = self._run_padded(self._near(tokens_BL[:, :longest]), self._near(end_B))
         embedded_BE: Tensor = self.ln_final(pooled_BW) @ self.text_projection
         return embedded_BE
 
     def _run_packed(self, tokens_BL: Tensor, end_B: Tensor) -> Tensor:
         """[B, W] at the end tokens. Texts stand in the order of their lengths, so that those of one length are a block
-        that attention takes without padding, copies or masks."""
+        that attention takes without padding, copies or masks. Which row is whose is found where the ids are."""
         device = tokens_BL.device
         order_B = end_B.argsort(stable=True)
         length_B = end_B[order_B] + 1
@@ -81,13 +84,22 @@ class TextTower(nn.Module):
         present_BL = column_L < length_B[:, None]
         ids_N = tokens_BL[order_B][present_BL]
         position_N = column_L.expand_as(present_BL)[present_BL]
-        x_NW = self.token_embedding(ids_N) + F.embedding(position_N, self.positional_embedding)
         blocks = [(num, length) for length, num in Counter(length_B.tolist()).items()]
-        x_NW = self.transformer(x_NW, blocks, causal=True)
+        behind_B = length_B.cumsum(0)
+        bounds = F.pad(behind_B, (1, 0)).int()
         end_row_B = torch.empty_like(length_B)
-        end_row_B[order_B] = length_B.cumsum(0) - 1
-        out_BW: Tensor = x_NW.index_select(0, end_row_B)
+        end_row_B[order_B] = behind_B - 1
+        x_NW = self.token_embedding(self._near(ids_N)) + F.embedding(self._near(position_N), self.positional_embedding)
+        x_NW = self.transformer(x_NW, blocks, causal=True, bounds=self._near(bounds))
+        out_BW: Tensor = x_NW.index_select(0, self._near(end_row_B))
         return out_BW
+
+    def _near(self, numbers: Tensor) -> Tensor:
+        """The same where the weights are."""
+        device = self.token_embedding.weight.device
+        if device.type == "cuda" and numbers.device.type == "cpu":
+            return numbers.pin_memory().to(device, non_blocking=True)  # from other memory it may wait for the GPU
+        return numbers.to(device)
 
     def _run_padded(self, tokens_BL: Tensor, end_B: Tensor) -> Tensor:
         """[B, W] at the end tokens; every column is run."""

@@ -1,6 +1,7 @@
 """The image tower: a Vision Transformer with a layer norm before the blocks (paper, section 2.4).
 
-Shapes: B batch · S image side in pixels · G patches along a side · P patches · W width.
+Shapes: B batch · S image side in pixels · G patches along a side · P patches · K patches kept of them · C numbers of a
+patch · W width.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import dataclasses
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.config import Activation, VisionTransformerConfig
 from models.positions import resize_positions
@@ -16,7 +18,11 @@ from models.transformer import ResidualAttentionBlock, Transformer
 
 
 class VisionTransformer(nn.Module):
-    """Pictures [B, 3, image_px, image_px] -> embeddings [B, embed_dim], not normalised."""
+    """Pictures [B, 3, image_px, image_px] -> embeddings [B, embed_dim], not normalised.
+
+    With `kept`, int64 [B, K], only these patches of each picture are run, counted row by row, and the class token (Li
+    et al. 2022, FLIP, arXiv 2212.00794); the others cost nothing.
+    """
 
     def __init__(self, config: VisionTransformerConfig, embed_dim: int, activation: Activation = "quick_gelu") -> None:
         super().__init__()
@@ -32,12 +38,12 @@ class VisionTransformer(nn.Module):
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(width**-0.5 * torch.randn(width, embed_dim))
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.pooled(image) @ self.proj
+    def forward(self, image: Tensor, kept: Tensor | None = None) -> Tensor:
+        return self.pooled(image, kept) @ self.proj
 
-    def pooled(self, image: Tensor) -> Tensor:
+    def pooled(self, image: Tensor, kept: Tensor | None = None) -> Tensor:
         """Features before the projection, [B, width]: what the paper's linear probes see (section 3.2)."""
-        pooled_BW: Tensor = self.ln_post(self._tokens(image)[:, 0])
+        pooled_BW: Tensor = self.ln_post(self._tokens(image, kept)[:, 0])
         return pooled_BW
 
     def feature_map(self, image: Tensor) -> Tensor:
@@ -68,19 +74,35 @@ class VisionTransformer(nn.Module):
         """Whether the backward pass computes each block again instead of keeping its inside."""
         self.transformer.checkpointing = enabled
 
-    def _tokens(self, image: Tensor) -> Tensor:
-        """[B, 1 + P, W] behind the last block, the class token first."""
-        x_BPW = self._embed_patches(image)
+    def set_compiling(self, enabled: bool) -> None:
+        """Whether training's arithmetic is torch.compile's."""
+        self.transformer.compiling = enabled
+
+    def _tokens(self, image: Tensor, kept: Tensor | None = None) -> Tensor:
+        """[B, 1 + P, W] behind the last block, the class token first; K in the place of P where some are kept."""
+        x_BPW = self._embed_patches(image, kept)
         B, P, _ = x_BPW.shape
         x_NW: Tensor = self.transformer(x_BPW.flatten(0, 1), [(B, P)])
         return x_NW.view_as(x_BPW)
 
-    def _embed_patches(self, image: Tensor) -> Tensor:
+    def _embed_patches(self, image: Tensor, kept: Tensor | None = None) -> Tensor:
         px = self.config.image_px
         if image.ndim != 4 or tuple(image.shape[1:]) != (3, px, px):
             raise ValueError(f"image of shape {tuple(image.shape)}: this tower takes [batch, 3, {px}, {px}]")
-        x_BPW = self.conv1(image).flatten(2).transpose(1, 2)
+        position: Tensor = self.positional_embedding
+        if kept is None:
+            x_BPW = self.conv1(image).flatten(2).transpose(1, 2)
+        else:
+            x_BPW = F.linear(self._cut_out(image, kept), self.conv1.weight.flatten(1))
+            position = F.embedding(F.pad(kept + 1, (1, 0)), position)  # the class token's is the first
         class_B1W = self.class_embedding.to(x_BPW.dtype).expand(image.shape[0], 1, -1)
-        x_BPW = torch.cat([class_B1W, x_BPW], dim=1) + self.positional_embedding
+        x_BPW = torch.cat([class_B1W, x_BPW], dim=1) + position
         normed_BPW: Tensor = self.ln_pre(x_BPW)
         return normed_BPW
+
+    def _cut_out(self, image: Tensor, kept_BK: Tensor) -> Tensor:
+        """[B, K, C]: the numbers of the kept patches, as the convolution's kernels lie."""
+        B, G, px = len(image), self.config.grid, self.config.patch_px
+        patch_BGG3SS = image.view(B, 3, G, px, G, px).permute(0, 2, 4, 1, 3, 5)
+        picture_B1 = torch.arange(B, device=image.device)[:, None]
+        return patch_BGG3SS[picture_B1, kept_BK // G, kept_BK % G].flatten(2)

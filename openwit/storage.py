@@ -120,6 +120,13 @@ def delete(url: str) -> None:
         fs.rm_file(path)
 
 
+def delete_tree(folder: str) -> None:
+    """The folder is gone afterwards with all in it, whether it was there or not."""
+    fs, path = _filesystem(folder)
+    with contextlib.suppress(FileNotFoundError), writing(folder):
+        fs.rm(path, recursive=True)
+
+
 def identity(url: str) -> str:
     """A text that changes when an outside file's content does: sha256 of a local file up to 256 MB, else size
     with ETag or modification time. Raises InputError where the file is missing or a folder.
@@ -159,6 +166,21 @@ def writing(url: str) -> Iterator[None]:
             text = error.strerror or error
             raise WorkError(f"{url}: cannot be written ({text}); give a folder that can") from error
         raise
+
+
+@contextlib.contextmanager
+def local_copy(url: str) -> Iterator[Path]:
+    """A path of this machine that holds the file or folder: itself, or a copy of a remote one, which goes afterwards.
+    Raises InputError where a remote one is missing or unreadable."""
+    if is_local(url):
+        yield Path(local_path(url))
+        return
+    with tempfile.TemporaryDirectory(prefix="openwit-", ignore_cleanup_errors=True) as name:
+        copy = Path(name) / posixpath.basename(url.rstrip("/"))
+        with reading(url):
+            fs, path = _filesystem(url)
+            fs.get(path, str(copy), recursive=True)
+        yield copy
 
 
 @contextlib.contextmanager

@@ -31,20 +31,28 @@ _JOIN_S = 20.0  # a store that does not answer must not keep Ctrl-C waiting
 
 
 @contextlib.contextmanager
-def holding(work: str) -> Iterator[None]:
-    """The work folder is ours meanwhile. Raises ConfigError where another command runs in it, and WorkError where
-    another one took it over meanwhile, as this one gave no sign of life."""
-    with _locked_file(work) if storage.is_local(work) else _lease(work):
+def holding(work: str, shared: bool = False) -> Iterator[None]:
+    """The work folder is ours meanwhile; `shared` with those who share it too, as the nodes of one training. (On an
+    object store these hold nothing: its lock has one holder, and the first rank holds one of the training's own.)
+    Raises ConfigError where another command runs in it, and WorkError where another one took it over meanwhile, as this
+    one gave no sign of life."""
+    if storage.is_local(work):
+        with _locked_file(work, shared):
+            yield
+    elif shared:
         yield
+    else:
+        with _lease(work):
+            yield
 
 
 @contextlib.contextmanager
-def _locked_file(work: str) -> Iterator[None]:
+def _locked_file(work: str, shared: bool) -> Iterator[None]:
     folder = Path(storage.local_path(work))
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(f"--work {work}: another openwit command is running there; wait or stop it") from None
         yield

@@ -129,7 +129,8 @@ def _answer(invocation: Invocation, path: str, todo: Sequence[_Asked]) -> None:
     from train.evals.zero_shot import classifier_weights, predict
 
     config, device = invocation.recipe.evaluate.zero_shot, invocation.recipe.overlap.device
-    model = models.load(path)
+    with storage.local_copy(path) as copy:
+        model = models.load(str(copy))
     model.to("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
     tokenizer = Tokenizer.of(model.config.text, invocation.recipe.pretrain.merges)
 

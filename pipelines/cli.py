@@ -144,7 +144,7 @@ def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -
     with contextlib.ExitStack() as stack:
         events = None
         if not given.dry_run:
-            stack.enter_context(holding(work))
+            stack.enter_context(holding(work, shared=_has_nodes(command, recipe)))
             _claim(recipe.name, work)
             events = stack.enter_context(log_file(work))
         log = Log(events)
@@ -154,6 +154,12 @@ def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -
             options={name: getattr(given, name) for name in OPTIONS},
         )  # fmt: skip
         carry_out(COMMANDS[command][0], invocation)
+
+
+def _has_nodes(command: str, recipe: Recipe) -> bool:
+    """Whether several machines run this very command in the work folder, as parts of one training."""
+    trained = {"pretrain": recipe.pretrain, "train-detector": recipe.detector}.get(command)
+    return trained is not None and trained.nodes > 1
 
 
 def _claim(recipe: str, work: str) -> None:
@@ -198,11 +204,14 @@ def _near(word: str, known: Iterable[str]) -> str:
 
 
 def _help() -> str:
+    from pipelines import full_recipes
+
     lines = [f"usage: {USAGE}", "", "CLIP's data set and training, rebuilt in the open.", "", "commands:"]
     lines += [f"  {name:<15} {text}" for name, (_, text) in COMMANDS.items()]
     lines += ["", "commands on files; openwit COMMAND --help says how:"]
     lines += [f"  {name:<15} {text}" for name, (_, text) in FILE_COMMANDS.items()]
-    lines += ["", "recipes: demo, laptop, cc_small, wit400m; openwit COMMAND RECIPE --help lists every field"]
+    lines += ["", "recipes: demo, laptop, cc_small, wit400m (the paper's scale, with ViT-B/32), and the paper's nine:"]
+    lines += [f"  {', '.join(full_recipes.ROWS)}", "openwit COMMAND RECIPE --help lists every field"]
     return "\n".join(lines)
 
 

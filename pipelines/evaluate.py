@@ -51,9 +51,9 @@ def _made_from(config: EvaluateConfig, work: str, checkpoint: str) -> str:
 def _scores(config: EvaluateConfig, checkpoint: str) -> dict[str, dict[str, float]]:
     from models.tokenizer import Tokenizer
     from train.checkpoint import load_model, load_state
-    from train.evals.suite import evaluate
+    from train.evals.suite import Suite
 
     model = load_model(checkpoint)
     learned = load_state(checkpoint).config
     assert isinstance(learned, PretrainConfig)  # load_model takes no other
-    return evaluate(model, Tokenizer.of(model.config.text, learned.merges), model.preprocess, config)
+    return Suite(config).run(model, Tokenizer.of(model.config.text, learned.merges), model.preprocess)

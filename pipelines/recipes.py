@@ -1,9 +1,11 @@
-"""Recipes: each function returns one frozen config tree. The demo runs on a laptop, wit400m on a cluster, by the
-same commands."""
+"""Recipes: each function returns one frozen config tree. The demo runs on a laptop, wit400m and the paper's nine models
+on a cluster, by the same commands."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from models.detector_config import DetectorConfig, DetectorResNetConfig
 from openwit.errors import ConfigError
 from openwit.executor import ExecutorConfig
 from openwit.storage import join
+from pipelines import full_recipes
 from pipelines.demo_web.config import DemoWebConfig
 from train.config import DetectorTrainingConfig, PretrainConfig, StreamConfig
 from train.evals.config import EvaluateConfig, ZeroShotConfig
@@ -43,6 +46,7 @@ class Recipe:
     overlap: OverlapConfig  # with which evaluation sets
     overlap_model: str = "latest"  # whose accuracy dedup-check splits: a model's path, latest (of pretrain/), or none
     within: WithinConfig = field(default_factory=WithinConfig)  # of dedup-within: copies inside the shards
+    launcher: Literal["torchrun", "ray"] = "torchrun"  # of pretrain's ranks; ray: Ray Train at overlap_executor.address
     pretrain: PretrainConfig  # the model and its training
     evaluate: EvaluateConfig  # what the model is tested on
     detector: DetectorTrainingConfig = field(default_factory=DetectorTrainingConfig)  # the duplicate detector
@@ -150,7 +154,8 @@ def cc_small(work: str) -> Recipe:
 
 
 def wit400m(work: str) -> Recipe:
-    """The paper's scale: 500,000 queries, 20,000 pairs a query, ViT-B/32 for 32 epochs, on a Ray cluster."""
+    """The paper's scale: 500,000 queries, 20,000 pairs a query, ViT-B/32 for 32 epochs, on a Ray cluster. Pictures are
+    stored large enough for all of the paper's nine models."""
     return Recipe(
         name="wit400m",
         executor=ExecutorConfig(kind="ray", workers=1024, address="auto"),
@@ -161,16 +166,24 @@ def wit400m(work: str) -> Recipe:
         candidates=CandidatesConfig(),
         shuffle=ShuffleConfig(num_partitions=2_000),
         cap=CapConfig(max_pairs=20_000),
-        crawl=CrawlConfig(),
+        crawl=CrawlConfig(image_px=full_recipes.CRAWL_PX),
         overlap_executor=ExecutorConfig(kind="ray", workers=1024, address="auto"),
         overlap=OverlapConfig(),
-        pretrain=PretrainConfig(precision="bf16"),
+        pretrain=full_recipes.pretraining("vit_b32", work),
         evaluate=EvaluateConfig(),
         detector=DetectorTrainingConfig(precision="bf16"),
     )
 
 
-RECIPES: dict[str, Callable[[str], Recipe]] = {recipe.__name__: recipe for recipe in (demo, laptop, cc_small, wit400m)}
+def full(name: str, work: str) -> Recipe:
+    """One of the paper's nine models, on the data of wit400m."""
+    return dataclasses.replace(wit400m(work), name=name, pretrain=full_recipes.pretraining(name, work))
+
+
+RECIPES: dict[str, Callable[[str], Recipe]] = {
+    **{recipe.__name__: recipe for recipe in (demo, laptop, cc_small, wit400m)},
+    **{name: functools.partial(full, name) for name in full_recipes.ROWS},
+}
 
 
 def create(name: str, work: str) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import posixpath
 import shutil
 from pathlib import Path
@@ -40,13 +41,24 @@ def command(invocation: Invocation) -> None:
 
 
 def export(checkpoint: str, config: DetectorTrainingConfig, out: str) -> None:
-    """Publishes out/model/: the checkpoint's weights and the network's sizes, as load_descriptor reads them."""
+    """Publishes out/model/: the checkpoint's weights and the network's sizes, as load_descriptor reads them. The nodes
+    of one training do it one after the other."""
+    weights, sizes = (
+        storage.join(checkpoint, MODEL),
+        msgspec.json.format(msgspec.json.encode({"detector": config.model})),
+    )
+    if not storage.is_local(out):
+        storage.write_bytes(storage.join(out, "model", MODEL), storage.read_bytes(weights))
+        storage.write_bytes(storage.join(out, "model", CONFIG), sizes)
+        return
     target = Path(storage.local_path(storage.join(out, "model")))
-    with storage.scratch_folder(out) as scratch, storage.writing(str(target)):
+    lock = target.parent / ".lock"  # which the first rank held
+    with lock.open("w") as held, storage.scratch_folder(out) as scratch, storage.writing(str(target)):
+        fcntl.flock(held, fcntl.LOCK_EX)
         made = scratch / "model"
         made.mkdir()
-        shutil.copyfile(storage.local_path(storage.join(checkpoint, MODEL)), made / MODEL)
-        (made / CONFIG).write_bytes(msgspec.json.format(msgspec.json.encode({"detector": config.model})))
+        shutil.copyfile(storage.local_path(weights), made / MODEL)
+        (made / CONFIG).write_bytes(sizes)
         for path in (*made.iterdir(), made):
             storage.sync(path)
         if target.exists():

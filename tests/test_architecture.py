@@ -26,7 +26,7 @@ MAY_IMPORT_TOO = {"datagen/duplicates/embed.py": ("models",)}  # the one file th
 ONLY_IMPORTER = {
     "img2dataset": {"datagen/crawl/crawl.py"},
     "triton": {"train/loss/fused.py"},
-    "ray": {"openwit/ray_executor.py"},
+    "ray": {"openwit/ray_executor.py", "pipelines/ray_pretrain.py"},
 }
 MOST_LINES = 400
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "legacy", "v2"}
@@ -35,6 +35,8 @@ TESTS_OF_MORE_THAN_ONE_FILE = {
     "tests/test_architecture.py": "the whole house",
     "tests/datagen/crawl/test_kills.py": "a whole crawl, killed again and again",
     "tests/models/test_models_page.py": "docs/models.md and all that it tells of",
+    "tests/train/test_golden.py": "the demo's recipe and network, trained by the whole loop",
+    "tests/train/test_hostile_shards.py": "damaged shards through the whole stream and the loop",
 }
 
 

@@ -12,13 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 
+import torch
 from torch import Tensor
 
 from train.config import AnyTrainingConfig
 from train.lanes import LaneCursor, LaneReader
-from train.objective import Keyed, objective_of
-from train.order import deal, lanes_of_rank, steps_per_epoch
-from train.shards import DataSet
+from train.objective import CPU, Keyed, objective_of
+from train.order import lanes_of_rank
+from train.remote import TarFiles
+from train.shards import DataSet, Rows
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,25 @@ class Batch:
 class Batches:
     """An endless iterator of batches from a cursor on. Use it as a context: its threads end with it."""
 
-    def __init__(self, data_set: DataSet, config: AnyTrainingConfig, rank: int, num_ranks: int, start: Cursor) -> None:
-        """Raises ConfigError where the data set is smaller than a global batch."""
+    def __init__(
+        self,
+        data_set: DataSet,
+        config: AnyTrainingConfig,
+        rank: int,
+        num_ranks: int,
+        start: Cursor,
+        device: torch.device = CPU,
+    ) -> None:
+        """The device is the one that learns. Raises ConfigError where the data set is smaller than a global batch."""
         stream = config.stream
         self.data_set, self.config, self.start = data_set, config, start
         self.lanes = lanes_of_rank(rank, num_ranks, stream.num_lanes)
-        self.steps_per_epoch = steps_per_epoch(
-            data_set.num_samples, len(data_set.excluded), config.batch_pairs, stream.num_lanes
-        )
+        self.steps_per_epoch = data_set.steps_per_epoch(config.batch_pairs, stream.num_lanes)
+        self.files = TarFiles(stream.remote_ahead_mb << 20, stream.remote_patience_s)
         self.objective = objective_of(config)
-        self.maker = self.objective.maker(data_set.excluded)
+        self.maker = self.objective.maker(data_set.excluded, device)
+        self._for_gpu = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if self._for_gpu and stream.decoder == "gpu" else None  # type: ignore[no-untyped-call]
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(stream.read_ahead)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._fill, daemon=True)
@@ -67,6 +78,7 @@ class Batches:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        self.files.close()
         self._thread.join()
 
     def __iter__(self) -> Batches:
@@ -77,16 +89,26 @@ class Batches:
         ready = self._ready.get()
         if isinstance(ready, BaseException):
             raise ready
+        if self._stream is not None:
+            for part in ready.inputs:
+                if part.is_cuda:  # it was made in another stream, which may not have its memory back too early
+                    part.record_stream(torch.cuda.current_stream(part.device))
         return ready
 
     def _fill(self) -> None:
         try:
-            with ThreadPoolExecutor(self.config.stream.threads) as pool:
+            self._enter_stream()
+            with ThreadPoolExecutor(self.config.stream.threads, initializer=self._enter_stream) as pool:
                 for batch in self._produce(pool):
                     if not self._hand_over(batch):
                         return
         except BaseException as error:  # raised where the batch was wanted
             self._hand_over(error)
+
+    def _enter_stream(self) -> None:
+        """What this thread does on the GPU goes beside the training's own work."""
+        if self._stream is not None:
+            torch.cuda.set_stream(self._stream)
 
     def _hand_over(self, item: Batch | BaseException) -> bool:
         """False when nobody wants it any more."""
@@ -116,12 +138,17 @@ class Batches:
 
     def _open_lanes(self, epoch: int, cursors: dict[int, LaneCursor]) -> list[LaneReader[Keyed]]:
         stream = self.config.stream
-        dealt = deal([s.num_samples for s in self.data_set.shards], stream.num_lanes, self.config.seed, epoch)
+        dealt = self.data_set.lanes(stream.num_lanes, self.config.seed, epoch)
         return [
-            LaneReader(self.data_set, self.maker, dealt[lane], stream.shuffle_window, (epoch, lane), cursors[lane])
-            for lane in self.lanes
+            LaneReader(rows, self.maker, stream.shuffle_window, (epoch, lane), cursors[lane])
+            for lane, rows in ((lane, Rows(self.data_set, dealt[lane], self.files)) for lane in self.lanes)
         ]
 
     def _collate(self, examples: list[Keyed], epoch: int, cursor: Cursor, notices: tuple[str, ...]) -> Batch:
         keys = tuple(example.key for example in examples)
-        return Batch(self.objective.collate(examples), keys, epoch, cursor, notices)
+        inputs = self.objective.collate(examples, pin=self._for_gpu)
+        if self._for_gpu:
+            inputs = tuple(part if part.is_cuda or part.is_pinned() else part.pin_memory() for part in inputs)
+        if self._stream is not None:
+            self._stream.synchronize()
+        return Batch(inputs, keys, epoch, cursor, notices)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.clip import Clip
+from models.compiling import require_compiler
+from models.config import VisionTransformerConfig
 from models.preprocess import normalize_pixels
 from models.tokenizer import Tokenizer
 from train.config import PretrainConfig
 from train.examples import DecodedCache, Example, ExampleMaker
+from train.images import Picture, decode_resized, stack
+from train.initial import put_initial
+from train.objective import CPU
+from train.patches import kept_patches, number_kept
 
 
 @dataclass(frozen=True)
 class ClipObjective:
-    """See train.objective.Objective. Inputs: uint8 pictures [B, 3, S, S] and token ids [B, L]."""
+    """See train.objective.Objective. Inputs: uint8 pictures [B, 3, S, S] and token ids [B, L]; with patch dropout, the
+    patches kept, int64 [B, K]."""
 
     config: PretrainConfig
 
@@ -30,25 +36,51 @@ class ClipObjective:
 
     def build(self) -> Clip:
         model = Clip(self.config.model)
+        model.layout = self.config.text_layout
         model.set_checkpointing(self.config.checkpoint_blocks)
+        if self.config.compile:
+            require_compiler()
+        model.set_compiling(self.config.compile)
         return model
 
-    def maker(self, excluded: frozenset[str]) -> ExampleMaker:
+    def begin(self, model: nn.Module) -> None:
+        if self.config.initial:
+            put_initial(cast(Clip, model), self.config.initial)
+
+    def maker(self, excluded: frozenset[str], device: torch.device = CPU) -> ExampleMaker:
         stream = self.config.stream
-        cache = DecodedCache(stream.cache_decoded_mb << 20)
+        decode: Callable[..., Picture] = decode_resized
+        if stream.decoder == "gpu":
+            from train.gpu_images import decode_resized_on  # torchvision takes a second to import
+
+            decode = partial(decode_resized_on, device)
+        cache = DecodedCache(stream.cache_decoded_mb << 20, partial(decode, reduced=stream.reduced_decode))
         return ExampleMaker(self.config.seed, stream.resize_px, self.config.model.vision.image_px, excluded, cache)
 
-    def collate(self, examples: Sequence[Example]) -> tuple[Tensor, ...]:
-        image = torch.from_numpy(np.stack([example.pixels for example in examples])).permute(0, 3, 1, 2).contiguous()
-        return image, self._tokenizer.encode([example.caption for example in examples])
+    def collate(self, examples: Sequence[Example], pin: bool = False) -> tuple[Tensor, ...]:
+        image = stack([example.pixels for example in examples], pin)
+        tokens = self._tokenizer.encode([example.caption for example in examples])
+        return image, tokens, *self._kept([example.patches_seed for example in examples])
+
+    def _kept(self, seeds: Sequence[int]) -> tuple[Tensor, ...]:
+        vision = self.config.model.vision
+        if not self.config.patch_dropout or not isinstance(vision, VisionTransformerConfig):
+            return ()
+        num_kept = number_kept(vision.num_patches, self.config.patch_dropout)
+        return (torch.from_numpy(kept_patches(seeds, vision.num_patches, num_kept)),)
 
     def blank(self) -> tuple[Tensor, ...]:
         image_px = self.config.model.vision.image_px
-        return torch.zeros(1, 3, image_px, image_px, dtype=torch.uint8), torch.ones(1, 3, dtype=torch.int64)
+        image = torch.zeros(1, 3, image_px, image_px, dtype=torch.uint8)
+        return image, torch.ones(1, 3, dtype=torch.int64), *self._kept([0])
+
+    def move(self, inputs: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
+        image, tokens, *kept = inputs  # tokens stay: the text tower learns their lengths without waiting for a GPU
+        return image.to(device, non_blocking=True), tokens, *(part.to(device, non_blocking=True) for part in kept)
 
     def prepare(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        image, tokens = inputs
-        return normalize_pixels(image, self.config.model.preprocess), tokens
+        image, *others = inputs
+        return normalize_pixels(image.contiguous(), self.config.model.preprocess), *others
 
     def after_step(self, model: nn.Module) -> None:
         cast(Clip, model).clamp_logit_scale(self.config.max_logit_scale)

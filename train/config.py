@@ -9,6 +9,7 @@ from models.config import ClipConfig, VisionTransformerConfig
 from models.detector_config import DetectorConfig
 from openwit.errors import ConfigError
 from train.duration import parse_duration
+from train.mixture import parse_entries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +21,10 @@ class StreamConfig:
     shuffle_window: int = 2048  # samples of a lane that are shuffled together, held in memory as files
     threads: int = 4  # lanes of a rank that are read and decoded at once
     read_ahead: int = 4  # batches ready before they are asked for
-    cache_decoded_mb: int = 0  # memory of each rank for resized pictures, so that a small data set is decoded once
+    cache_decoded_mb: int = 0  # memory of each rank (its GPU's, where that decodes) for pictures decoded only once
     reduced_decode: bool = True  # a JPEG with twice the wanted pixels a side, or more, is decoded at 1/2, 1/4 or 1/8
     decoder: Literal["cpu", "gpu"] = "cpu"  # gpu: JPEGs are decoded and resized by the rank's GPU
-    remote_ahead_mb: int = 16  # of each lane, fetched from an object store before it is asked for
+    remote_ahead_mb: int = 16  # of each of a rank's lanes, fetched from an object store before it is asked for
     remote_patience_s: float = 300.0  # for how long a store that fails is asked again, in growing intervals
 
     def __post_init__(self) -> None:
@@ -75,6 +76,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         self._check_ranges()
+        parse_entries(self.data)
         lanes = self.stream.num_lanes
         if self.batch_pairs % lanes:
             nearest = max(1, round(self.batch_pairs / lanes)) * lanes
@@ -99,6 +101,8 @@ class TrainingConfig:
             self.num_steps(1)
         if self.loss == "fused" and self.device == "cpu":
             raise ConfigError("loss=fused: its kernels are for GPUs; with device=cpu write loss=chunked")
+        if self.stream.decoder == "gpu" and self.device == "cpu":
+            raise ConfigError("stream.decoder=gpu: no GPU decodes with device=cpu; write stream.decoder=cpu")
 
     def num_steps(self, steps_per_epoch: int) -> int:
         """Optimizer steps of the whole training, on a data set that gives so many an epoch.
@@ -185,6 +189,8 @@ class DetectorTrainingConfig(TrainingConfig):
         super().__post_init__()
         if not self.temperature > 0:
             raise ConfigError(f"temperature={self.temperature}: must be more than 0; the paper has 0.07")
+        if self.stream.decoder == "gpu":
+            raise ConfigError("stream.decoder=gpu: the copies of pictures are made by the CPU; write cpu")
         if self.stream.resize_px < self.model.image_px:
             raise ConfigError(
                 f"stream.resize_px={self.stream.resize_px}: must be at least model.image_px={self.model.image_px}; "

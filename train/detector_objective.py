@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.compiling import require_compiler
 from models.copies import augment
 from models.descriptor import squeeze
 from models.detector import Detector
 from models.preprocess import normalize_pixels
 from train.config import DetectorTrainingConfig
 from train.examples import DecodedCache, resized_picture, usable_captions
-from train.images import Pixels
+from train.images import Pixels, decode_resized, stack
+from train.objective import CPU
 from train.order import draw
 from train.tars import TarSample, Unusable
 
@@ -31,7 +34,7 @@ class CopyPair:
 
 @dataclass(frozen=True)
 class CopyPairMaker:
-    """Makes pairs of pictures and copies; what it draws depends on (seed, epoch, key) alone."""
+    """Makes pairs of pictures and copies; what it draws depends on (seed, epoch, key, copy) alone."""
 
     seed: int
     resize_px: int
@@ -44,10 +47,11 @@ class CopyPairMaker:
         captions = usable_captions(sample, self.excluded)
         if isinstance(captions, Unusable):
             return captions
-        pixels = resized_picture(sample, self.resize_px, self.cache)
-        if isinstance(pixels, Unusable):
-            return pixels
-        copy = augment(pixels, draw("copy", self.seed, epoch, sample.key))
+        picture = resized_picture(sample, self.resize_px, self.cache)
+        if isinstance(picture, Unusable):
+            return picture
+        pixels = np.asarray(picture)
+        copy = augment(pixels, draw("copy", self.seed, epoch, sample.mark))
         return CopyPair(sample.key, squeeze(pixels, self.image_px), squeeze(copy, self.image_px))
 
 
@@ -58,23 +62,33 @@ class DetectorObjective:
     config: DetectorTrainingConfig
 
     def build(self) -> Detector:
-        return Detector(self.config.model, self.config.temperature)
+        model = Detector(self.config.model, self.config.temperature)
+        if self.config.compile:
+            require_compiler()
+        model.encoder.set_compiling(self.config.compile)
+        return model
 
-    def maker(self, excluded: frozenset[str]) -> CopyPairMaker:
+    def begin(self, model: nn.Module) -> None:
+        """It begins with the weights that were drawn."""
+
+    def maker(self, excluded: frozenset[str], device: torch.device = CPU) -> CopyPairMaker:
         stream = self.config.stream
-        cache = DecodedCache(stream.cache_decoded_mb << 20)
+        cache = DecodedCache(stream.cache_decoded_mb << 20, partial(decode_resized, reduced=stream.reduced_decode))
         return CopyPairMaker(self.config.seed, stream.resize_px, self.config.model.image_px, excluded, cache)
 
-    def collate(self, examples: Sequence[CopyPair]) -> tuple[Tensor, ...]:
+    def collate(self, examples: Sequence[CopyPair], pin: bool = False) -> tuple[Tensor, ...]:
         sides = ([example.pixels for example in examples], [example.copy for example in examples])
-        return tuple(torch.from_numpy(np.stack(side)).permute(0, 3, 1, 2).contiguous() for side in sides)
+        return tuple(stack(side, pin) for side in sides)
 
     def blank(self) -> tuple[Tensor, ...]:
         image = torch.zeros(1, 3, self.config.model.image_px, self.config.model.image_px, dtype=torch.uint8)
         return image, image
 
+    def move(self, inputs: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
+        return tuple(pixels.to(device, non_blocking=True) for pixels in inputs)
+
     def prepare(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(normalize_pixels(pixels) for pixels in inputs)
+        return tuple(normalize_pixels(pixels.contiguous()) for pixels in inputs)
 
     def after_step(self, model: nn.Module) -> None:
         """Nothing has to be held."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from openwit.errors import InputError
-from train.images import Pixels, crop_square, decode_resized
+from train.images import Picture, crop_square, decode_resized
 from train.order import draw
 from train.tars import TarSample, Unusable
 
@@ -20,8 +21,9 @@ class Example:
     """A pair ready for a batch: uint8 pixels [image_px, image_px, 3] and one caption."""
 
     key: str
-    pixels: Pixels
+    pixels: Picture
     caption: str
+    patches_seed: int = 0  # 64 bits, of what patch dropout draws
 
 
 class _Caption(msgspec.Struct):
@@ -37,18 +39,23 @@ class _Notes(msgspec.Struct):
 
 
 class DecodedCache:
-    """Resized pictures by key, up to a number of bytes: a small data set is decoded once, not every epoch."""
+    """Decodes and resizes pictures, and keeps them by key, up to a number of bytes: a small data set is decoded once,
+    not every epoch."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self.free_bytes = max_bytes
-        self.pixels: dict[tuple[str, int], Pixels] = {}
+    def __init__(self, max_bytes: int, decode: Callable[[bytes, int], Picture] = decode_resized) -> None:
+        """`decode` makes of encoded bytes a picture with so many pixels on its shorter side."""
+        self.decode = decode
+        self.max_bytes = self.free_bytes = max_bytes
+        self.pixels: dict[tuple[str, int], Picture] = {}
 
-    def get(self, key: str, encoded: bytes, resize_px: int) -> Pixels:
+    def get(self, key: str, encoded: bytes, resize_px: int) -> Picture:
         """uint8 [H, W, 3], the shorter side `resize_px`. Raises InputError where the bytes are no picture."""
+        if not self.max_bytes:
+            return self.decode(encoded, resize_px)
         mark = (key, zlib.crc32(encoded))  # data sets made elsewhere may use a key in several shards
         pixels = self.pixels.get(mark)
         if pixels is None:
-            pixels = decode_resized(encoded, resize_px)
+            pixels = self.decode(encoded, resize_px)
             if pixels.nbytes <= self.free_bytes:
                 self.free_bytes -= pixels.nbytes
                 self.pixels[mark] = pixels
@@ -57,7 +64,7 @@ class DecodedCache:
 
 @dataclass(frozen=True)
 class ExampleMaker:
-    """Makes a CLIP's examples; what it draws depends on (seed, epoch, key) alone."""
+    """Makes a CLIP's examples; what it draws depends on (seed, epoch, key, copy) alone."""
 
     seed: int
     resize_px: int
@@ -76,9 +83,9 @@ class ExampleMaker:
         pixels = resized_picture(sample, self.resize_px, self.cache)
         if isinstance(pixels, Unusable):
             return pixels
-        square = crop_square(pixels, self.image_px, draw("crop", self.seed, epoch, sample.key))
-        caption = captions[draw("caption", self.seed, epoch, sample.key) % len(captions)]
-        return Example(sample.key, square, caption)
+        square = crop_square(pixels, self.image_px, draw("crop", self.seed, epoch, sample.mark))
+        caption = captions[draw("caption", self.seed, epoch, sample.mark) % len(captions)]
+        return Example(sample.key, square, caption, draw("patches", self.seed, epoch, sample.mark))
 
 
 def usable_captions(sample: TarSample, excluded: frozenset[str]) -> list[str] | Unusable:
@@ -90,7 +97,7 @@ def usable_captions(sample: TarSample, excluded: frozenset[str]) -> list[str] | 
     return captions or Unusable(sample.key, "excluded", "all its captions are excluded")
 
 
-def resized_picture(sample: TarSample, resize_px: int, cache: DecodedCache) -> Pixels | Unusable:
+def resized_picture(sample: TarSample, resize_px: int, cache: DecodedCache) -> Picture | Unusable:
     """uint8 [H, W, 3], the shorter side `resize_px`, or why there is none: image."""
     encoded = next((sample.members[e] for e in IMAGE_EXTENSIONS if e in sample.members), None)
     if encoded is None:

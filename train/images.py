@@ -1,46 +1,150 @@
-"""Pictures of a sample, from JPEG to the training crop."""
+"""Pictures of a sample, from JPEG to the training crop, and crops to a batch.
+
+A plain JPEG is decoded by libjpeg-turbo and resized by torch; all other pictures, and all that is not quite in order,
+go Pillow's way, which is also the plain twin: the pixels are the same within 0.04 grey levels in the mean.
+"""
 
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+import simplejpeg
+import torch
+import torch.nn.functional as F
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 from models.preprocess import to_rgb
 from openwit.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
+Picture = Pixels | Tensor  # uint8 [H, W, 3]; a Tensor where a device decoded it
+Size = tuple[int, int]  # height and width
+
+PLAIN_SPACES = ("YCbCr", "Gray", "RGB")  # not the four colours of print
+MAX_PLAIN_PIXELS = 1 << 26  # Pillow judges what is larger
+REDUCING_GAP = 2  # with less left than twice the wanted pixels a side, the 8x8 blocks of a JPEG begin to tell
+APP1, START_OF_SCAN, FILL = b"\xff\xe1", b"\xff\xda", b"\xff\xff"  # APP1 holds EXIF and XMP
+BROKEN = (OSError, ValueError, SyntaxError, TypeError, struct.error, Image.DecompressionBombError)
 
 
-def decode_resized(encoded: bytes, resize_px: int) -> Pixels:
+def decode_resized(encoded: bytes, resize_px: int, reduced: bool = True) -> Pixels:
     """uint8 [H, W, 3], the shorter side `resize_px`, antialiased bicubic. Raises InputError where it is no picture.
 
-    A JPEG is decoded at the smallest scale (1/2, 1/4, 1/8) that leaves twice the pixels that are wanted a side.
+    With `reduced`, a JPEG is decoded at the smallest scale (1/2, 1/4, 1/8) that leaves twice the pixels that are
+    wanted a side.
     """
+    pixels = _decode_plain(encoded, resize_px, reduced)
+    if pixels is None:
+        return decode_carefully(encoded, resize_px, reduced)
+    size = resized(pixels.shape[:2], resize_px)
+    if size == pixels.shape[:2]:
+        return pixels
+    picture_BCHW = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)  # channels last: torch's fast way, on one thread
+    picture_BCHW = F.interpolate(picture_BCHW, size, mode="bicubic", antialias=True)
+    shrunk: Pixels = picture_BCHW[0].permute(1, 2, 0).numpy()
+    return shrunk
+
+
+def decode_carefully(encoded: bytes, resize_px: int, reduced: bool = True) -> Pixels:
+    """What `decode_resized` gives, by Pillow alone, which reads every kind of picture and turns it upright."""
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
-            scale = resize_px / min(opened.size)
-            opened.draft(None, (round(opened.width * scale * 2), round(opened.height * scale * 2)))
+            if reduced:
+                scale = resize_px / min(opened.size) * REDUCING_GAP
+                opened.draft(None, (round(opened.width * scale), round(opened.height * scale)))
             opened.load()
             image = to_rgb(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError:  # its own text holds an address, which differs from run to run
         raise InputError(f"not a readable picture ({len(encoded)} bytes): unknown format") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise InputError(f"not a readable picture ({len(encoded)} bytes): {error}") from None
-    width, height = image.size
-    shorter = min(width, height)
-    size = (max(resize_px, width * resize_px // shorter), max(resize_px, height * resize_px // shorter))
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
+    height, width = resized((image.height, image.width), resize_px)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image)
 
 
-def crop_square(pixels: Pixels, image_px: int, number: int) -> Pixels:
+def plain_size(encoded: bytes) -> Size | None:
+    """The size of a JPEG that any decoder shows alike; None where Pillow must judge: other formats, colours of print,
+    pictures to be turned, huge ones, and what is cut off."""
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
+    except ValueError:
+        return None
+    if space not in PLAIN_SPACES or height * width > MAX_PLAIN_PIXELS or not _is_upright(encoded):
+        return None
+    return height, width
+
+
+def resized(size: Sequence[int], resize_px: int) -> Size:
+    """The size of a picture whose shorter side is made `resize_px`."""
+    height, width = size
+    shorter = min(height, width)
+    return max(resize_px, height * resize_px // shorter), max(resize_px, width * resize_px // shorter)
+
+
+def crop_square(pixels: Picture, image_px: int, number: int) -> Picture:
     """uint8 [image_px, image_px, 3] from a place that the 64 bits of `number` choose (the paper's only augmentation,
     section 2.5)."""
     height, width, _ = pixels.shape
     top = (number & 0xFFFFFFFF) % (height - image_px + 1)
     left = (number >> 32) % (width - image_px + 1)
-    return pixels[top : top + image_px, left : left + image_px]
+    square = pixels[top : top + image_px, left : left + image_px]
+    return square if isinstance(square, Tensor) else np.ascontiguousarray(square)
+
+
+def stack(pictures: Sequence[Picture], pin: bool = False) -> Tensor:
+    """uint8 [B, 3, H, W] of pictures [H, W, 3] of one kind, channels last in memory, on their device; `pin`: in memory
+    that a GPU fetches while others work."""
+    if isinstance(pictures[0], Tensor):
+        return torch.stack(cast(list[Tensor], list(pictures))).permute(0, 3, 1, 2)
+    batch_BHWC = torch.empty((len(pictures), *pictures[0].shape), dtype=torch.uint8, pin_memory=pin)
+    np.stack(cast(Sequence[Pixels], pictures), out=batch_BHWC.numpy())
+    return batch_BHWC.permute(0, 3, 1, 2)
+
+
+def _decode_plain(encoded: bytes, resize_px: int, reduced: bool) -> Pixels | None:
+    """uint8 [H, W, 3] of a plain JPEG, perhaps at reduced scale; None where Pillow must judge. The decoder is strict:
+    it fills with grey what a damaged file lacks, but says so."""
+    size = plain_size(encoded)
+    if size is None:
+        return None
+    factor = _reduction(size, resize_px) if reduced else 1
+    height, width = (-(-length // factor) for length in size)
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(encoded, min_height=height, min_width=width, min_factor=factor)
+    except ValueError:
+        return None
+    return pixels
+
+
+def _reduction(size: Size, resize_px: int) -> int:
+    """1, 2, 4 or 8: decoding keeps one of so many pixels a side. Pillow's draft chooses the same."""
+    scale = resize_px / min(size) * REDUCING_GAP
+    gap = min(length // round(length * scale) for length in size)
+    return next(factor for factor in (8, 4, 2, 1) if gap >= factor or factor == 1)
+
+
+def _is_upright(encoded: bytes) -> bool:
+    """Whether no note of the JPEG turns the picture."""
+    place = 2
+    while (marker := encoded[place : place + 2]) != START_OF_SCAN:
+        if marker[:1] != b"\xff" or marker in (APP1, FILL):
+            return _orientation(encoded) == 1
+        place += 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")
+    return True
+
+
+def _orientation(encoded: bytes) -> int | None:
+    """Which side is up, as EXIF or XMP says; None where it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as opened:
+            return int(opened.getexif().get(ExifTags.Base.Orientation, 1))
+    except BROKEN:
+        return None

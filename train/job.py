@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +13,9 @@ from openwit import storage
 from openwit.config import IsDataclass, describe, from_json, to_json
 from openwit.errors import ConfigError
 from train.config import AnyTrainingConfig, PretrainConfig
+from train.evals.config import EvaluateConfig
+from train.initial import initial_digest
+from train.mixture import parse_entries
 from train.shards import data_digest
 
 RECORD = "config.json"
@@ -17,6 +23,7 @@ RECORD = "config.json"
 # may go on with other values.
 FREE_FIELDS = frozenset(
     {
+        "data",  # its place; what it is, and its passes, are in the record's digest
         "checkpoint_blocks",
         "ranks",
         "nodes",
@@ -44,8 +51,9 @@ class Job:
 
     data: tuple[str, ...]  # folders of shards with a manifest, any fsspec URLs; FOLDER=PASSES an epoch, 1 if left out
     exclusions: str  # parquet file whose column uid names captions not to train on; empty: all are used
-    out: str  # local folder for config.json, metrics.jsonl and checkpoints/
+    out: str  # folder for config.json, metrics.jsonl and checkpoints/, any fsspec URL
     config: AnyTrainingConfig  # its type says what is learned
+    evals: EvaluateConfig | None = None  # what a CLIP is tested on while it trains
 
     @property
     def summary(self) -> str:
@@ -58,9 +66,18 @@ class Job:
         return storage.join(self.out, "checkpoints")
 
     @property
+    def here(self) -> str:
+        """The folder of this machine for files that grow: `out`, or where that is remote one whose files are published
+        with each checkpoint (train.spool)."""
+        if storage.is_local(self.out):
+            return storage.local_path(self.out)
+        name = hashlib.blake2b(self.out.encode(), digest_size=8).hexdigest()
+        return os.path.join(tempfile.gettempdir(), f"openwit-{name}")
+
+    @property
     def metrics(self) -> str:
-        """The file of metrics."""
-        return storage.join(self.out, "metrics.jsonl")
+        """The file of metrics, on this machine."""
+        return storage.join(self.here, "metrics.jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +88,20 @@ class Record:
     data_digest: str
     exclusions_digest: str
     merges_digest: str = ""  # of a vocabulary of one's own
+    initial_digest: str = ""  # of a model to begin with
 
 
 def make_record(job: Job) -> Record:
-    """The record of a job. Raises InputError where the data set, the exclusions or the vocabulary are missing."""
-    merges = job.config.merges if isinstance(job.config, PretrainConfig) else ""
+    """The record of a job. Raises InputError where the data set, the exclusions, the vocabulary or the model to begin
+    with are missing."""
+    merges, initial = (job.config.merges, job.config.initial) if isinstance(job.config, PretrainConfig) else ("", "")
     excluded = storage.identity(job.exclusions) if job.exclusions else ""
     return Record(
         job=job,
         data_digest=data_digest(job.data),
         exclusions_digest=excluded,
         merges_digest=storage.identity(merges) if merges else "",
+        initial_digest=initial_digest(initial) if initial else "",
     )
 
 
@@ -113,11 +133,16 @@ def require_same(before: Record, now: Record) -> None:
             f"write --{section}.{path} {old} to go on with them, {elsewhere}"
         )
     if before.data_digest != now.data_digest:
-        raise ConfigError(f"{', '.join(now.job.data)}: is not the data that the checkpoints in {out} saw; {elsewhere}")
+        raise ConfigError(
+            f"{', '.join(now.job.data)}: is not the data that the checkpoints in {out} saw, or not in the same passes; "
+            f"{elsewhere}"
+        )
     if before.exclusions_digest != now.exclusions_digest:
         raise ConfigError(f"the exclusions changed since the checkpoints in {out} were trained; {elsewhere}")
     if before.merges_digest != now.merges_digest:
         raise ConfigError(f"the vocabulary changed since the checkpoints in {out} were trained; {elsewhere}")
+    if before.initial_digest != now.initial_digest:
+        raise ConfigError(f"the model to begin with changed since the checkpoints in {out} were trained; {elsewhere}")
 
 
 def _differences(before: IsDataclass, now: IsDataclass) -> Iterator[tuple[str, object, object]]:
@@ -129,15 +154,16 @@ def _differences(before: IsDataclass, now: IsDataclass) -> Iterator[tuple[str, o
 
 
 def on_this_machine(job: Job) -> Job:
-    """The job with absolute local paths, for a process in another folder. Raises ConfigError where `out` is remote."""
-    if not storage.is_local(job.out):
-        raise ConfigError(f"{job.out}: training writes to a local folder; take a local --work")
+    """The job with absolute local paths, for a process in another folder."""
     config = job.config
     if isinstance(config, PretrainConfig):
-        config = dataclasses.replace(config, merges=_absolute(config.merges))
-    data = tuple(_absolute(folder) for folder in job.data)
+        config = dataclasses.replace(config, merges=_absolute(config.merges), initial=_absolute(config.initial))
+    evals = job.evals
+    if evals is not None:
+        evals = dataclasses.replace(evals, zero_shot_set=_absolute(evals.zero_shot_set))
+    data = tuple(str(entry.on_this_machine) for entry in parse_entries(job.data))
     exclusions, out = _absolute(job.exclusions), _absolute(job.out)
-    return dataclasses.replace(job, config=config, data=data, exclusions=exclusions, out=out)
+    return dataclasses.replace(job, config=config, evals=evals, data=data, exclusions=exclusions, out=out)
 
 
 def _absolute(url: str) -> str:

@@ -8,8 +8,8 @@ from typing import Generic
 
 from openwit.errors import WorkError
 from train.objective import E, Maker
-from train.order import Lane, Window, lane_size, window_at
-from train.shards import DataSet, read_rows
+from train.order import Window, window_at
+from train.shards import Rows
 from train.tars import TarSample, Unusable
 
 
@@ -29,20 +29,18 @@ class LaneCursor:
 class LaneReader(Generic[E]):
     """Reads one lane of one epoch; one thread at a time may ask it."""
 
-    def __init__(
-        self, data_set: DataSet, maker: Maker[E], lane: Lane, window: int, counter: tuple[int, int], at: LaneCursor
-    ) -> None:
+    def __init__(self, rows: Rows, maker: Maker[E], window: int, counter: tuple[int, int], at: LaneCursor) -> None:
         """`counter` is (epoch, number of the lane); with the maker's seed it decides every draw."""
-        self.data_set, self.maker, self.lane, self.window_size = data_set, maker, lane, window
+        self.rows, self.maker, self.window_size = rows, maker, window
         self.epoch, self.number = counter
-        self.num_samples = lane_size(lane)
+        self.num_samples = rows.num_samples
         self.position = at.position
         self.skipped = dict(at.skipped)
         self.notices: list[str] = []
-        self._rows: Iterator[TarSample | Unusable] = iter(())
+        self._coming: Iterator[TarSample | Unusable] = iter(())
         self._next_row = -1
         self._window: Window | None = None
-        self._samples: list[TarSample | Unusable] = []
+        self._held: dict[int, TarSample | Unusable] = {}
 
     @property
     def cursor(self) -> LaneCursor:
@@ -61,7 +59,7 @@ class LaneReader(Generic[E]):
                 since_last = 0
             elif since_last >= self.num_samples:
                 raise WorkError(
-                    f"{self.data_set.folder}: none of the {self.num_samples} samples of lane {self.number} can be "
+                    f"{self.rows.data_set.folder}: none of the {self.num_samples} samples of lane {self.number} can be "
                     f"used ({made.key}: {made.detail}); mend or rebuild these shards"
                 )
         return examples
@@ -86,17 +84,29 @@ class LaneReader(Generic[E]):
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
     def _next_sample(self) -> TarSample | Unusable:
+        """For each sample that leaves, one of the next window is read: never more than a window is held, and a store is
+        asked for them evenly."""
         place = self.position % self.num_samples
         window = self._window
-        if window is None or not window.start <= place < window.start + len(window.places):
-            counter = (self.maker.seed, self.epoch, self.number)
-            window = window_at(place, self.num_samples, self.window_size, *counter)
-            self._window, self._samples = window, self._read(window.start, len(window.places))
+        if window is None or not window.start < place < window.start + len(window.places):
+            window = self._window = self._open_window(place)
         self.position += 1
-        return self._samples[int(window.places[place - window.start])]
+        if self._next_row < self.num_samples:
+            self._read_row()
+        return self._held.pop(window.start + int(window.places[place - window.start]))
 
-    def _read(self, start: int, number: int) -> list[TarSample | Unusable]:
-        if start != self._next_row:
-            self._rows = read_rows(self.data_set, self.lane, start)
-        self._next_row = start + number
-        return [next(self._rows) for _ in range(number)]
+    def _open_window(self, place: int) -> Window:
+        """The window of the place, with its samples from there on held."""
+        counter = (self.maker.seed, self.epoch, self.number)
+        window = window_at(place, self.num_samples, self.window_size, *counter)
+        if window.start == 0 or self._next_row < window.start:  # a first one, or all over again
+            self._coming, self._next_row, self._held = self.rows.read(window.start), window.start, {}
+        while self._next_row < window.start + len(window.places):
+            self._read_row()
+        for used in window.places[: place - window.start].tolist():
+            del self._held[window.start + used]
+        return window
+
+    def _read_row(self) -> None:
+        self._held[self._next_row] = next(self._coming)
+        self._next_row += 1

@@ -6,12 +6,11 @@ Light: torch is imported by the processes that it starts only, so a finished job
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from openwit import storage
@@ -22,42 +21,59 @@ from train.checkpoint_files import latest, steps
 from train.config import AnyTrainingConfig
 from train.job import RECORD, Job, Record, make_record, on_this_machine, read_record, require_same, write_record
 from train.metrics import LiveLine, last_record
-from train.order import steps_per_epoch
+from train.nodes import Failures, failures_of, meeting_options, on_loopback, output_name
 from train.shards import open_data_set
+from train.stop import PassedOn
 
-__all__ = ["Job", "launch"]
+__all__ = ["Begun", "Job", "begin", "launch"]
 
 ROOT = Path(__file__).resolve().parents[1]
-OUTPUT = "torchrun.log"
 STOP_S = 10.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A job that has steps to do, with its record written."""
+
+    job: Job
+    record_url: str
+    num_steps: int
+
+
 def launch(job: Job, log: Log) -> None:
-    """Trains the job to its last step, from its last checkpoint where there is one.
+    """Trains the job to its last step, from its last checkpoint where there is one. With several nodes, each of them
+    calls it with the same job, and all end alike.
 
     Raises ConfigError where the folder holds checkpoints of another job, or the data set is smaller than a global
     batch; InputError where data are missing; WorkError where training failed: the same command goes on.
     """
+    begun = begin(job, log)
+    if begun is None:
+        return
+    _run(begun.job, begun.record_url, LiveLine(log.stream, job.config.command, begun.num_steps))
+    log.event(f"{job.config.section}_done", step=begun.num_steps)
+
+
+def begin(job: Job, log: Log) -> Begun | None:
+    """The job as its ranks take it up, announced and recorded; None where all its steps are done. Raises as `launch`
+    does before anything is started."""
     job = on_this_machine(job)
     config = job.config
     record = make_record(job)
     done = _done_steps(record)
     data_set = open_data_set(job.data, job.exclusions)
-    per_epoch = steps_per_epoch(
-        data_set.num_samples, len(data_set.excluded), config.batch_pairs, config.stream.num_lanes
-    )
+    per_epoch = data_set.steps_per_epoch(config.batch_pairs, config.stream.num_lanes)
     num_steps = config.num_steps(per_epoch)
     if done == num_steps:
         log.say(f"{config.command}: {done}/{num_steps} steps done before")
-        return
+        return None
+    ranks = f"{config.ranks} ranks" + (f" of each of {config.nodes} nodes" if config.nodes > 1 else "")
     log.say(
         f"{config.command}: {num_steps} steps of {config.batch_pairs} pairs from {data_set.num_samples:,} samples "
-        f"({per_epoch} steps an epoch) on {config.ranks} ranks" + (f", from step {done}" if done else "")
+        f"({per_epoch} steps an epoch) on {ranks}" + (f", from step {done}" if done else "")
     )
-    url = write_record(record)
-    log.event(f"{config.section}_start", step=done, ranks=config.ranks, data=job.data)
-    _run(job, url, LiveLine(log.stream, config.command, num_steps))
-    log.event(f"{config.section}_done", step=num_steps)
+    log.event(f"{config.section}_start", step=done, ranks=config.ranks, nodes=config.nodes, data=job.data)
+    return Begun(job=job, record_url=write_record(record), num_steps=num_steps)
 
 
 def _done_steps(record: Record) -> int:
@@ -76,46 +92,53 @@ def _done_steps(record: Record) -> int:
 
 
 def _run(job: Job, url: str, line: LiveLine) -> None:
-    output = Path(storage.local_path(job.out)) / OUTPUT
-    with tempfile.TemporaryDirectory(prefix="openwit-") as failures, output.open("ab") as sink:
+    output = Path(job.here) / output_name(job.config)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with failures_of(job, everywhere=job.config.nodes > 1) as failures, output.open("ab") as sink:
         start = sink.tell()
         process = subprocess.Popen(
-            _command(job.config, url),
+            _command(job, url),
             stdin=subprocess.PIPE,
             stdout=sink,
             stderr=sink,
             cwd=ROOT,
-            env=_environment(job.config, failures),
+            env=_environment(job.config, failures.folder),
             start_new_session=True,
         )
         try:
-            code = _follow(process, job, line)
+            with PassedOn(process) as sigterm:
+                code = _follow(process, job, line, sigterm)
         finally:
             _stop(process)
+        if error := failures.stopped():
+            raise error
         if code:
-            raise _failure(job.config.command, Path(failures), output, start)
+            raise _failure(job.config.command, failures, output, start)
 
 
-def _command(config: AnyTrainingConfig, url: str) -> list[str]:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-    return [*torchrun, f"--nproc-per-node={config.ranks}", "-m", "train.main", "--config", url]
+def _command(job: Job, url: str) -> list[str]:
+    unmoved = ["/bin/sh", "-c", 'trap "" TERM; exec "$@"', "sh"]  # SLURM signals all: only the ranks are to answer
+    torchrun = [*unmoved, sys.executable, "-m", "torch.distributed.run", *meeting_options(job)]
+    torchrun += ["--signals-to-handle=SIGINT,SIGHUP,SIGQUIT"]
+    return [*torchrun, f"--nproc-per-node={job.config.ranks}", "-m", "train.main", "--config", url]
 
 
-def _environment(config: AnyTrainingConfig, failures: str) -> dict[str, str]:
+def _environment(config: AnyTrainingConfig, failures: Path) -> dict[str, str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment = {"OMP_NUM_THREADS": str(max(1, cores // config.ranks)), **os.environ}
-    if config.device == "cpu" and sys.platform == "linux":
+    if sys.platform == "linux" and on_loopback(config):
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the host's name may resolve to no address of this machine
-    return environment | {rank_main.LAUNCHED: "1", rank_main.FAILURES: failures, "PYTHONPATH": str(ROOT)}
+    return environment | {rank_main.LAUNCHED: "1", rank_main.FAILURES: str(failures), "PYTHONPATH": str(ROOT)}
 
 
-def _follow(process: subprocess.Popen[bytes], job: Job, line: LiveLine) -> int:
+def _follow(process: subprocess.Popen[bytes], job: Job, line: LiveLine, sigterm: PassedOn) -> int:
     """Shows the newest metrics until the process ends; its exit code."""
-    before = last_record(Path(storage.local_path(job.metrics)))
+    before = last_record(Path(job.metrics))
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.5)
-        record = last_record(Path(storage.local_path(job.metrics)))
+        sigterm.require_patience()
+        record = last_record(Path(job.metrics))
         if record is not None and record != before:
             line.show(record)
         if process.returncode is not None:
@@ -127,7 +150,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     process.stdin.close()
     if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
         try:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -135,16 +158,14 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _failure(command: str, failures: Path, output: Path, start: int) -> OpenwitError:
+def _failure(command: str, failures: Failures, output: Path, start: int) -> OpenwitError:
     """The first rank's own error; where there is none, that a process was killed."""
-    notes = sorted((json.loads(path.read_text()) for path in failures.glob("*.json")), key=lambda note: note["unix_s"])
-    own = {kind.__name__: kind for kind in (ConfigError, InputError, WorkError)}
-    for note in notes:
-        if note["kind"] in own:
-            return own[note["kind"]](note["message"])
+    if error := failures.error():
+        return error
     with output.open("rb") as file:
         file.seek(start)
         text = file.read().decode("utf-8", "replace")
+    notes = failures.notes()
     what = "a process was killed (out of memory, or from outside)"
     if notes and "SIGKILL" not in text:
         what = f"rank {notes[0]['rank']}: {notes[0]['message']}"

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
-from torch import nn
 
-from openwit import storage
-from openwit.errors import WorkError
-from train import checkpoint
+from openwit import work_lock
+from openwit.errors import ConfigError, WorkError
 from train.batches import Batches, Cursor
-from train.checkpoint_files import latest
+from train.checkpoint import Checkpoints, State, restore
+from train.checkpoint_files import clear_unfinished
 from train.job import Job
 from train.objective import objective_of
 from train.optimizer import build_optimizer, scheduled_learning_rate
 from train.ranks import Ranks
-from train.report import Report
+from train.report import open_report
 from train.shards import open_data_set
+from train.spool import publish, spooled
 from train.step import Learner
+from train.stop import Agreement, Stopped
 
 LOCK_WAIT_S = 10.0
 
@@ -42,37 +41,45 @@ def train(job: Job, ranks: Ranks) -> None:
         objective = objective_of(config)
         model = objective.build().to(ranks.device)
         optimizer = build_optimizer(model, config)
-        start = _resume(job, model, optimizer)
+        before = restore(job.checkpoints, model, optimizer)
+        if before is None:
+            objective.begin(model)
         learner = Learner(config, objective, model, optimizer, ranks)
+        if before and before.scaler and learner.scaler:
+            learner.scaler.load_state_dict(before.scaler)
+        start = before.cursor if before else Cursor()
 
-        with Batches(open_data_set(job.data, job.exclusions), config, ranks.rank, ranks.num_ranks, start) as batches:
-            num_steps = config.num_steps(batches.steps_per_epoch)
-            report = Report(job, ranks, objective, model, start.step, num_steps)
+        data_set = open_data_set(job.data, job.exclusions)
+        with (
+            Batches(data_set, config, ranks.rank, ranks.num_ranks, start, ranks.device) as batches,
+            Checkpoints(job.checkpoints, ranks, config.keep_last, lambda: publish(job)) as checkpoints,
+            open_report(job, ranks, learner, start.step, config.num_steps(batches.steps_per_epoch)) as report,
+        ):
+            agreement = Agreement(ranks)
+            step, num_steps = start.step, report.num_steps
             for step in range(start.step + 1, num_steps + 1):
                 batch = report.timed_next(batches)
                 measured = learner.step(batch, scheduled_learning_rate(step, num_steps, config))
-                report.check(step, measured, batch)
+                report.see(step, measured, batch)
                 if due(step, config.log_every, num_steps):
                     report.write(step, measured, batch)
-                if due(step, config.save_every, num_steps):
-                    cursor = _whole_cursor(batch.cursor, ranks)
-                    if ranks.is_first:
-                        state = checkpoint.State(config=config, cursor=cursor)
-                        checkpoint.save(job.checkpoints, state, model, optimizer, config.keep_last)
+                if report.evals and due(step, report.evals.every, num_steps):
+                    report.evaluate(step)
+                to_stop = agreement.to_stop()
+                if to_stop or due(step, config.save_every, num_steps):
+                    report.check()
+                    scaler = learner.scaler.state_dict() if learner.scaler else None
+                    state = State(config=config, cursor=_whole_cursor(batch.cursor, ranks), scaler=scaler)
+                    checkpoints.save(state, model, optimizer)
+                if to_stop:
+                    break
+    if step < num_steps:
+        raise Stopped(f"{config.command}: stopped at step {step} by SIGTERM; the same command goes on")
 
 
 def due(step: int, every: int, num_steps: int) -> bool:
     """Whether something done every so many steps, and at the last, is to be done."""
     return step % every == 0 or step == num_steps
-
-
-def _resume(job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> Cursor:
-    folder = latest(job.checkpoints)
-    if folder is None:
-        return Cursor()
-    checkpoint.load_weights(folder, model)
-    checkpoint.load_optimizer(folder, model, optimizer)
-    return checkpoint.load_state(folder).cursor
 
 
 def _whole_cursor(cursor: Cursor, ranks: Ranks) -> Cursor:
@@ -83,21 +90,20 @@ def _whole_cursor(cursor: Cursor, ranks: Ranks) -> Cursor:
 
 @contextlib.contextmanager
 def _sole_writer(job: Job, ranks: Ranks) -> Iterator[None]:
-    """Holds the output folder. Ranks of a killed run may live for another moment, so it waits a little."""
+    """Holds the output folder, cleared of what a killed run left half-done."""
     if not ranks.is_first:
         yield
         return
-    path = Path(storage.local_path(job.out)) / ".lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        end = time.monotonic() + LOCK_WAIT_S
+    with contextlib.ExitStack() as stack:
+        end = time.monotonic() + LOCK_WAIT_S  # ranks of a killed run may live for another moment
         while True:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(work_lock.holding(job.out))
                 break
-            except BlockingIOError:
+            except ConfigError:
                 if time.monotonic() > end:
                     raise WorkError(f"{job.out}: another run is training here; wait for it, or stop it") from None
                 time.sleep(0.1)
-        storage.clear_scratch(job.checkpoints)
+        clear_unfinished(job.checkpoints)
+        stack.enter_context(spooled(job))
         yield

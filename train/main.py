@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 
 from openwit.errors import OpenwitError
+from train import stop
 
 LAUNCHED = "OPENWIT_LAUNCHED"  # set where standard input is a pipe that the launcher holds open while it lives
 FAILURES = "OPENWIT_FAILURES"  # folder for what went wrong, one file a rank
@@ -23,9 +24,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="train.main", description=__doc__)
     parser.add_argument("--config", required=True, help="the config.json of a training's folder")
     url = parser.parse_args(arguments).config
+    stop.listen()
     _leave_with_parents()
+    return carry_out(url)
+
+
+def carry_out(url: str) -> int:
+    """Trains as a rank of the job at the URL, and tells what went wrong; the exit code."""
     try:
         _train(url)
+    except stop.Stopped as stopped:
+        _tell(type(stopped).__name__, str(stopped))
+        return 0  # anything else, torchrun would take for a failure
     except OpenwitError as error:
         _tell(type(error).__name__, str(error))
         return error.exit_code
@@ -65,15 +75,17 @@ def _tell(kind: str, message: str) -> None:
 
 def _leave_with_parents() -> None:
     """A rank must not outlive torchrun (then its parent changes) nor the launcher (then standard input ends): each
-    may be killed without a word."""
+    may be killed without a word. A word from the launcher asks it to stop."""
     parent = os.getppid()
     watched = [sys.stdin] if os.environ.get(LAUNCHED) else []
 
     def watch() -> None:
         while os.getppid() == parent:
             readable, _, _ = select.select(watched, [], [], 0.5)
-            if readable and not os.read(0, 4096):
-                break
+            if readable:
+                if not os.read(0, 4096):
+                    break
+                stop.ask()  # the launcher got SIGTERM
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -5,16 +5,32 @@ All fields but CLOCK_FIELDS are equal in two runs of the same job, bit for bit, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import statistics
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from openwit import storage
 from openwit.log import duration
 
-CLOCK_FIELDS = frozenset({"unix_s", "step_s", "samples_per_s", "data_wait_share"})
+CLOCK_FIELDS = frozenset(
+    {
+        "unix_s",
+        "step_s",
+        "samples_per_s",
+        "data_wait_share",
+        "mfu",
+        "own_s",
+        "own_max_s",
+        "slowest_rank",
+        "data_wait_worst",
+        "memory_gb",
+    }
+)
 
 
 class Metrics:
@@ -23,7 +39,9 @@ class Metrics:
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         kept = [line for line in read_records(path) if int(str(line["step"])) <= step]
-        storage.write_bytes(str(path), "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self.num_kept = len(kept)
+        if path.exists():
+            storage.write_bytes(str(path), "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def write(self, step: int, **values: object) -> dict[str, object]:
         """Appends one line, and gives it back."""
@@ -77,8 +95,12 @@ class Clock:
         self.num_steps += 1
         self.waited_s += waited_s
 
+    def leave_out(self, seconds: float) -> None:
+        """Time of this lap that was not spent on steps."""
+        self.started += seconds
+
     def lap(self, batch_pairs: int) -> dict[str, float]:
-        """CLOCK_FIELDS of the steps since the last lap."""
+        """The steps since the last lap: seconds a step, pairs a second, and the share of waiting for data."""
         elapsed = time.perf_counter() - self.started
         values = {
             "step_s": round(elapsed / self.num_steps, 4),
@@ -87,6 +109,38 @@ class Clock:
         }
         self._start()
         return values
+
+
+class Work(NamedTuple):
+    """What one rank tells of its steps since the last line."""
+
+    own_s: float  # of a step: it waits for data, then works by itself, until it first waits for other ranks
+    data_wait_share: float  # of the whole time
+    memory_gb: float  # at most, since it began: of the GPU, or of the process
+
+
+def of_all_ranks(works: Sequence[Work]) -> dict[str, float]:
+    """CLOCK_FIELDS that tell who holds the others up: the middle and the longest own time, whose it is, the worst wait
+    for data; and the most memory."""
+    own_s = [work.own_s for work in works]
+    return {
+        "own_s": round(statistics.median(own_s), 4),
+        "own_max_s": round(max(own_s), 4),
+        "slowest_rank": own_s.index(max(own_s)),
+        "data_wait_worst": max(work.data_wait_share for work in works),
+        "memory_gb": round(max(work.memory_gb for work in works), 3),
+    }
+
+
+def key_sum(keys: Iterable[str]) -> int:
+    """A digest of the keys that asks not for their order: the sum of 64 bits of each, so that ranks' sums add up."""
+    digests = (hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys)
+    return sum(int.from_bytes(digest, "little") for digest in digests) % 2**64
+
+
+def batch_digest(sums: Iterable[int]) -> str:
+    """16 hex digits of a global batch, from its parts' key_sum: equal for the same pairs on any number of ranks."""
+    return f"{sum(sums) % 2**64:016x}"
 
 
 class LiveLine:
@@ -117,6 +171,7 @@ class LiveLine:
         left_s = (self.num_steps - int(str(record["step"]))) * float(str(record["step_s"]))
         return (
             f"{self.command}: {record['step']}/{self.num_steps}  loss {record['loss']:.4f}  "
-            f"{record['samples_per_s']:.0f} pairs/s  data wait {record['data_wait_share']:.0%}"
+            f"{record['samples_per_s']:.0f} pairs/s  wait {record['data_wait_share']:.0%}"
+            + (f"  MFU {record['mfu']:.0%}" if "mfu" in record else "")
             + (f"  ETA {duration(left_s)}" if left_s else "")
         )

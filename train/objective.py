@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from train.config import AnyTrainingConfig, PretrainConfig
@@ -19,12 +20,13 @@ class Keyed(Protocol):
     def key(self) -> str: ...
 
 
+CPU = torch.device("cpu")
 E = TypeVar("E", bound=Keyed)
 E_co = TypeVar("E_co", bound=Keyed, covariant=True)
 
 
 class Maker(Protocol[E_co]):
-    """Makes examples; what it draws depends on (seed, epoch, key) alone."""
+    """Makes examples; what it draws depends on (seed, epoch, key, copy) alone."""
 
     @property
     def seed(self) -> int: ...
@@ -42,20 +44,31 @@ class Objective(Protocol[E]):
         [B, D] of both sides, and the logit scale."""
         ...
 
-    def maker(self, excluded: frozenset[str]) -> Maker[E]:
-        """Makes the examples of one rank, without the captions of these uids."""
+    def begin(self, model: nn.Module) -> None:
+        """Gives a new network other weights to begin with, if the config says so. A resumed training does not call
+        it."""
         ...
 
-    def collate(self, examples: Sequence[E]) -> tuple[Tensor, ...]:
-        """The inputs of a batch as they are kept and moved, pictures as uint8."""
+    def maker(self, excluded: frozenset[str], device: torch.device = CPU) -> Maker[E]:
+        """Makes the examples of one rank, without the captions of these uids; `device` is where stream.decoder=gpu
+        decodes."""
+        ...
+
+    def collate(self, examples: Sequence[E], pin: bool = False) -> tuple[Tensor, ...]:
+        """The inputs of a batch as they are kept and moved, pictures as uint8; `pin`: in memory that a GPU fetches
+        while others work."""
         ...
 
     def blank(self) -> tuple[Tensor, ...]:
         """Inputs of one pair that shows nothing."""
         ...
 
+    def move(self, inputs: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
+        """A batch's inputs where the network wants them: on the device, or left on the CPU."""
+        ...
+
     def prepare(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """What the network takes, from inputs on its device."""
+        """What the network takes, from inputs that were moved."""
         ...
 
     def after_step(self, model: nn.Module) -> None:

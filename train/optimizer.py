@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
+from train.bf16_adamw import Bf16AdamW
 from train.config import TrainingConfig
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """Decay on matrices only: gains, biases, the logit scale and other vectors have none."""
     parameters = list(model.parameters())
     groups = [
@@ -18,6 +20,8 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Ada
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     betas = (config.beta1, config.beta2)
+    if config.statistics == "bf16":
+        return Bf16AdamW(groups, config.learning_rate, betas, config.eps, config.seed)
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=True)
 
 
@@ -34,6 +38,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
     """All parameters move at this rate from now on."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
+
+
+def steps_taken(optimizer: torch.optim.Optimizer) -> int:
+    """How often the parameters moved since the training began; it waits for the device."""
+    counts = [int(state["step"]) for state in islice(optimizer.state.values(), 1)]
+    return counts[0] if counts else 0
 
 
 def state_by_name(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

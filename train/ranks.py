@@ -40,8 +40,8 @@ class Ranks:
 
 @contextlib.contextmanager
 def join_ranks(device: str, section: str = "pretrain") -> Iterator[Ranks]:
-    """Joins the process group that torchrun's environment describes; leaves it afterwards. `section` is the recipe's,
-    for messages.
+    """Joins the process group that torchrun's environment describes, and leaves it afterwards; a group that is there
+    already (Ray Train makes one) is taken as it is. `section` is the recipe's, for messages.
 
     Raises ConfigError where there are fewer GPUs than ranks.
     """
@@ -56,6 +56,9 @@ def join_ranks(device: str, section: str = "pretrain") -> Iterator[Ranks]:
             )
         torch.cuda.set_device(local)
     place = torch.device(device, local) if device == "cuda" else torch.device("cpu")
+    if dist.is_initialized():
+        yield Ranks(dist.get_rank(), dist.get_world_size(), place)
+        return
     dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), place)

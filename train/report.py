@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import resource
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from torch import nn
+import torch
 
-from openwit import storage
-from openwit.errors import WorkError
-from train.batches import Batch, Batches
+from models.clip import Clip
+from train.batches import Batch, Batches, Cursor
+from train.config import AnyTrainingConfig, PretrainConfig
+from train.flops import peak_flops, training_flops
 from train.job import Job
-from train.metrics import Clock, LiveLine, Metrics
-from train.objective import Keyed, Objective
+from train.metrics import Clock, LiveLine, Metrics, Work, batch_digest, key_sum, of_all_ranks
 from train.optimizer import scheduled_learning_rate
 from train.ranks import Ranks
-from train.step import Measured
+from train.step import Learner, Measured
+from train.trackers import Tracker, open_trackers, require_packages, scalars
+from train.watch import Watch
 
+if TYPE_CHECKING:
+    from train.evals.periodic import Periodic
+
+EVALS = "evals.jsonl"  # beside metrics.jsonl
 MAX_NOTICES = 20
+
+
+class _Part(NamedTuple):
+    """What a rank adds to a line."""
+
+    cursor: Cursor
+    notices: list[str]
+    key_sum: int
+    work: Work
+
+
+@contextlib.contextmanager
+def open_report(job: Job, ranks: Ranks, learner: Learner, start_step: int, num_steps: int) -> Iterator[Report]:
+    """The report of a training that goes on from a step. Raises ConfigError where a tracker's package is missing or
+    the evaluations say nothing, InputError where an evaluation set cannot be read."""
+    require_packages(job.config)
+    with contextlib.ExitStack() as stack:
+        trackers = stack.enter_context(open_trackers(job, start_step)) if ranks.is_first else ()
+        yield Report(job, learner, start_step, num_steps, trackers)
 
 
 @dataclass
@@ -29,18 +58,26 @@ class Report:
     """Metrics of all ranks, written by the first."""
 
     job: Job
-    ranks: Ranks
-    objective: Objective[Keyed]
-    model: nn.Module
+    learner: Learner
     start_step: int
     num_steps: int
+    trackers: tuple[Tracker, ...] = ()
     notices: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.ranks = self.learner.ranks
         self.clock = Clock()
-        path = Path(storage.local_path(self.job.metrics))
-        self.metrics = Metrics(path, self.start_step) if self.ranks.is_first else None
+        self.watch = Watch(self.job, self.ranks, self.start_step)
+        self.metrics = Metrics(Path(self.job.metrics), self.start_step) if self._writes else None
+        self.evals = _evaluations(self.job)
+        self.scores = Metrics(Path(self.job.here) / EVALS, self.start_step) if self._writes and self.evals else None
         self.line = LiveLine(sys.stderr, self.job.config.command, self.num_steps)
+        name = torch.cuda.get_device_name(self.ranks.device) if self.ranks.device.type == "cuda" else "cpu"
+        self.peak_flops = peak_flops(name, self.job.config)
+
+    @property
+    def _writes(self) -> bool:
+        return self.ranks.is_first
 
     def timed_next(self, batches: Batches) -> Batch:
         """The next batch; the time that it was waited for is counted."""
@@ -50,40 +87,105 @@ class Report:
         self.notices.extend(batch.notices)
         return batch
 
-    def check(self, step: int, measured: Measured, batch: Batch) -> None:
-        """Raises WorkError where the loss is no number."""
-        _require_finite(measured.loss.item(), step, batch, self.job.config.section)
+    def see(self, step: int, measured: Measured, batch: Batch) -> None:
+        """Every step is to be seen, and is looked at later: see `check`."""
+        rate = scheduled_learning_rate(step, self.num_steps, self.job.config)
+        self.watch.add(step, measured, rate, batch.keys)
+
+    def check(self) -> None:
+        """Raises WorkError where a loss that was seen is no number. All ranks call it, before weights are saved."""
+        self.watch.check()
 
     def write(self, step: int, measured: Measured, batch: Batch) -> None:
-        """One line of metrics for the step. All ranks call it."""
-        parts = self.ranks.gather((batch.cursor, self.notices))
+        """One line of metrics for the step, which was seen. All ranks call it; raises WorkError as `check` does."""
+        self.check()
+        config = self.job.config
+        lap = self.clock.lap(config.batch_pairs)
+        own_s = self.learner.own_time.lap() + lap["data_wait_share"] * lap["step_s"]
+        work = Work(own_s, lap["data_wait_share"], _memory_gb(self.ranks.device))
+        parts = self.ranks.gather(_Part(batch.cursor, self.notices, key_sum(batch.keys), work))
         self.notices = []
-        skipped: Counter[str] = Counter()
-        for cursor, _ in parts:
-            for lane in cursor.lanes.values():
-                skipped.update(lane.skipped)
-        damaged = sorted(notice for _, notices in parts for notice in notices)
+        loss = measured.loss.item()
+        self.watch.logged(loss)
         if self.metrics is None:
             return
-        config = self.job.config
         record = self.metrics.write(
             step,
             epoch=batch.epoch,
             samples=step * config.batch_pairs,
-            loss=measured.loss.item(),
-            **self.objective.measures(self.model),
+            batch=batch_digest(part.key_sum for part in parts),
+            loss=loss,
+            **self.learner.objective.measures(self.learner.model),
             learning_rate=scheduled_learning_rate(step, self.num_steps, config),
-            gradient_norm=measured.gradient_norm.item(),
-            skipped=dict(sorted(skipped.items())),
-            damaged=damaged[:MAX_NOTICES],
-            **self.clock.lap(config.batch_pairs),
+            gradient_norm=_finite(measured.gradient_norm.item()),
+            **self.learner.measures(step),
+            spikes=self.watch.num_spikes,
+            **_damage(parts),
+            **lap,
+            **self._mfu(lap["samples_per_s"], batch),
+            **of_all_ranks([part.work for part in parts]),
         )
         self.line.show(record)
+        self._track(step, record)
+
+    def evaluate(self, step: int) -> None:
+        """One line of scores for the weights after the step. All ranks call it where there are `evals`; raises
+        WorkError as `check` does. Its time counts for no step."""
+        assert self.evals is not None
+        self.check()
+        before = time.perf_counter()
+        scores = self.evals.run(cast(Clip, self.learner.model), self.ranks)
+        self.clock.leave_out(time.perf_counter() - before)
+        if self.scores is not None:
+            self._track(step, {"eval": scores})
+            self.scores.write(step, **scores)
+
+    def _mfu(self, samples_per_s: float, batch: Batch) -> dict[str, float]:
+        """Nothing where nobody knows the device's peak."""
+        if self.peak_flops is None:
+            return {}
+        per_sample = training_flops(self.job.config, _text_tokens(self.job.config, batch))
+        return {"mfu": round(samples_per_s * per_sample / (self.peak_flops * self.ranks.num_ranks), 4)}
+
+    def _track(self, step: int, record: dict[str, object]) -> None:
+        for tracker in self.trackers:
+            tracker.write(step, scalars(record))
 
 
-def _require_finite(loss: float, step: int, batch: Batch, section: str) -> None:
-    if not math.isfinite(loss):
-        raise WorkError(
-            f"step {step}: the loss is {loss}; the batch began with sample {batch.keys[0]}. The checkpoints before are "
-            f"sound: try a lower {section}.learning_rate or a longer {section}.warmup_steps in another work folder"
-        )
+def _evaluations(job: Job) -> Periodic | None:
+    """Those while it trains, if the config wants any."""
+    if not isinstance(job.config, PretrainConfig) or not job.config.eval_every:
+        return None
+    from train.evals.periodic import Periodic  # scikit-learn takes a second to import
+
+    return Periodic(job.config, job.evals)
+
+
+def _damage(parts: list[_Part]) -> dict[str, object]:
+    """Skipped samples by reason since training began, and some that were met since the last line, by name."""
+    skipped: Counter[str] = Counter()
+    for part in parts:
+        for lane in part.cursor.lanes.values():
+            skipped.update(lane.skipped)
+    damaged = sorted(notice for part in parts for notice in part.notices)
+    return {"skipped": dict(sorted(skipped.items())), "damaged": damaged[:MAX_NOTICES]}
+
+
+def _finite(norm: float) -> float | None:
+    """None where fp16 overflowed: JSON has no word for it."""
+    return norm if math.isfinite(norm) else None
+
+
+def _text_tokens(config: AnyTrainingConfig, batch: Batch) -> float:
+    """The mean length of the batch's captions, start and end token included."""
+    if not isinstance(config, PretrainConfig):
+        return 0.0
+    return (batch.inputs[1].argmax(dim=-1) + 1).double().mean().item()
+
+
+def _memory_gb(device: torch.device) -> float:
+    """The most that this rank ever held, of the GPU's memory or, on a CPU, of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit_bytes = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e9

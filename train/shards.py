@@ -1,4 +1,4 @@
-"""A data set of shards as its manifest describes it, and the rows of a lane in sequence."""
+"""A data set of shards as its manifests describe it, and the rows of a lane in sequence."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from itertools import islice
 
 from openwit import manifest as manifests
 from openwit import storage
-from openwit.errors import InputError
-from train.order import Lane, Segment
+from openwit.errors import ConfigError, InputError
+from train.mixture import Entry, parse_entries
+from train.order import Lane, Part, Segment, deal, lane_size, steps_per_epoch
+from train.remote import TarFiles
 from train.tars import TarSample, Unusable, read_samples
 
 
@@ -24,38 +26,76 @@ class Shard:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The shards that hold samples, and the uids of captions that must not be trained on."""
+    """The shards that hold samples, the parts of the mixture that they form, and the uids of captions that must not be
+    trained on."""
 
     folder: str
     shards: tuple[Shard, ...]
     excluded: frozenset[str]
+    parts: tuple[Part, ...]
 
     @property
     def num_samples(self) -> int:
-        """Samples in all shards, as the manifest counts them."""
+        """Samples in all shards, as the manifests count them."""
         return sum(shard.num_samples for shard in self.shards)
+
+    @property
+    def num_rows(self) -> int:
+        """Samples of an epoch, each counted as often as it is used; every epoch has as many."""
+        return sum(part.num_rows for part in self.parts)
+
+    def steps_per_epoch(self, batch_pairs: int, num_lanes: int) -> int:
+        """Steps in which no lane repeats itself, if exclusions spread evenly over all samples.
+
+        Raises ConfigError where an epoch is smaller than a global batch.
+        """
+        num_excluded = -(-len(self.excluded) * self.num_rows // self.num_samples)
+        return steps_per_epoch(self.num_rows, num_excluded, batch_pairs, num_lanes)
+
+    def lanes(self, num_lanes: int, seed: int, epoch: int) -> tuple[Lane, ...]:
+        """The lanes of an epoch."""
+        segments = [segment for part in self.parts for segment in part.segments(seed, epoch)]
+        return deal(segments, num_lanes, seed, epoch)
 
 
 def open_data_set(folders: Sequence[str], exclusions: str = "") -> DataSet:
-    """The data set of the folders' manifests without the uids of the parquet file `exclusions` (empty: all are used).
+    """The data set of the entries FOLDER or FOLDER=PASSES without the uids of the parquet file `exclusions` (empty: all
+    are used).
 
-    Raises InputError where a manifest or the exclusions are missing or damaged.
+    Raises InputError where a manifest or the exclusions are missing or damaged, ConfigError where an entry is wrong.
     """
-    shards = [shard for folder in folders for shard in _shards_of(folder)]
-    return DataSet(", ".join(folders), tuple(shards), _read_uids(exclusions) if exclusions else frozenset())
+    entries = parse_entries(folders)
+    shards: list[Shard] = []
+    parts = []
+    for number, entry in enumerate(entries):
+        first = len(shards)
+        shards += _shards_of(entry.folder, alone=len(entries) == 1)
+        part = Part(number, tuple((n, shards[n].num_samples) for n in range(first, len(shards))), entry.passes)
+        if not part.num_rows:
+            least = Entry(entry.folder, 1 / part.num_samples)
+            raise ConfigError(
+                f"data={entry}: is none of its {part.num_samples} samples an epoch; write {least} or more"
+            )
+        parts.append(part)
+    excluded = _read_uids(exclusions) if exclusions else frozenset[str]()
+    return DataSet(", ".join(map(str, entries)), tuple(shards), excluded, tuple(parts))
 
 
 def data_digest(folders: Sequence[str]) -> str:
-    """A text that changes when the data do. Raises InputError as `open_data_set`."""
-    return " ".join(manifests.read(folder).digest for folder in folders)
+    """A text that changes when the samples of the entries do, or their passes, but not with the place where they lie.
+    Raises as `open_data_set`."""
+    entries = parse_entries(folders)
+    return " ".join(str(Entry(manifests.read(entry.folder).digest, entry.passes)) for entry in entries)
 
 
-def _shards_of(folder: str) -> list[Shard]:
+def _shards_of(folder: str, alone: bool) -> list[Shard]:
+    """Beside other folders, which have tars of the same names, a shard's name is its URL."""
     shards = []
     for part in manifests.read(folder).parts:
         if part.rows:
             name = part.file(".tar").name
-            shards.append(Shard(name, storage.join(folder, name), part.rows))
+            url = storage.join(folder, name)
+            shards.append(Shard(name if alone else url, url, part.rows))
     if not shards:
         raise InputError(f"{storage.join(folder, manifests.MANIFEST)}: holds no samples; build the data set first")
     return shards
@@ -67,26 +107,40 @@ def _read_uids(url: str) -> frozenset[str]:
     return frozenset(read_table(url, ["uid"])["uid"].to_pylist())
 
 
-def read_rows(data_set: DataSet, lane: Lane, start: int) -> Iterator[TarSample | Unusable]:
-    """One item for each row of the lane from the `start`-th on; a row that is not in its tar gives an Unusable whose
-    key names the tar."""
-    for segment in lane:
-        if start < segment.num_samples:
-            yield from _segment_rows(data_set.shards[segment.shard], replace(segment, start=segment.start + start))
-        start = max(0, start - segment.num_samples)
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one lane, in the sequence of its tars."""
+
+    data_set: DataSet
+    lane: Lane
+    files: TarFiles
+
+    @property
+    def num_samples(self) -> int:
+        """How many rows the lane has."""
+        return lane_size(self.lane)
+
+    def read(self, start: int) -> Iterator[TarSample | Unusable]:
+        """One item for each row from the `start`-th on; a row that is not in its tar gives an Unusable whose key names
+        the tar. Raises WorkError where a store fails for too long."""
+        for segment in self.lane:
+            if start < segment.num_samples:
+                shard = self.data_set.shards[segment.shard]
+                yield from _segment_rows(shard, replace(segment, start=segment.start + start), self.files)
+            start = max(0, start - segment.num_samples)
 
 
-def _segment_rows(shard: Shard, segment: Segment) -> Iterator[TarSample | Unusable]:
+def _segment_rows(shard: Shard, segment: Segment, files: TarFiles) -> Iterator[TarSample | Unusable]:
     num_given = 0
     missing = Unusable(shard.name, "tar", f"has fewer than the {shard.num_samples} samples of the manifest")
     try:
-        with storage.open_input(shard.url) as file:
+        with files.open(shard.url) as file:
             for item in islice(read_samples(file, segment.start), segment.num_samples):
                 if isinstance(item, Unusable):
                     missing = replace(item, key=shard.name)
                     break
                 num_given += 1
-                yield item
+                yield replace(item, copy=segment.copy) if segment.copy else item
     except InputError as error:
         missing = Unusable(shard.name, "tar", str(error))
     for _ in range(segment.num_samples - num_given):

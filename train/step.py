@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from train.batches import Batch
 from train.config import AnyTrainingConfig
 from train.loss import contrastive_loss
 from train.objective import Keyed, Objective
-from train.optimizer import set_learning_rate
+from train.optimizer import set_learning_rate, steps_taken
+from train.own_time import OwnTime
 from train.ranks import Ranks
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+Inputs = tuple[Tensor, ...]
 
 
 class Measured(NamedTuple):
     """Scalars of one step, on the device: reading them waits for it."""
 
     loss: Tensor  # the global batch's mean, before the step
-    gradient_norm: Tensor  # of all parameters together
+    gradient_norm: Tensor  # of all parameters together; not finite where fp16 overflowed, and the step was left out
 
 
 @dataclass
@@ -35,22 +44,106 @@ class Learner:
     ranks: Ranks
 
     def __post_init__(self) -> None:
+        self.own_time = OwnTime(self.ranks.device)
+        fp16 = self.config.precision == "fp16"
+        self.scaler = GradScaler(self.ranks.device.type) if fp16 else None  # its state is a checkpoint's
         self.network = _distribute(self.model, self.objective, self.ranks)
 
     def step(self, batch: Batch, learning_rate: float) -> Measured:
-        """Moves the weights by one step on the global batch of which `batch` is this rank's part."""
-        device, config = self.ranks.device, self.config
+        """Moves the weights by one step on the global batch of which `batch` is this rank's part. With a scaler, a step
+        whose gradients overflow moves nothing."""
+        self.own_time.begin()
         set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad()
-        inputs = self.objective.prepare(tuple(part.to(device, non_blocking=True) for part in batch.inputs))
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            one_BD, other_BD, scale = self.network(*inputs)
-        loss = contrastive_loss(one_BD.float(), other_BD.float(), scale.float(), impl=config.loss)
-        loss.backward()  # type: ignore[no-untyped-call]
+        inputs = self.objective.move(batch.inputs, self.ranks.device)
+        loss = self._backward(inputs) if self.config.accumulation == 1 else self._backward_in_parts(inputs)
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
-        self.optimizer.step()
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
         self.objective.after_step(self.model)
         return Measured(loss.detach(), norm)
+
+    def measures(self, step: int) -> dict[str, float]:
+        """What metrics tell of the step that was asked for last: nothing, but in fp16 the factor of the gradients, and
+        how many of all steps overflowed. It waits for the device."""
+        if not self.scaler:
+            return {}
+        return {"gradient_scale": self.scaler.get_scale(), "overflowed_steps": step - steps_taken(self.optimizer)}
+
+    def _backward(self, inputs: Inputs) -> Tensor:
+        """The loss; its gradients are added to the parameters'."""
+        one_BD, other_BD, scale = self._features(self.network, inputs)
+        self.own_time.end()
+        loss = contrastive_loss(one_BD, other_BD, scale, impl=self.config.loss)
+        self._scaled(loss).backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    def _backward_in_parts(self, inputs: Inputs) -> Tensor:
+        """The same from the inputs' parts, one after the other (GradCache, arXiv 2101.06983): all features come first,
+        without what their gradients need; the loss over them gives the features' gradients; then each part passes the
+        network again and is handed its share."""
+        parts = list(zip(*(whole.chunk(self.config.accumulation) for whole in inputs), strict=True))
+        with torch.no_grad():
+            first = [self._features(self.model, part) for part in parts]
+        one_BD, other_BD = (torch.cat(side).requires_grad_() for side in list(zip(*first, strict=True))[:2])
+        scale = first[0][2].detach().requires_grad_()
+        self.own_time.end()
+        loss = contrastive_loss(one_BD, other_BD, scale, impl=self.config.loss)
+        self._scaled(loss).backward()  # type: ignore[no-untyped-call]
+        self._hand_back(parts, _gradient(one_BD), _gradient(other_BD), _gradient(scale))
+        return loss
+
+    def _hand_back(self, parts: list[Inputs], one_BD: Tensor, other_BD: Tensor, scale: Tensor) -> None:
+        """Turns the gradients of the features and of the scale into the parameters'."""
+        shares = zip(one_BD.chunk(len(parts)), other_BD.chunk(len(parts)), strict=True)
+        with _running_statistics_held(self.model):
+            for number, (part, (one_PD, other_PD)) in enumerate(zip(parts, shares, strict=True), start=1):
+                is_last = number == len(parts)
+                with contextlib.nullcontext() if is_last else self._not_reduced():
+                    features = self._features(self.network, part)
+                    handed = (features[0] * one_PD).sum() + (features[1] * other_PD).sum()
+                    if is_last:  # the scale is the same in all parts
+                        handed = handed + features[2] * scale
+                    handed.backward()  # type: ignore[no-untyped-call]
+
+    def _features(self, network: nn.Module, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+        """Float32 features of both sides, and the scale."""
+        prepared = self.objective.prepare(inputs)
+        half = HALF.get(self.config.precision)
+        with torch.autocast(self.ranks.device.type, half, enabled=half is not None):
+            one_BD, other_BD, scale = network(*prepared)
+        return one_BD.float(), other_BD.float(), scale.float()
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        return self.scaler.scale(loss) if self.scaler else loss
+
+    def _not_reduced(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, gradients stay this rank's own."""
+        network = self.network
+        return network.no_sync() if isinstance(network, DistributedDataParallel) else contextlib.nullcontext()
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+@contextlib.contextmanager
+def _running_statistics_held(model: nn.Module) -> Iterator[None]:
+    """Batch norms do not count what passes within it: they saw it before."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def _distribute(model: nn.Module, objective: Objective[Keyed], ranks: Ranks) -> nn.Module:
@@ -60,10 +153,11 @@ def _distribute(model: nn.Module, objective: Objective[Keyed], ranks: Ranks) -> 
     network = DistributedDataParallel(model, gradient_as_bucket_view=True)
     # DDP groups gradients anew after its first backward pass, and groups decide the order of sums. A pass without a
     # step puts that behind, so the first step after a resume sums as it would have without the kill. Batch norms must
-    # not count it.
+    # not count it, and a compiler must not take its shapes for those to come.
     network.eval()
-    inputs = objective.prepare(tuple(part.to(ranks.device) for part in objective.blank()))
-    one_BD, other_BD, scale = network(*inputs)
-    ((one_BD * other_BD).sum() * scale).backward()
+    inputs = objective.prepare(objective.move(objective.blank(), ranks.device))
+    with torch.compiler.set_stance("force_eager"):
+        one_BD, other_BD, scale = network(*inputs)
+        ((one_BD * other_BD).sum() * scale).backward()
     network.train()  # type: ignore[no-untyped-call]
     return network

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import BinaryIO, NamedTuple
 
 BLOCK = 512
 MAX_MEMBER_BYTES = 1 << 30
@@ -17,10 +17,17 @@ SEEK_BYTES = 64 << 10
 
 @dataclass(frozen=True)
 class TarSample:
-    """Neighbouring members with the same key: their contents by extension, e.g. {"jpg": …, "txt": …, "json": …}."""
+    """Neighbouring members with the same key: their contents by extension, e.g. {"jpg": …, "txt": …, "json": …}. In an
+    epoch that uses it more than once, `copy` counts the uses before."""
 
     key: str
     members: dict[str, bytes]
+    copy: int = 0
+
+    @property
+    def mark(self) -> str:
+        """What tells apart the random draws for this use of it: the key, and behind it the copy, if there is one."""
+        return f"{self.key}\0{self.copy}" if self.copy else self.key
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,7 @@ class Unusable:
     detail: str
 
 
-@dataclass(frozen=True)
-class _Header:
+class _Header(NamedTuple):
     name: str
     size: int
     kind: bytes
@@ -43,26 +49,27 @@ class _Broken(Exception):
     """The tar cannot be read further."""
 
 
-def read_samples(file: IO[bytes], start: int = 0) -> Iterator[TarSample | Unusable]:
+def read_samples(file: BinaryIO, start: int = 0) -> Iterator[TarSample | Unusable]:
     """The samples from the `start`-th on. Where the tar ends early or is no tar, the last item says so."""
-    key, members, index = "", dict[str, bytes](), -1
+    key, members, last = "", dict[str, bytes](), -1
     try:
-        for name, content in _members(file, start):
-            sample_key, _, extension = name.rpartition("/")[2].partition(".")
-            if sample_key != key or index < 0:
-                if members and index >= start:
+        for index, name, content in _members(file, start):
+            if index != last:
+                if members:
                     yield TarSample(key, members)
-                key, members, index = sample_key, {}, index + 1
-            members[extension.lower()] = content
+                key, members, last = name.partition(".")[0], {}, index
+            if index >= start:
+                members[name.partition(".")[2].lower()] = content
     except (_Broken, OSError) as error:
         yield Unusable(key, "tar", f"{error}")
         return
-    if members and index >= start:
+    if members:
         yield TarSample(key, members)
 
 
-def _members(file: IO[bytes], start: int) -> Iterator[tuple[str, bytes]]:
-    """Regular members in order; the contents of the first `start` samples are passed over and given as empty."""
+def _members(file: BinaryIO, start: int) -> Iterator[tuple[int, str, bytes]]:
+    """Regular members in order: the number of their sample, name without folders, and content; the contents of the
+    first `start` samples are passed over and given as empty."""
     place, long_name, key, index = 0, "", "", -1
     while True:
         header = _parse(_read(file, BLOCK, place), place)
@@ -70,12 +77,11 @@ def _members(file: IO[bytes], start: int) -> Iterator[tuple[str, bytes]]:
             return
         place += BLOCK
         if header.kind in b"0\0":
-            name, long_name = long_name or header.name, ""
-            sample_key = name.rpartition("/")[2].partition(".")[0]
-            if sample_key != key or index < 0:
-                key, index = sample_key, index + 1
-            content = _content(file, header, place) if index >= start else _skip(file, header, place)
-            yield name, content
+            name = (long_name or header.name).rpartition("/")[2]
+            long_name = ""
+            if name.partition(".")[0] != key or index < 0:
+                key, index = name.partition(".")[0], index + 1
+            yield index, name, _content(file, header, place) if index >= start else _skip(file, header, place)
         elif header.kind == b"L":
             long_name = _content(file, header, place).rstrip(b"\0").decode("utf-8", "replace")
         elif header.kind == b"x":
@@ -87,10 +93,11 @@ def _members(file: IO[bytes], start: int) -> Iterator[tuple[str, bytes]]:
 
 def _parse(block: bytes, place: int) -> _Header | None:
     """The member's header; None at the end of the archive."""
-    if not any(block):
+    signs = block.translate(None, b"\0")  # most of a header is zeros, and a sum over few bytes is quick
+    if not signs:
         return None
     stored = block[148:156].strip(b" \0")
-    total = sum(block) - sum(block[148:156]) + 8 * ord(" ")
+    total = sum(signs) - sum(block[148:156]) + 8 * ord(" ")
     try:
         if int(stored, 8) != total:
             raise ValueError("checksum")
@@ -124,11 +131,11 @@ def _padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-def _content(file: IO[bytes], header: _Header, place: int) -> bytes:
+def _content(file: BinaryIO, header: _Header, place: int) -> bytes:
     return _read(file, _padded(header.size), place, needed=header.size)[: header.size]
 
 
-def _skip(file: IO[bytes], header: _Header, place: int) -> bytes:
+def _skip(file: BinaryIO, header: _Header, place: int) -> bytes:
     padded = _padded(header.size)
     if padded >= SEEK_BYTES and file.seekable():
         file.seek(place + padded)
@@ -137,7 +144,7 @@ def _skip(file: IO[bytes], header: _Header, place: int) -> bytes:
     return b""
 
 
-def _read(file: IO[bytes], size: int, place: int, needed: int | None = None) -> bytes:
+def _read(file: BinaryIO, size: int, place: int, needed: int | None = None) -> bytes:
     data = file.read(size)
     if len(data) < (size if needed is None else needed):
         raise _Broken(f"ends at byte {place + len(data)}, inside the archive")

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 CAPABILITIES = (80, 90, 100)
-WIDTHS = (512, 1024)
+WIDTHS = {512: 16, 1024: 1}  # width: what divides the numbers of pairs, for which Triton makes other code
 INSTRUCTIONS = ("mma.sync", "wgmma.mma_async", "tcgen05.mma")
-NUM_COLUMNS = 32_768
 
 
 def compiled(kernel: Any, capability: int, width: int) -> dict[str, Any]:
@@ -26,15 +25,13 @@ def compiled(kernel: Any, capability: int, width: int) -> dict[str, Any]:
 
     from train.loss import fused
 
-    sizes = {"num_columns": NUM_COLUMNS, **fused.tile_sizes(width)}
-    constants = {name: sizes[name] for name in kernel.arg_names if name in sizes}
-    if "tile_max" not in kernel.arg_names:
-        del constants["num_columns"]
-    kinds = {"num_rows": "i32", "num_columns": "i32", "first_own": "i32"}
-    kinds |= dict.fromkeys(("image", "text", "grad_PN"), "*fp16") | dict.fromkeys(constants, "constexpr")
+    sizes = fused.operand_sizes(width, normalize=True) if kernel is fused._write_operand else fused.tile_sizes(width)
+    kinds = dict.fromkeys(("num_rows", "num_columns", "stretch", "first_own", "width"), "i32")
+    kinds |= dict.fromkeys(("image", "text", "grad_PQ", "operand"), "*fp16") | dict.fromkeys(sizes, "constexpr")
     signature = {name: kinds.get(name, "*fp32") for name in kernel.arg_names}
-    aligned = [i for i, kind in enumerate(signature.values()) if kind.startswith("*")]
-    source = ASTSource(kernel, signature, constants, {(i,): [["tt.divisibility", 16]] for i in aligned})
+    whole = ("*fp16", "*fp32", "i32" if WIDTHS[width] == 16 else "")
+    multiples = [i for i, kind in enumerate(signature.values()) if kind in whole]
+    source = ASTSource(kernel, signature, sizes, {(i,): [["tt.divisibility", 16]] for i in multiples})
     options = fused.launch_options(capability // 10)
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     ptx = made.asm["ptx"]
@@ -60,7 +57,7 @@ def main() -> None:
     """Prints what each kernel came to for each capability and width."""
     from train.loss import fused
 
-    kernels = {"_sum_exponentials": fused._sum_exponentials, "_fill_panel": fused._fill_panel}
+    kernels = {name: getattr(fused, name) for name in ("_write_operand", "_sum_exponentials", "_fill_panel")}
     print(
         json.dumps(
             {

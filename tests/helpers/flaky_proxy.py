@@ -1,4 +1,5 @@
-"""A proxy before an object store which answers many requests as an overloaded one does: 503, 500, or not at all."""
+"""A proxy before an object store which answers many requests as an overloaded one does: 503, 500, not at all, or with
+the first half of the content."""
 
 from __future__ import annotations
 
@@ -10,15 +11,19 @@ from collections import Counter
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+KINDS = ("503", "500", "hang up")
+
 
 class Proxy(http.server.ThreadingHTTPServer):
-    """Of each method every sixth request fails; `refused` counts them by method and kind."""
+    """Of each method every sixth request fails, each time in the next of `kinds`; `refused` counts them by method and
+    kind. Both may be changed while it runs."""
 
     daemon_threads = True
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.behind = urlsplit(endpoint).netloc
+        self.every, self.kinds = 6, KINDS
         self.lock = threading.Lock()
         self.number: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -50,9 +55,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.number[self.command] += 1
             number = self.server.number[self.command]
-        if number % 6 == 0:
-            kind = ("503", "500", "hang up")[number // 6 % 3]
+        every, kinds = self.server.every, self.server.kinds
+        kind = kinds[number // every % len(kinds)] if number % every == 0 else ""
+        if kind:
             self.server.refused[f"{self.command} {kind}"] += 1
+        if kind and kind != "cut":
             self.fail(kind)
             return
         link = http.client.HTTPConnection(self.server.behind)
@@ -69,6 +76,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "Content-Length", (answer.getheader("Content-Length") or "0") if is_head else str(len(content))
         )
         self.end_headers()
+        if kind == "cut":
+            self.close_connection = True
+            content = content[: len(content) // 2]
         self.wfile.write(content)
         link.close()
 

@@ -151,3 +151,11 @@ def test_another_resolution_is_in_the_config_and_the_preprocessing(config: ClipC
     image = model.preprocess(Image.new("RGB", (120, 110)))
     assert model.encode_image(image[None]).shape == (1, 48)
     Clip(model.config).load_state_dict(model.state_dict())
+
+
+def test_patches_that_are_kept_change_the_picture_side_alone(narrow: Clip) -> None:
+    image, tokens = torch.randn(2, 3, 64, 64), random_tokens(2)
+    whole, fewer = narrow(image, tokens), narrow(image, tokens, torch.tensor([[0, 5, 9], [1, 2, 15]]))
+    assert torch.equal(fewer[1], whole[1])
+    assert torch.equal(fewer[0], narrow.encode_image(image, torch.tensor([[0, 5, 9], [1, 2, 15]])))
+    assert not torch.allclose(fewer[0], whole[0], atol=1e-4)

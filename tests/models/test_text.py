@@ -89,3 +89,33 @@ def test_all_tokens_of_the_longest_text_count() -> None:
     changed = tokens.clone()
     changed[0, 75] = tokens[0, 75] % (VOCABULARY - 3) + 1
     assert not torch.allclose(text_tower.embed_text(changed), text_tower.embed_text(tokens), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["transformer", "cbow"])
+@pytest.mark.parametrize("layout", ["packed", "truncated", "padded"])
+def test_ids_may_stay_where_the_weights_are_not(kind: str, layout: str) -> None:
+    with torch.device("meta"):
+        text_tower = tower(kind=kind)
+    text_tower.layout = layout
+    out = text_tower.embed_text(texts([12, 3, 77]))
+    assert (out.device.type, out.shape) == ("meta", (3, 16))
+
+
+@pytest.mark.parametrize(
+    "precision", [torch.float32, pytest.param(torch.bfloat16, id="bf16"), pytest.param(torch.float16, id="fp16")]
+)
+def test_on_a_gpu_packed_texts_equal_padded_ones_wherever_the_ids_are(precision: torch.dtype) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU, and there is none")
+    text_tower, tokens = tower().cuda(), texts([5, 77, 12, 5, 40, 3])
+    truth, gradients = run(text_tower, "padded", tokens)
+    largest = max(gradient.norm() for gradient in gradients.values())
+    errors = {}
+    for layout, ids in (("padded", tokens.cuda()), ("packed", tokens.cuda()), ("packed ", tokens)):
+        with torch.autocast("cuda", precision, enabled=precision != torch.float32):
+            out, grads = run(text_tower, layout.strip(), ids)
+        errors[layout] = (out - truth).abs().max()
+        for name, expected in gradients.items():
+            assert (grads[name] - expected).norm() <= 0.05 * expected.norm() + 1e-3 * largest, (layout, name)
+    for layout in ("packed", "packed "):
+        assert errors[layout] <= 2 * errors["padded"] + 1e-5

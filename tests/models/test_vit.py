@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from models.config import VisionTransformerConfig
 from models.vit import VisionTransformer
@@ -39,7 +41,7 @@ def test_the_map_goes_row_by_row_of_the_picture(tower: VisionTransformer) -> Non
 def test_a_dense_embedding_is_the_towers_where_the_last_block_attends_to_one_place(tower: VisionTransformer) -> None:
     image = torch.randn(2, 3, 24, 24)
     last = tower.transformer.resblocks[-1]
-    last.forward = lambda x_NW, blocks, causal: type(last).forward(last, x_NW, [(len(x_NW), 1)], causal)
+    last.forward = lambda x_NW, blocks, causal, _: type(last).forward(last, x_NW, [(len(x_NW), 1)], causal)
     expected = tower.ln_post(tower.feature_map(image)) @ tower.proj
     torch.testing.assert_close(tower.dense(image).flatten(1, 2), expected, atol=1e-5, rtol=0)
 
@@ -54,3 +56,48 @@ def test_another_resolution_is_taken_after_resizing_and_not_before(tower: Vision
     assert tower.config.image_px == 40
     with pytest.raises(ConfigError, match=r"vision\.image_px=41: .* write 40"):
         tower.resize_positions(41)
+
+
+def test_all_patches_kept_in_any_order_give_what_the_whole_picture_gives(tower: VisionTransformer) -> None:
+    image = torch.randn(3, 3, 24, 24)
+    kept = torch.stack([torch.randperm(9, generator=torch.Generator().manual_seed(i)) for i in range(3)])
+    torch.testing.assert_close(tower(image, kept), tower(image), atol=1e-6, rtol=1e-5)
+
+
+def test_kept_patches_alone_are_seen_each_at_its_own_position(tower: VisionTransformer) -> None:
+    image = torch.randn(2, 3, 24, 24)
+    kept = torch.tensor([[0, 4, 5], [2, 3, 7]])
+    spoiled = image.clone()
+    for i, row in enumerate(kept.tolist()):
+        for place in set(range(9)) - set(row):
+            spoiled[i, :, place // 3 * 8 : place // 3 * 8 + 8, place % 3 * 8 : place % 3 * 8 + 8] = 100.0
+    assert torch.equal(tower(spoiled, kept), tower(image, kept))
+    expected = tower._embed_patches(image)
+    rows = torch.cat([torch.zeros(2, 1, dtype=torch.int64), kept + 1], dim=1)
+    expected = expected.gather(1, rows[:, :, None].expand(-1, -1, 32))
+    torch.testing.assert_close(tower._embed_patches(image, kept), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_gradients_reach_kept_patches_and_the_class_token_alone(tower: VisionTransformer) -> None:
+    image = torch.randn(2, 3, 24, 24, requires_grad=True)
+    tower(image, torch.tensor([[0, 4, 5], [0, 3, 5]])).square().sum().backward()
+    moved = tower.positional_embedding.grad.abs().sum(1) > 0
+    assert moved.nonzero().flatten().tolist() == [0, 1, 4, 5, 6]  # the class token's, then place + 1
+    seen = image.grad[0].abs().sum(0) > 0
+    assert seen.view(3, 8, 3, 8).sum((1, 3)).tolist() == [[64, 0, 0], [0, 64, 64], [0, 0, 0]]
+    assert tower.class_embedding.grad.norm() > 0
+
+
+def test_a_patch_left_out_costs_nothing(tower: VisionTransformer) -> None:
+    image = torch.randn(2, 3, 24, 24)
+    flops = []
+    for num_kept in (9, 3):
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            tower(image, torch.arange(num_kept).expand(2, -1))
+        flops.append(counter.get_total_flops())
+    head = 2 * 2 * 32 * 16
+    rows = 24 * 32 * 32 * 3  # of a row in three blocks
+    embedding, attention = 2 * 3 * 64 * 32, 4 * 32 * 3
+    assert [f - head for f in flops] == [
+        2 * (num * embedding + (num + 1) * rows + (num + 1) ** 2 * attention) for num in (9, 3)
+    ]

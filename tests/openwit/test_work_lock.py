@@ -51,6 +51,19 @@ def test_a_folder_that_is_held_is_refused_and_free_again_afterwards(kind: str, w
         assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_folder_is_shared_by_the_nodes_of_one_training_and_by_nobody_else(tmp_path: Path) -> None:
+    work, refused = str(tmp_path), pytest.raises(ConfigError, match="another openwit command")
+    with holding(work, shared=True), holding(work, shared=True), refused, holding(work):
+        pass
+    with holding(work), refused, holding(work, shared=True):
+        pass
+
+
+def test_nodes_that_share_a_remote_folder_leave_its_lock_to_others(work: str) -> None:
+    with holding(work, shared=True), holding(work, shared=True):
+        assert storage.list_sizes(work) == {}
+
+
 def test_a_remote_folder_holds_nothing_of_a_command_that_has_ended(work: str) -> None:
     with holding(work):
         assert storage.exists(f"{work}/.lock")

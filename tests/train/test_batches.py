@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import hashlib
+import time
+from collections import Counter
+from pathlib import Path
+
 import msgspec
 import pytest
 import torch
 
+from helpers import flaky_proxy, s3_server
 from helpers.shards import rewritten, write_exclusions, write_shards
 from helpers.training import CONFIG
+from openwit import storage
 from openwit.config import override
 from openwit.errors import ConfigError, WorkError
 from train.batches import Batches, Cursor
+from train.mixture import Entry, parse_entry
 from train.shards import open_data_set
 
 NUM_STEPS = 12
@@ -25,9 +33,16 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def mixture(data, tmp_path):
+    """The data one and a half times an epoch, with others a third of a time, all of it local."""
+    write_shards(tmp_path / "other", [0, 0, 0, 8, 13])
+    return f"{data}=1.5", f"{tmp_path / 'other'}=0.3333"
+
+
 def parts(data, num_ranks, start=START, num_steps=NUM_STEPS, exclusions=""):
     """The batches of each rank."""
-    data_set = open_data_set((str(data),), exclusions)
+    data_set = open_data_set(data if isinstance(data, tuple) else (str(data),), exclusions)
     made = []
     for rank in range(num_ranks):
         with Batches(data_set, CONFIG, rank, num_ranks, start) as batches:
@@ -36,11 +51,23 @@ def parts(data, num_ranks, start=START, num_steps=NUM_STEPS, exclusions=""):
 
 
 def by_key(ranks, step):
-    return {
-        key: (batch.inputs[0][i].numpy().tobytes(), batch.inputs[1][i].tolist())
+    """All pairs of a global batch, sorted; a mixture may have a key twice."""
+    return sorted(
+        (key, batch.inputs[0][i].numpy().tobytes(), batch.inputs[1][i].tolist())
         for batch in (rank[step] for rank in ranks)
         for i, key in enumerate(batch.keys)
-    }
+    )
+
+
+def on_s3(entries, bucket):
+    """The entries with their folders copied to the bucket."""
+    moved = []
+    for number, entry in enumerate(map(parse_entry, entries)):
+        for path in Path(entry.folder).iterdir():
+            if path.is_file():
+                storage.write_bytes(f"{bucket}/{number}/{path.name}", path.read_bytes())
+        moved.append(str(Entry(f"{bucket}/{number}", entry.passes)))
+    return tuple(moved)
 
 
 def whole_cursor(ranks, step):
@@ -63,6 +90,81 @@ def test_any_number_of_ranks_sees_the_same_global_batches(data, num_ranks):
     for step in range(NUM_STEPS):
         assert by_key(one, step) == by_key(many, step)
         assert whole_cursor(one, step) == whole_cursor(many, step)
+
+
+def test_the_order_of_one_data_set_never_moves(tmp_path):
+    write_shards(tmp_path, [9, 14, 12])
+    (batches,) = parts(tmp_path, 1)
+    first = "000010004 000010002 000010010 000010011 000000003 000000006 000020006 000020003"
+    assert " ".join(batches[0].keys) == first
+    keys = " ".join(key for batch in batches for key in batch.keys)
+    assert [batch.epoch for batch in batches] == [0] * 4 + [1] * 4 + [2] * 4
+    assert hashlib.sha256(keys.encode()).hexdigest()[:16] == "3ef073025e93b6d8"
+
+
+def test_a_mixture_uses_each_data_set_as_often_as_it_says_and_copies_draw_anew(tmp_path):
+    write_shards(tmp_path / "one", [9, 14, 12])
+    write_shards(tmp_path / "other", [0, 0, 0, 8, 13])
+    (batches,) = parts((f"{tmp_path}/one=1.5", f"{tmp_path}/other=0.3333"), 1, num_steps=40)
+    assert {batch.epoch for batch in batches} == set(range(6))
+    uses, pairs = Counter(), {}
+    for batch in batches[:35]:  # five epochs
+        for key, pixels, tokens in by_key([[batch]], 0):
+            uses[key[4] in "34"] += 1
+            pairs.setdefault((batch.epoch, key), []).append((pixels, tokens))
+    assert uses[True] / uses.total() == pytest.approx(21 / 3 / (35 * 1.5 + 21 / 3), abs=0.05)
+    twice = [made for made in pairs.values() if len(made) > 1]
+    assert {len(made) for made in pairs.values()} == {1, 2}
+    assert sum(one != other for one, other in twice) > len(twice) / 2
+
+
+@pytest.mark.slow
+def test_a_mixture_on_a_faltering_store_goes_on_with_2_4_and_1_ranks_as_local_files_do(mixture, monkeypatch):
+    server = s3_server.running()
+    server.use(monkeypatch)
+    moved = on_s3(mixture, server.new_bucket())
+    monkeypatch.setattr("train.remote.FIRST_WAIT_S", 0.02)
+    whole = parts(mixture, 1, num_steps=8)
+    with flaky_proxy.before(server.endpoint) as proxy:
+        proxy.every, proxy.kinds = 5, (*flaky_proxy.KINDS, "cut")
+        server.use(monkeypatch, proxy.endpoint)
+        done, cursor = 0, START
+        for num_ranks, num_steps in ((2, 3), (4, 2), (1, 3)):
+            ranks = parts(moved, num_ranks, cursor, num_steps)
+            for step in range(num_steps):
+                assert by_key(ranks, step) == by_key(whole, done + step)
+            done, cursor = done + num_steps, whole_cursor(ranks, num_steps - 1)
+    assert cursor == whole_cursor(whole, 7)
+    assert sum(proxy.refused.values()) >= 5
+
+
+def test_leaving_while_a_store_fails_does_not_wait_for_its_patience_to_end(data, monkeypatch):
+    server = s3_server.running()
+    server.use(monkeypatch)
+    data_set = open_data_set(on_s3((str(data),), server.new_bucket()))
+    with flaky_proxy.before(server.endpoint) as proxy:
+        proxy.every, proxy.kinds = 1, ("503",)
+        server.use(monkeypatch, proxy.endpoint)
+        with Batches(data_set, override(CONFIG, {"stream.remote_patience_s": "1e6"}), 0, 1, Cursor()):
+            while not proxy.refused:
+                time.sleep(0.01)
+
+
+def test_an_outage_ends_the_training_where_the_batch_is_wanted(data, monkeypatch):
+    server = s3_server.running()
+    server.use(monkeypatch)
+    data_set = open_data_set(on_s3((str(data),), server.new_bucket()))
+    with flaky_proxy.before(server.endpoint) as proxy:
+        proxy.every, proxy.kinds = 1, ("hang up",)
+        server.use(monkeypatch, proxy.endpoint)
+        hasty = override(CONFIG, {"stream.remote_patience_s": "0.3"})
+        with (
+            Batches(data_set, hasty, 0, 1, Cursor()) as batches,
+            pytest.raises(
+                WorkError, match=r"s3://.*\.tar: cannot be read, tried for 0\.3 s .* the same command goes on"
+            ),
+        ):
+            next(batches)
 
 
 def test_a_sample_comes_at_most_once_an_epoch(tmp_path):
@@ -116,3 +218,11 @@ def test_more_threads_or_a_cache_change_nothing(data):
         made = [[next(batches) for _ in range(NUM_STEPS)]]
     expected = parts(data, 1)
     assert all(by_key(made, step) == by_key(expected, step) for step in range(NUM_STEPS))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_what_a_gpu_fetches_lies_in_memory_that_it_can_fetch_from_beside_its_work(data):
+    with Batches(open_data_set((str(data),)), CONFIG, 0, 1, Cursor(), torch.device("cuda", 0)) as batches:
+        batch = next(batches)
+    assert all(part.is_pinned() for part in batch.inputs)
+    assert by_key([[batch]], 0) == by_key(parts(data, 1, num_steps=1), 0)

@@ -5,7 +5,7 @@ import pytest
 from helpers.training import CONFIG
 from openwit.config import describe, from_json, override, to_json
 from openwit.errors import ConfigError
-from train.config import PretrainConfig
+from train.config import DetectorTrainingConfig, PretrainConfig
 
 
 def test_the_defaults_are_the_papers_and_valid():
@@ -35,8 +35,14 @@ def test_a_config_survives_json():
         ({"stream.threads": "0"}, "at least 1"),
         ({"stream.cache_decoded_mb": "-1"}, "0 .no cache. or more"),
         ({"device": "tpu"}, "one of cuda, cpu"),
+        ({"stream.decoder": "gpu"}, "no GPU decodes with device=cpu; write stream.decoder=cpu"),
     ],
 )
 def test_what_cannot_be_right_is_refused_with_what_to_write(change, advice):
     with pytest.raises(ConfigError, match=advice):
         override(CONFIG, change)
+
+
+def test_the_detectors_pictures_are_decoded_by_the_cpu_which_makes_their_copies():
+    with pytest.raises(ConfigError, match="copies of pictures are made by the CPU; write cpu"):
+        override(DetectorTrainingConfig(), {"stream.decoder": "gpu"})

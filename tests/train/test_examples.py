@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from helpers.photographs import encoded, photograph
 from helpers.shards import jpeg, sample_files
 from train.examples import DecodedCache, Example, ExampleMaker
 from train.tars import TarSample, Unusable
@@ -72,3 +73,12 @@ def test_the_cache_keeps_no_more_than_its_bytes():
     for key in "abcdefgh":
         cache.get(key, encoded, 20)
     assert 0 < sum(pixels.nbytes for pixels in cache.pixels.values()) <= 3 * 20 * 26 * 3
+
+
+def test_a_crop_is_the_same_with_and_without_the_cache_in_any_order():
+    pictures = [sample(jpg=encoded(photograph(90, 130, seed))) for seed in range(3)]
+    cached = maker(cache_bytes=1 << 20)
+    for epoch in range(3):
+        for one in pictures if epoch % 2 else pictures[::-1]:
+            assert np.array_equal(cached.make(one, epoch).pixels, maker().make(one, epoch).pixels)
+    assert len(cached.cache.pixels) == 3

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import pytest
 
 from helpers.shards import write_exclusions, write_shards
 from helpers.training import job
 from openwit.errors import ConfigError, InputError
+from train.evals.config import EvaluateConfig
 from train.job import make_record, on_this_machine, read_record, require_same, write_record
 
 
@@ -46,9 +48,13 @@ def test_other_data_or_exclusions_are_refused_but_not_another_place(tmp_path):
     for name, sizes in (("data", [4]), ("moved", [4]), ("other", [5])):
         write_shards(tmp_path / name, sizes)
     before = make_record(job(tmp_path / "data", tmp_path / "out"))
-    require_same(before, make_record(job(tmp_path / "moved", tmp_path / "out")))
-    with pytest.raises(ConfigError, match="is not the data that"):
-        require_same(before, make_record(job(tmp_path / "other", tmp_path / "out")))
+    moved = job(tmp_path / "moved", tmp_path / "out")
+    require_same(before, make_record(moved))
+    config = dataclasses.replace(moved.config, data=moved.data)
+    require_same(before, make_record(dataclasses.replace(moved, config=config)))
+    for data in (tmp_path / "other", f"{tmp_path / 'data'}=2"):
+        with pytest.raises(ConfigError, match=r"is not the data that .* or not in the same passes"):
+            require_same(before, make_record(job(data, tmp_path / "out")))
     exclusions = write_exclusions(tmp_path / "x.parquet", ["a"])
     with pytest.raises(ConfigError, match="exclusions changed"):
         require_same(before, make_record(job(tmp_path / "data", tmp_path / "out", exclusions)))
@@ -70,6 +76,18 @@ def test_a_vocabulary_is_found_from_another_folder(tmp_path, monkeypatch):
     assert there.config.merges == str(tmp_path / "merges.gz")
 
 
+def test_an_evaluation_set_is_found_from_another_folder_and_may_change(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_shards(tmp_path / "data", [4])
+    before = job(tmp_path / "data", tmp_path / "out")
+    now = dataclasses.replace(before, evals=EvaluateConfig(zero_shot_set="set.parquet"))
+    there = on_this_machine(now).evals
+    assert there is not None
+    assert there.zero_shot_set == str(tmp_path / "set.parquet")
+    assert read_record(write_record(make_record(now))).job.evals == now.evals
+    require_same(make_record(before), make_record(now))
+
+
 def test_missing_inputs_are_named(tmp_path):
     with pytest.raises(InputError, match=r"manifest\.json: no such file"):
         make_record(job(tmp_path / "data", tmp_path / "out"))
@@ -77,13 +95,18 @@ def test_missing_inputs_are_named(tmp_path):
         make_record(job(tmp_path / "data", tmp_path / "out", str(tmp_path / "x.parquet")))
 
 
-def test_paths_are_made_absolute_and_a_remote_output_is_refused(tmp_path, monkeypatch):
+def test_local_paths_are_made_absolute_and_remote_ones_stay(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = dataclasses.replace(
-        job(tmp_path, tmp_path), data=("s3://bucket/shards", "here"), out="out", exclusions="x.parquet"
+        job(tmp_path, tmp_path), data=("s3://bucket/shards", "here=0.5", "year=24/"), out="out", exclusions="x.parquet"
     )
     whole = on_this_machine(here)
-    assert (whole.data, whole.out) == (("s3://bucket/shards", str(tmp_path / "here")), str(tmp_path / "out"))
+    assert whole.data == ("s3://bucket/shards", f"{tmp_path}/here=0.5", f"{tmp_path}/year=24=1")
+    assert whole.out == str(tmp_path / "out")
     assert whole.exclusions == str(tmp_path / "x.parquet")
-    with pytest.raises(ConfigError, match="local folder"):
-        on_this_machine(dataclasses.replace(here, out="s3://bucket/out"))
+    remote = on_this_machine(dataclasses.replace(here, out="s3://bucket/out"))
+    assert remote.out == "s3://bucket/out"
+    assert remote.checkpoints == "s3://bucket/out/checkpoints"
+    assert os.path.isabs(remote.here)
+    assert remote.metrics == f"{remote.here}/metrics.jsonl"
+    assert remote.here != on_this_machine(dataclasses.replace(here, out="s3://bucket/other")).here

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from helpers.shards import rewritten, write_exclusions, write_shards
 from openwit.errors import WorkError
 from train.examples import DecodedCache, ExampleMaker
 from train.lanes import LaneCursor, LaneReader
-from train.order import deal
-from train.shards import open_data_set
+from train.remote import TarFiles
+from train.shards import Rows, open_data_set
 
 START = LaneCursor()
 
@@ -15,8 +17,8 @@ START = LaneCursor()
 def reader(folder, at=START, exclusions="", num_lanes=1, lane=0, epoch=0) -> LaneReader:
     data_set = open_data_set((str(folder),), exclusions)
     maker = ExampleMaker(0, 20, 16, data_set.excluded, DecodedCache(0))
-    lanes = deal([shard.num_samples for shard in data_set.shards], num_lanes, 0, epoch)
-    return LaneReader(data_set, maker, lanes[lane], 4, (epoch, lane), at)
+    rows = Rows(data_set, data_set.lanes(num_lanes, 0, epoch)[lane], TarFiles(1, 0))
+    return LaneReader(rows, maker, 4, (epoch, lane), at)
 
 
 def keys(examples) -> list[str]:
@@ -44,6 +46,20 @@ def test_it_goes_on_from_its_cursor_anywhere_as_if_never_stopped(tmp_path):
         again = reader(tmp_path, cursors[done])
         assert keys(again.take(30 - done)) == expected[done:]
         assert again.cursor == cursors[30]
+
+
+def test_it_never_holds_more_than_a_window_and_reads_as_evenly_as_it_gives(tmp_path):
+    write_shards(tmp_path, [6, 7])
+    for at in (0, 2, 5):
+        lane = reader(tmp_path, LaneCursor(at))
+        read = []
+        for _ in range(26):
+            lane.take(1)
+            assert len(lane._held) <= 4
+            read.append(lane._next_row)
+        steady = [after - before for before, after in pairwise(read) if after > before]
+        assert max(steady) <= 4
+        assert steady.count(1) >= 2 * 8 - 6
 
 
 def test_what_cannot_be_used_is_replaced_counted_and_named_once(tmp_path):

@@ -3,12 +3,14 @@ from __future__ import annotations
 import io
 import random
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
-from helpers.processes import descendants, gone, kill, start, wait_until
+from helpers.launching import agent_of, launched, ranks_of, steps_done
+from helpers.processes import descendants, gone, kill, wait_until
 from helpers.shards import write_shards
 from helpers.training import curve, job
 from openwit.errors import ConfigError, InputError
@@ -17,60 +19,54 @@ from train.checkpoint import load_model
 from train.checkpoint_files import latest
 from train.job import make_record, write_record
 from train.launch import launch
-from train.metrics import last_record
 
 NUM_STEPS = 60
+NUM_KILLS = 10
+FINDERS = {  # of the process that is to die
+    "rank": lambda pid: next(iter(ranks_of(pid)), None),
+    "torchrun": agent_of,
+    "launcher": psutil.Process,
+}
 
 
-def launched(job, tmp_path):
-    """The launcher as a process of its own, and its output file."""
-    url = write_record(make_record(job))
-    output = tmp_path / "output.txt"
-    return start(["-m", "helpers.training", url], output), output
-
-
-def rank_of(launcher_pid: int) -> psutil.Process | None:
-    family = descendants(launcher_pid)
-    return next((p for p in family if "train.main" in p.cmdline() and "torch.distributed.run" not in p.cmdline()), None)
-
-
-def agent_of(launcher_pid: int) -> psutil.Process | None:
-    return next((p for p in descendants(launcher_pid) if "torch.distributed.run" in p.cmdline()), None)
-
-
-def steps_done(out) -> int:
-    record = last_record(out / "metrics.jsonl")
-    return int(record["step"]) if record else 0
+def is_writing(job) -> bool:
+    """Whether a checkpoint is on its way to the disk."""
+    return any(Path(job.checkpoints, ".scratch").glob("step-*"))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # it starts a training twelve times
 def test_killed_at_random_moments_it_ends_with_the_same_curve_and_weights(tmp_path):
     write_shards(tmp_path / "data", [30, 34])
-    changes = {"duration": f"{NUM_STEPS} steps", "save_every": 7}
+    changes = {"duration": f"{NUM_STEPS} steps", "save_every": 4}
     whole, killed = (job(tmp_path / "data", tmp_path / name, **changes) for name in ("whole", "killed"))
     launch(whole, Log(stream=io.StringIO()))
 
     chance = random.Random()
-    goals = sorted(chance.sample(range(8, NUM_STEPS - 5), 3))
-    out = tmp_path / "killed"
-    for goal, victim in zip(goals, chance.sample(["rank", "torchrun", "launcher"], 3), strict=True):
+    goals = sorted(chance.sample(range(8, NUM_STEPS - 5), NUM_KILLS))
+    victims = [*FINDERS, *chance.choices([*FINDERS], k=NUM_KILLS - len(FINDERS))]
+    chance.shuffle(victims)
+    for number, (goal, victim) in enumerate(zip(goals, victims, strict=True)):
         process, output = launched(killed, tmp_path)
-        wait_until(lambda goal=goal: steps_done(out) >= goal)
-        time.sleep(chance.random() * 0.03)
-        find = {"rank": rank_of, "torchrun": agent_of}.get(victim, psutil.Process)
+        wait_until(lambda goal=goal: steps_done(killed) >= goal, 180)
+        find = FINDERS[victim]
         wait_until(lambda find=find, process=process: find(process.pid))  # the goal may have been reached before
         doomed, family = find(process.pid), descendants(process.pid)
+        if number % 3 == 1:
+            wait_until(lambda process=process: is_writing(killed) or not ranks_of(process.pid))
+        else:
+            time.sleep(chance.random() * 0.03)
         kill(doomed.pid)
         wait_until(lambda family=family: gone(family))
-        assert process.wait(30) == (-9 if victim == "launcher" else 1), (goals, victim, output.read_text())
+        assert process.wait(30) == (-9 if victim == "launcher" else 1), (goals, victims, output.read_text())
         if victim != "launcher":
             assert "killed" in output.read_text().splitlines()[-1]
     process, output = launched(killed, tmp_path)
     assert process.wait(120) == 0, output.read_text()
     assert "from step" in output.read_text()
 
-    assert curve(out) == curve(tmp_path / "whole"), goals
-    assert len(curve(out)) == NUM_STEPS
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole"), (goals, victims)
+    assert len(curve(tmp_path / "killed")) == NUM_STEPS
     one, other = (load_model(latest(made.checkpoints)).state_dict() for made in (whole, killed))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from helpers.launching import steps_done, train_until
 from helpers.ranks import run_ranks
 from helpers.shards import rewritten, write_shards
 from helpers.training import alone, curve, job, train_here
@@ -38,6 +39,7 @@ def test_two_ranks_learn_what_one_learns(data, tmp_path):
     for record, other in zip(curve(one), curve(two), strict=True):
         assert other["loss"] == pytest.approx(record["loss"], abs=1e-5)
         assert other["gradient_norm"] == pytest.approx(record["gradient_norm"], rel=1e-3)
+        assert other["batch"] == record["batch"]
         assert other["skipped"] == record["skipped"]
         assert other["damaged"] == record["damaged"]
     for name, value in weights(two).items():
@@ -70,6 +72,20 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(data, tmp_path, monkeypatch)
     assert steps(str(tmp_path / "b" / "checkpoints")) == [8, 11]
     before = weights(tmp_path / "a")
     assert all(torch.equal(value, before[name]) for name, value in weights(tmp_path / "b").items())
+
+
+@pytest.mark.slow
+def test_on_two_then_four_then_one_ranks_the_global_batches_are_those_of_an_undisturbed_run(data, tmp_path):
+    changed, undisturbed = (job(data, tmp_path / name, duration="5000 steps") for name in ("changed", "undisturbed"))
+    done = 0
+    for num_ranks in (2, 4, 1):
+        run_ranks(train_until, num_ranks, changed, done + 4, join_group=False)
+        done = steps_done(changed)
+    run_ranks(train_until, 1, undisturbed, done, join_group=False)
+    batches, others = ([record["batch"] for record in curve(tmp_path / name)] for name in ("changed", "undisturbed"))
+    assert len(batches) == done >= 12
+    assert batches == others[:done]
+    assert len(set(batches)) == done
 
 
 def test_it_learns_and_names_what_is_damaged(data, tmp_path):

@@ -7,12 +7,14 @@ import torch
 
 from helpers.training import CONFIG, MODEL
 from models.clip import Clip
+from train.bf16_adamw import Bf16AdamW
 from train.optimizer import (
     build_optimizer,
     load_state_by_name,
     scheduled_learning_rate,
     set_learning_rate,
     state_by_name,
+    steps_taken,
 )
 
 
@@ -24,6 +26,29 @@ def test_matrices_decay_and_gains_biases_and_the_scale_do_not():
     assert {"token_embedding.weight", "visual.conv1.weight", "text_projection", "visual.proj"} <= names
     assert not [name for name in names if name.endswith("bias") or ".ln_" in name or name == "logit_scale"]
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
+
+
+def test_bf16_statistics_decay_the_same_parameters_and_draw_from_the_jobs_seed():
+    model = Clip(MODEL)
+    optimizer = build_optimizer(model, dataclasses.replace(CONFIG, statistics="bf16"))
+    assert isinstance(optimizer, Bf16AdamW)
+    assert optimizer.seed == CONFIG.seed
+    for group, plain in zip(optimizer.param_groups, build_optimizer(model, CONFIG).param_groups, strict=True):
+        assert [id(p) for p in group["params"]] == [id(p) for p in plain["params"]]
+        assert {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")} == {
+            name: plain[name] for name in ("lr", "betas", "eps", "weight_decay")
+        }
+
+
+@pytest.mark.parametrize("statistics", ["fp32", "bf16"])
+def test_steps_are_counted_over_a_resume(statistics):
+    model, config = Clip(MODEL), dataclasses.replace(CONFIG, statistics=statistics)
+    optimizer, resumed = build_optimizer(model, config), build_optimizer(model, config)
+    assert steps_taken(optimizer) == 0
+    for seed in (1, 2, 3):
+        step(model, optimizer, seed)
+    load_state_by_name(resumed, model, state_by_name(optimizer, model))
+    assert steps_taken(optimizer) == steps_taken(resumed) == 3
 
 
 def test_the_rate_rises_to_its_highest_then_falls_to_almost_nothing():

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from helpers.shards import rewritten, write_exclusions, write_shards
-from openwit.errors import InputError
-from train.order import Segment, deal
-from train.shards import open_data_set, read_rows
+from openwit.errors import ConfigError, InputError
+from train.order import Segment
+from train.remote import TarFiles
+from train.shards import Rows, data_digest, open_data_set
 from train.tars import TarSample, Unusable
+
+
+def read_rows(data_set, lane, start):
+    return Rows(data_set, lane, TarFiles(1, 0)).read(start)
 
 
 def test_a_data_set_is_what_its_manifest_says(tmp_path):
@@ -33,7 +40,7 @@ def test_missing_or_wrong_inputs_are_named(tmp_path):
 def test_the_rows_of_all_lanes_are_all_samples_from_any_start(tmp_path):
     write_shards(tmp_path, [5, 7, 2])
     data_set = open_data_set((str(tmp_path),))
-    lanes = deal([5, 7, 2], 4, 0, 0)
+    lanes = data_set.lanes(4, 0, 0)
     keys = [[row.key for row in read_rows(data_set, lane, 0)] for lane in lanes]
     all_keys = [f"{shard:05d}{place:04d}" for shard, size in enumerate([5, 7, 2]) for place in range(size)]
     assert sorted(key for lane in keys for key in lane) == all_keys
@@ -42,7 +49,7 @@ def test_the_rows_of_all_lanes_are_all_samples_from_any_start(tmp_path):
             assert [row.key for row in read_rows(data_set, lane, start)] == expected[start:]
 
 
-@pytest.mark.parametrize("harm", ["cut", "empty", "gone", "short"])
+@pytest.mark.parametrize("harm", ["cut", "empty", "gone", "short", "garbage", "folder"])
 def test_a_damaged_tar_still_gives_every_row_those_that_are_lost_named(tmp_path, harm):
     write_shards(tmp_path, [4])
     path = tmp_path / "00000.tar"
@@ -50,8 +57,13 @@ def test_a_damaged_tar_still_gives_every_row_those_that_are_lost_named(tmp_path,
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif harm == "empty":
         path.write_bytes(b"")
+    elif harm == "garbage":
+        path.write_bytes(bytes(range(256)) * 99)
     elif harm == "gone":
         path.unlink()
+    elif harm == "folder":
+        path.unlink()
+        path.mkdir()
     else:
         with rewritten(path) as members:
             for name in [name for name in members if name.startswith("000000003")]:
@@ -60,5 +72,62 @@ def test_a_damaged_tar_still_gives_every_row_those_that_are_lost_named(tmp_path,
     lost = [row for row in rows if isinstance(row, Unusable)]
     assert len(rows) == 4
     assert {(row.key, row.reason) for row in lost} == {("00000.tar", "tar")}
-    assert len(lost) == {"empty": 4, "gone": 4, "short": 1}.get(harm, len(lost))
+    assert len(lost) == {"empty": 4, "gone": 4, "garbage": 4, "folder": 4, "short": 1}.get(harm, len(lost))
     assert all(isinstance(row, TarSample) for row in rows[: 4 - len(lost)])
+
+
+def test_a_tar_with_more_samples_than_its_manifest_gives_those_of_the_manifest(tmp_path):
+    write_shards(tmp_path / "data", [4])
+    write_shards(tmp_path / "more", [6])
+    shutil.copy(tmp_path / "more" / "00000.tar", tmp_path / "data")
+    rows = list(read_rows(open_data_set((str(tmp_path / "data"),)), (Segment(0, 0, 4),), 0))
+    assert [row.key for row in rows] == [f"00000000{n}" for n in range(4)]
+
+
+def test_a_mixture_has_the_shards_of_all_each_so_often_as_its_passes_say(tmp_path):
+    write_shards(tmp_path / "a", [3, 0, 5])
+    write_shards(tmp_path / "b", [0, 4])
+    data_set = open_data_set((f"{tmp_path}/a=2", f"{tmp_path}/b=0.5"))
+    assert [shard.name for shard in data_set.shards] == [
+        f"{tmp_path}/{name}" for name in ("a/00000.tar", "a/00002.tar", "b/00001.tar")
+    ]
+    assert (data_set.num_samples, data_set.num_rows) == (12, 18)
+    for epoch in range(4):
+        rows = [row for lane in data_set.lanes(3, 0, epoch) for row in read_rows(data_set, lane, 0)]
+        uses = {(row.key, row.copy) for row in rows}
+        assert len(rows) == len(uses) == 18
+        assert sum(copy for _, copy in uses) == 8
+
+
+def test_the_order_of_one_data_set_is_that_of_the_same_folder_with_one_pass(tmp_path):
+    write_shards(tmp_path, [5, 7, 2])
+    plain, one = open_data_set((str(tmp_path),)), open_data_set((f"{tmp_path}=1",))
+    assert [plain.lanes(3, 0, epoch) for epoch in range(3)] == [one.lanes(3, 0, epoch) for epoch in range(3)]
+
+
+def test_the_steps_of_an_epoch_count_passes_and_their_part_of_the_exclusions(tmp_path):
+    write_shards(tmp_path / "data", [60, 40])
+    exclusions = write_exclusions(tmp_path / "x.parquet", [str(n) for n in range(10)])
+    steps = {
+        passes: open_data_set((f"{tmp_path}/data={passes}",), exclusions).steps_per_epoch(10, 2)
+        for passes in (0.5, 1, 2, 2.5)
+    }
+    assert steps == {0.5: 4, 1: 9, 2: 18, 2.5: 22}
+
+
+def test_entries_that_cannot_be_right_are_told_what_to_write(tmp_path):
+    write_shards(tmp_path, [4])
+    with pytest.raises(ConfigError, match=r"none of its 4 samples an epoch; write .*=0\.25 or more"):
+        open_data_set((f"{tmp_path}=0.1",))
+    with pytest.raises(ConfigError, match="named twice"):
+        open_data_set((str(tmp_path), f"{tmp_path}/"))
+
+
+def test_the_digest_is_that_of_the_samples_and_their_passes_wherever_they_lie(tmp_path):
+    for name, sizes in (("a", [4]), ("b", [5])):
+        write_shards(tmp_path / name, sizes)
+    a, b = (data_digest((f"{tmp_path}/{name}",)) for name in "ab")
+    assert a != b
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    assert data_digest((f"{tmp_path}/c=1",)) == a
+    assert data_digest((f"{tmp_path}/c=2", f"{tmp_path}/b")) == f"{a}=2 {b}"

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.shards import add_member
+from train.order import draw
 from train.tars import TarSample, Unusable, read_samples
 
 
@@ -33,6 +34,12 @@ def test_it_reads_what_tarfile_wrote_in_any_format_also_with_long_names(format):
     pairs = [(f"{folder}/{key}", members) for key, members in PAIRS]
     expected = [TarSample(key, members) for key, members in PAIRS]
     assert samples_of(tar_of(pairs, format)) == expected
+
+
+def test_the_first_use_of_a_sample_draws_by_its_key_and_each_further_one_by_its_own_mark():
+    marks = [TarSample("k", {}, copy).mark for copy in range(3)]
+    assert marks[0] == "k"
+    assert len({draw("crop", 0, 0, mark) for mark in marks}) == 3
 
 
 @pytest.mark.parametrize("start", range(6))

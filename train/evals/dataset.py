@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -27,14 +27,16 @@ class EvalSet:
     labels: list[str]
     names: list[str]
 
-    def tensors(self, preprocess: Callable[[Image.Image], Tensor]) -> Iterator[Tensor]:
-        """Each picture as `preprocess` makes it, float32 [3, S, S], decoded as asked for. Raises InputError, naming the
-        key, for one that is no picture."""
-        for key, encoded in zip(self.keys, self.images, strict=True):
+    def tensors(
+        self, preprocess: Callable[[Image.Image], Tensor], places: Sequence[int] | None = None
+    ) -> Iterator[Tensor]:
+        """Each picture, or those at `places`, as `preprocess` makes it, float32 [3, S, S], decoded as asked for. Raises
+        InputError, naming the key, for one that is no picture."""
+        for place in range(len(self.keys)) if places is None else places:
             try:
-                image = decode_image(encoded)
+                image = decode_image(self.images[place])
             except InputError as error:
-                raise InputError(f"{self.url}: key {key!r}: {error}") from None
+                raise InputError(f"{self.url}: key {self.keys[place]!r}: {error}") from None
             yield preprocess(image)
 
 

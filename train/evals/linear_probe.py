@@ -60,11 +60,11 @@ def digits() -> Digits:
     return Digits(train_images=split[0], test_images=split[1], train_labels=split[2], test_labels=split[3])
 
 
-def image_features(model: ImageTextEncoder, images: Iterable[Tensor], batch_images: int) -> Features:
-    """Features before the projection [N, width] of preprocessed pictures [3, S, S]."""
+def image_features(model: ImageTextEncoder, images: Iterable[Tensor], batch_images: int) -> Tensor:
+    """Features before the projection, float64 [N, width] on the CPU, of preprocessed pictures [3, S, S]."""
     with evaluation_mode(model):
         rows = [model.image_features(batch).double().cpu() for batch in batches(images, batch_images, model.device)]
-    return torch.cat(rows).numpy()
+    return torch.cat(rows) if rows else torch.empty(0)
 
 
 def linear_probe(train_x: Features, train_y: Labels, test_x: Features, test_y: Labels, seed: int = 0) -> ProbeResult:

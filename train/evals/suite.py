@@ -5,43 +5,68 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
-from train.evals.config import EvaluateConfig, LinearProbeConfig
-from train.evals.dataset import load_eval_set
-from train.evals.encoders import ImageTextEncoder, TextTokenizer
-from train.evals.linear_probe import ProbeResult, digits, image_features, linear_probe
-from train.evals.zero_shot import zero_shot
+from train.evals.config import EvaluateConfig
+from train.evals.dataset import EvalSet, load_eval_set
+from train.evals.encoders import ALONE, ImageTextEncoder, Team, TextTokenizer, joined, own_places
+from train.evals.linear_probe import Features, digits, image_features, linear_probe
+from train.evals.zero_shot import accuracies, classes_above
 
 Scores = dict[str, dict[str, float]]
+Preprocess = Callable[[Image.Image], Tensor]  # what the model takes of a picture, float32 [3, S, S]
 
 
-def evaluate(
-    model: ImageTextEncoder,
-    tokenizer: TextTokenizer,
-    preprocess: Callable[[Image.Image], Tensor],
-    config: EvaluateConfig,
-) -> Scores:
-    """`zero_shot` and `digits`, as far as they are asked for, each with its numbers by name; `preprocess` makes what
-    the model takes of a picture. Raises InputError where an evaluation set cannot be read."""
-    scores: Scores = {}
-    if config.zero_shot_set:
-        chosen = load_eval_set(config.zero_shot_set)
-        pictures = chosen.tensors(preprocess)
-        scores["zero_shot"] = zero_shot(model, tokenizer, pictures, chosen.labels, chosen.names, config.zero_shot)
-    if config.digits:
-        scores["digits"] = asdict(probe_digits(model, preprocess, config.linear_probe))
-    return scores
+class Suite:
+    """Evaluates models; what it tests them on is read once."""
 
+    def __init__(self, config: EvaluateConfig) -> None:
+        """Raises InputError where an evaluation set cannot be read."""
+        self.config = config
+        self.zero_shot_set = load_eval_set(config.zero_shot_set) if config.zero_shot_set else None
+        self.digits = digits() if config.digits else None
 
-def probe_digits(
-    model: ImageTextEncoder, preprocess: Callable[[Image.Image], Tensor], config: LinearProbeConfig
-) -> ProbeResult:
-    """The linear probe on scikit-learn's handwritten digits, enlarged to the model's input."""
-    pictures = digits()
-    train_x, test_x = (
-        image_features(model, (preprocess(Image.fromarray(pixels)) for pixels in images), config.batch_images)
-        for images in (pictures.train_images, pictures.test_images)
-    )
-    return linear_probe(train_x, pictures.train_labels, test_x, pictures.test_labels, config.seed)
+    def run(
+        self, model: ImageTextEncoder, tokenizer: TextTokenizer, preprocess: Preprocess, team: Team = ALONE
+    ) -> Scores:
+        """`zero_shot` and `digits`, as far as they are asked for, each with its numbers by name. Every process of the
+        team asks, encodes its part of the pictures and is answered the same, which is what one process alone finds.
+        Raises InputError for a picture that cannot be read."""
+        scores: Scores = {}
+        if self.zero_shot_set is not None:
+            scores["zero_shot"] = self._zero_shot(self.zero_shot_set, model, tokenizer, preprocess, team)
+        if self.digits is not None:
+            train_x, test_x = (
+                self._features(images, model, preprocess, team)
+                for images in (self.digits.train_images, self.digits.test_images)
+            )
+            found = None
+            if team.rank == 0:
+                labels = self.digits.train_labels, self.digits.test_labels
+                found = asdict(linear_probe(train_x, labels[0], test_x, labels[1], self.config.linear_probe.seed))
+            first, *_ = team.gather(found)
+            assert first is not None
+            scores["digits"] = first
+        return scores
+
+    def _zero_shot(
+        self, chosen: EvalSet, model: ImageTextEncoder, tokenizer: TextTokenizer, preprocess: Preprocess, team: Team
+    ) -> dict[str, float]:
+        config, num = self.config.zero_shot, len(chosen.labels)
+        own = own_places(num, config.batch_images, team)
+        pictures, labels = chosen.tensors(preprocess, own), [chosen.labels[place] for place in own]
+        above = classes_above(model, tokenizer, pictures, labels, chosen.names, config)
+        shares = accuracies(joined(above, num, config.batch_images, team), chosen.labels)
+        return {**shares, "num_images": float(num), "num_classes": float(len(chosen.names))}
+
+    def _features(
+        self, images: npt.NDArray[np.uint8], model: ImageTextEncoder, preprocess: Preprocess, team: Team
+    ) -> Features:
+        """Of grey pictures [N, 8, 8], enlarged to the model's input."""
+        batch_images = self.config.linear_probe.batch_images
+        own = own_places(len(images), batch_images, team)
+        rows = image_features(model, (preprocess(Image.fromarray(images[place])) for place in own), batch_images)
+        return joined(rows, len(images), batch_images, team).numpy()

@@ -44,16 +44,16 @@ def predict(
             yield torch.where(scores_BC == best_B1, classes_C, len(weights_CD)).amin(dim=1).cpu()
 
 
-def zero_shot(
+def classes_above(
     model: ImageTextEncoder,
     tokenizer: TextTokenizer,
     images: Iterable[Tensor],
     labels: Sequence[str],
     names: Sequence[str],
     config: ZeroShotConfig,
-) -> dict[str, float]:
-    """Shares in [0, 1]: `top1`, `top5` and `mean_per_class` (top-1 within each class, averaged over the classes that
-    occur); and `num_images`, `num_classes`.
+) -> Tensor:
+    """How many classes score above each picture's own, int64 [number of pictures]; of equal scores the earlier class is
+    above.
 
     `images` are preprocessed pictures [3, S, S], read as needed; `labels[i]`, one of `names`, goes with the i-th.
     Raises ValueError for an unknown label or as many pictures as there are not labels.
@@ -62,25 +62,29 @@ def zero_shot(
     if unknown := sorted(set(labels) - set(index)):
         raise ValueError(f"label {unknown[0]!r} is none of the {len(names)} class names")
     weights_CD = classifier_weights(model, tokenizer, names, config.prompts)
-    truth = torch.tensor([index[label] for label in labels])
-    ranks = _ranks_of_truth(model, batches(images, config.batch_images, model.device), weights_CD, truth)
-    hits = (ranks < 1).double()
-    count_C = torch.bincount(truth, minlength=len(names))
+    truth = torch.tensor([index[label] for label in labels], dtype=torch.int64)
+    return _above_truth(model, batches(images, config.batch_images, model.device), weights_CD, truth)
+
+
+def accuracies(above: Tensor, labels: Sequence[str]) -> dict[str, float]:
+    """Shares in [0, 1] of what `classes_above` gave: `top1`, `top5` and `mean_per_class` (top-1 within each class,
+    averaged over the classes that occur). Raises ValueError where there are no pictures."""
+    if not len(above):
+        raise ValueError("0 pictures")
+    hits = (above < 1).double()
+    names = sorted(set(labels))
+    index = {name: i for i, name in enumerate(names)}
+    truth = torch.tensor([index[label] for label in labels], dtype=torch.int64)
     hits_C = torch.bincount(truth, weights=hits, minlength=len(names))
     return {
         "top1": hits.mean().item(),
-        "top5": (ranks < 5).double().mean().item(),
-        "mean_per_class": (hits_C[count_C > 0] / count_C[count_C > 0]).mean().item(),
-        "num_images": float(len(labels)),
-        "num_classes": float(len(names)),
+        "top5": (above < 5).double().mean().item(),
+        "mean_per_class": (hits_C / torch.bincount(truth)).mean().item(),
     }
 
 
-def _ranks_of_truth(
-    model: ImageTextEncoder, image_batches: Iterable[Tensor], weights_CD: Tensor, truth: Tensor
-) -> Tensor:
-    """How many classes score above each picture's own; of equal scores the earlier class is above."""
-    ranks: list[Tensor] = []
+def _above_truth(model: ImageTextEncoder, image_batches: Iterable[Tensor], weights_CD: Tensor, truth: Tensor) -> Tensor:
+    above: list[Tensor] = []
     start = 0
     with evaluation_mode(model):
         for batch in image_batches:
@@ -93,8 +97,8 @@ def _ranks_of_truth(
             above_BC = (scores_BC > own_score_B1) | ((scores_BC == own_score_B1) & earlier_BC)
             if not scores_BC.isfinite().all():
                 raise ValueError("the model's embeddings hold NaN or infinity")
-            ranks.append(above_BC.sum(dim=1).cpu())
+            above.append(above_BC.sum(dim=1).cpu())
             start += len(batch)
-    if start != len(truth) or not ranks:
+    if start != len(truth):
         raise ValueError(f"{start} pictures for {len(truth)} labels")
-    return torch.cat(ranks)
+    return torch.cat(above) if above else truth

@@ -13,20 +13,25 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from train.loss.tiled import Softmax
+from train.loss.tiled import SHORTEST, Softmax
 
 UNIT = 1.0  # of logits and maxima, in nats
 TILE_ROWS = {"cpu": 1024}  # two tiles take 8 MB; smaller ones lose time where threads meet, larger ones leave the cache
 TILE_ROWS_ACCELERATOR = 4096  # large products; two tiles take 128 MB
 
 
-def operand(rows_BD: Tensor) -> Tensor:
-    """The features as they are: what is of half precision is widened after it was gathered."""
-    return rows_BD
+def operand(rows_BD: Tensor, normalize: bool) -> tuple[Tensor, Tensor | None]:
+    """The features as they are, for what is of half precision is widened after it was gathered; or at length 1, in at
+    least float32, and the lengths that they had [B]."""
+    if not normalize:
+        return rows_BD, None
+    rows_BD = rows_BD.to(torch.promote_types(rows_BD.dtype, torch.float32))
+    length_B = torch.linalg.vector_norm(rows_BD, dim=1)
+    return rows_BD / length_B.clamp_min(SHORTEST)[:, None], length_B
 
 
 def sum_exponentials(image_BD: Tensor, text_ND: Tensor, scale: Tensor, first_own: int) -> tuple[Softmax, Tensor]:
-    """Row sums over all texts, column sums over this rank's images, and the logits of the pairs [B]."""
+    """Row sums over these texts, column sums over this rank's images, the logits of the pairs among them [B]."""
     image_BD, text_ND = _accumulable(image_BD, text_ND)
     softmax = Softmax(
         image_BD.new_full((len(image_BD),), -torch.inf),
@@ -34,7 +39,7 @@ def sum_exponentials(image_BD: Tensor, text_ND: Tensor, scale: Tensor, first_own
         text_ND.new_full((len(text_ND),), -torch.inf),
         text_ND.new_zeros(len(text_ND)),
     )
-    positive_B = image_BD.new_empty(len(image_BD))
+    positive_B = image_BD.new_zeros(len(image_BD))
     for rows, columns, logits_RC, spare_RC in _tiles(image_BD, text_ND, scale):
         _add_exponentials(softmax.row_max_B[rows], softmax.row_sum_B[rows], logits_RC, spare_RC, 1)
         _add_exponentials(softmax.column_max_N[columns], softmax.column_sum_N[columns], logits_RC, spare_RC, 0)
@@ -69,7 +74,7 @@ def spread(image_BD: Tensor, text_ND: Tensor, scale: Tensor, softmax: Softmax, f
 def _pairs(tile_RC: Tensor, rows: slice, columns: slice, first_own: int) -> tuple[int, Tensor]:
     """The stretch of this rank's diagonal inside a tile, as a view, and the row of B where it starts.
 
-    Row b and text `first_own` + b are a pair.
+    Row b and text `first_own` + b are a pair; where there is no such text, the stretch is empty.
     """
     start = max(rows.start, columns.start - first_own)
     stop = max(start, min(rows.stop, columns.stop - first_own))

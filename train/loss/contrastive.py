@@ -15,20 +15,26 @@ LossImpl = Literal["reference", "chunked", "fused"]
 
 
 def contrastive_loss(
-    image_BD: Tensor, text_BD: Tensor, scale: Tensor, impl: LossImpl = "chunked", group: Group = None
+    image_BD: Tensor,
+    text_BD: Tensor,
+    scale: Tensor,
+    impl: LossImpl = "chunked",
+    group: Group = None,
+    normalize: bool = False,
 ) -> Tensor:
     """The symmetric cross entropy over all pairs of all ranks, a scalar: the same number on each rank.
 
-    `image_BD` and `text_BD` are this rank's unit vectors, B the same on each rank; row b of both is one pair; `scale`
-    is the logit scale, not its logarithm (paper, section 2.3 and figure 3). `group` None: the default process group
-    where there is one, else this process alone.
+    `image_BD` and `text_BD` are this rank's unit vectors, or features of any length with `normalize`; B is the same on
+    each rank; row b of both is one pair; `scale` is the logit scale, not its logarithm (paper, section 2.3 and figure
+    3). `group` None: the default process group where there is one, else this process alone.
 
     Each gradient (image, text, scale) is this rank's share of the global loss's gradient times the number of ranks,
     so DistributedDataParallel's average over ranks gives the exact gradient of the global loss for the parameters of
     both encoders and for the scale.
 
     Implementations: `reference`, the definition, holds all logits; `chunked`, plain PyTorch; `fused`, Triton kernels
-    with fp16 operands, for CUDA. Raises ValueError for features that are no pairs, or differ in shape between ranks.
+    with fp16 operands, for CUDA. Raises ValueError for features that are no pairs, or differ in shape between ranks
+    (see require_equal_rows).
     """
     if image_BD.ndim != 2 or image_BD.shape != text_BD.shape or not len(image_BD):
         raise ValueError(
@@ -42,9 +48,9 @@ def contrastive_loss(
     require_equal_rows(image_BD, group)
     scale = scale.reshape(())
     if impl == "reference":
-        return reference_loss(image_BD, text_BD, scale, group)
+        return reference_loss(image_BD, text_BD, scale, group, normalize)
     if impl == "fused":
         from train.loss import fused  # needs Triton, which not every machine has
 
-        return tiled_loss(image_BD, text_BD, scale, group, fused)
-    return tiled_loss(image_BD, text_BD, scale, group, chunked)
+        return tiled_loss(image_BD, text_BD, scale, group, fused, normalize)
+    return tiled_loss(image_BD, text_BD, scale, group, chunked, normalize)

@@ -12,7 +12,7 @@ from models.clip import Clip
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from models.tokenizer import Tokenizer
 from train.evals.config import EvaluateConfig
-from train.evals.suite import evaluate
+from train.evals.suite import Suite
 
 
 def test_a_small_clip_goes_through_every_evaluation_and_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -30,8 +30,9 @@ def test_a_small_clip_goes_through_every_evaluation_and_comes_back_as_it_was(tmp
     pq.write_table(pa.table(rows), tmp_path / "colours.parquet")
     config = EvaluateConfig(zero_shot_set=str(tmp_path / "colours.parquet"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    scores = evaluate(model, Tokenizer(12), model.preprocess, config)
+    scores = Suite(config).run(model, Tokenizer(12), model.preprocess)
+    assert (scores["zero_shot"]["num_images"], scores["zero_shot"]["num_classes"]) == (2.0, 2.0)
     assert scores["zero_shot"]["top1"] == 0.5  # both pictures get the same answer, and one of them is right
     assert scores["digits"]["accuracy"] > 0.3  # chance is 0.1; the features of random weights still tell some apart
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert evaluate(model, Tokenizer(12), model.preprocess, EvaluateConfig(digits=False)) == {}
+    assert Suite(EvaluateConfig(digits=False)).run(model, Tokenizer(12), model.preprocess) == {}

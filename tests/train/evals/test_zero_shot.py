@@ -13,7 +13,7 @@ from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from models.tokenizer import Tokenizer
 from openwit.errors import ConfigError
 from train.evals.config import ZeroShotConfig
-from train.evals.zero_shot import classifier_weights, predict, zero_shot
+from train.evals.zero_shot import accuracies, classes_above, classifier_weights, predict
 
 NAMES = ["blue", "green", "red"]
 PLAIN = ZeroShotConfig(prompts=("{label}",), batch_images=2)
@@ -46,6 +46,10 @@ def picture(blue: float, green: float, red: float) -> Tensor:
     return torch.tensor([blue, green, red], dtype=torch.float32).view(3, 1, 1).expand(3, 4, 4)
 
 
+def zero_shot(model, tokenizer, images, labels, names, config) -> dict[str, float]:  # type: ignore[no-untyped-def]
+    return accuracies(classes_above(model, tokenizer, images, labels, names, config), labels)
+
+
 def test_accuracies_are_those_worked_out_by_hand() -> None:
     images = [picture(1, 0, 0), picture(0, 1, 0.2), picture(0.9, 0, 1), picture(1, 0.5, 0.2), picture(0, 0, 1)]
     labels = ["blue", "green", "blue", "red", "red"]  # right, right, wrong, wrong, right
@@ -53,7 +57,6 @@ def test_accuracies_are_those_worked_out_by_hand() -> None:
     assert scores["top1"] == pytest.approx(3 / 5)
     assert scores["top5"] == 1.0
     assert scores["mean_per_class"] == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
-    assert (scores["num_images"], scores["num_classes"]) == (5, 3)
 
 
 def test_top5_counts_the_fifth_best_and_not_the_sixth() -> None:

@@ -1,4 +1,4 @@
-"""Both implementations against float64 truth, over shapes, softmaxes, scales and ranks.
+"""The plain implementations against float64 truth, over shapes, softmaxes, scales and ranks.
 
 The chunked loss may be no further from the truth than the definition in the same precision, plus a tolerance.
 """
@@ -12,10 +12,21 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from helpers.features import Kind, flat, loss_and_gradients, opposite, peaked, unit, with_duplicates
+from helpers.features import (
+    Kind,
+    flat,
+    loss_and_gradients,
+    of_many_lengths,
+    opposite,
+    peaked,
+    per_unit_of_length,
+    unit,
+    with_duplicates,
+)
 from helpers.ranks import run_ranks
 from models.clip import Clip
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
@@ -49,6 +60,49 @@ def test_chunked_is_as_near_the_truth_as_the_definition(n: int, kind: Kind, scal
     assert_as_near_the_truth(image.float(), text.float(), scale)
 
 
+@pytest.mark.parametrize(("kind", "width"), [(flat, 16), (peaked, 640), (with_duplicates, 33)])
+def test_chunked_is_as_near_the_truth_with_many_pairs(kind: Kind, width: int) -> None:
+    image, text = kind(4096, width)
+    assert_as_near_the_truth(image.float(), text.float(), 100.0)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("impl", ["reference", "chunked"])
+@pytest.mark.parametrize("n", [2, 127, 1000])
+def test_normalised_features_have_the_gradients_of_a_normalisation_before_the_loss(
+    n: int, impl: Any, scale: float
+) -> None:
+    image, text = of_many_lengths(n, EMBED_DIM)
+    truth = normalised_before(image, text, scale)
+    plain = normalised_before(image.float(), text.float(), scale)
+    fast = loss_and_gradients(image.float(), text.float(), scale, impl, normalize=True)
+    truth, plain, fast = (per_unit_of_length(found, image, text) for found in (truth, plain, fast))
+    assert fast.keys() == truth.keys()
+    for name, true in truth.items():
+        allowed = (plain[name] - true).norm() + 1e-6 * true.norm() + 1e-7
+        assert (fast[name] - true).norm() <= allowed, name
+
+
+def normalised_before(image: Tensor, text: Tensor, scale: float) -> dict[str, Tensor]:
+    """`loss_and_gradients` of the definition after torch's own normalisation."""
+    inputs = [rows.clone().requires_grad_() for rows in (image, text)]
+    logit_scale = torch.tensor(scale, dtype=image.dtype, requires_grad=True)
+    loss = contrastive_loss(*(F.normalize(rows, dim=1) for rows in inputs), logit_scale, "reference")
+    gradients = torch.autograd.grad(loss, [*inputs, logit_scale])
+    return dict(zip(("loss", "image", "text", "scale"), (t.detach().double() for t in (loss, *gradients)), strict=True))
+
+
+@pytest.mark.parametrize("impl", ["reference", "chunked"])
+def test_half_precision_features_are_normalised_in_full_precision(impl: Any) -> None:
+    image, text = (rows.half() * 3 for rows in peaked(64, EMBED_DIM))
+    truth = loss_and_gradients(image.double(), text.double(), 50.0, "reference", normalize=True)
+    found = loss_and_gradients(image, text, 50.0, impl, normalize=True)
+    assert found["loss"].item() == pytest.approx(truth["loss"].item(), rel=1e-5)
+    for name in ("image", "text"):
+        assert (found[name] - truth[name]).norm() <= 5e-4 * truth[name].norm() + 1e-5, name
+
+
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 4e-3), (torch.float16, 5e-4)])
 @pytest.mark.parametrize("kind", [flat, peaked])
@@ -72,11 +126,12 @@ def test_double_precision_is_exact() -> None:
         torch.testing.assert_close(fast, truth[name], rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
-def test_gradients_are_those_of_finite_differences(impl: Any) -> None:
+def test_gradients_are_those_of_finite_differences(impl: Any, normalize: bool) -> None:
     image, text = (rows[:, :6].contiguous() for rows in flat(5, EMBED_DIM))
     inputs = (image.requires_grad_(), text.requires_grad_(), torch.tensor(7.0, dtype=torch.float64, requires_grad=True))
-    assert torch.autograd.gradcheck(lambda i, t, s: contrastive_loss(i, t, s, impl) * 3, inputs)
+    assert torch.autograd.gradcheck(lambda i, t, s: contrastive_loss(i, t, s, impl, normalize=normalize) * 3, inputs)
 
 
 @pytest.mark.parametrize("impl", ["reference", "chunked"])

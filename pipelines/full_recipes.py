@@ -1,0 +1,68 @@
+"""The trainings of the paper's nine models, one row each (paper, section 2.5 and appendix F); light to import."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from dataclasses import dataclass
+
+from models.config import ResNetConfig
+from models.zoo import CONFIGS
+from openwit import storage
+from train.config import PretrainConfig, StreamConfig
+
+CRAWL_PX = 448  # shorter side of stored pictures: the largest input of the nine, and twice that of the smallest
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What is one model's own."""
+
+    model: str  # in models.zoo
+    learning_rate: float
+    checkpoint_blocks: bool  # as all below sized for 1,024 pairs a GPU of 80 GB, which is 32 GPUs
+    accumulation: int = 1
+    duration: str = "32 epochs"
+    after: str = ""  # the recipe whose last weights it begins with
+
+
+ROWS = {
+    "rn50": _Row("RN50", 5e-4, False),
+    "rn101": _Row("RN101", 5e-4, True),
+    "rn50x4": _Row("RN50x4", 5e-4, True),
+    "rn50x16": _Row("RN50x16", 4e-4, True, 4),
+    "rn50x64": _Row("RN50x64", 3.6e-4, True, 8),
+    "vit_b32": _Row("ViT-B/32", 5e-4, False),
+    "vit_b16": _Row("ViT-B/16", 5e-4, True),
+    "vit_l14": _Row("ViT-L/14", 4e-4, True),
+    "vit_l14_336": _Row("ViT-L/14@336px", 2e-5, True, 2, "1 epochs", "vit_l14"),
+}
+
+
+def pretraining(name: str, work: str) -> PretrainConfig:
+    """The training of the recipe of that name, in that work folder.
+
+    vit_l14_336 begins with the last checkpoint of the work folder vit_l14 beside its own.
+    """
+    row = ROWS[name]
+    model = CONFIGS[row.model]
+    config = PretrainConfig(
+        model=model,
+        stream=StreamConfig(resize_px=model.vision.image_px, num_lanes=512, shuffle_window=1024, threads=16),
+        accumulation=row.accumulation,
+        duration=row.duration,
+        learning_rate=row.learning_rate,
+        loss="fused",
+        precision="bf16",
+        compile=True,
+        initial=_checkpoints(row.after, work) if row.after else "",
+        checkpoint_blocks=row.checkpoint_blocks,
+    )
+    if isinstance(model.vision, ResNetConfig):
+        return dataclasses.replace(config, beta2=0.999, eps=1e-8)
+    return config
+
+
+def _checkpoints(recipe: str, work: str) -> str:
+    """The checkpoints of another recipe's work folder beside this one."""
+    return storage.join(posixpath.dirname(work.rstrip("/")) or ".", recipe, "pretrain", "checkpoints")

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+
+import pytest
+import torch
+
+from helpers.processes import start
+from helpers.shards import write_shards
+from helpers.training import curve, job
+from openwit.errors import ConfigError
+from openwit.log import Log
+from train.checkpoint import load_model
+from train.checkpoint_files import latest
+from train.job import make_record, write_record
+from train.launch import launch
+from train.nodes import failures_of, meeting_options, on_loopback
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def on_two_nodes(made, tmp_path):
+    """The exit codes and outputs of two launchers of the job."""
+    url = write_record(make_record(made))
+    outputs = [tmp_path / f"node-{number}.txt" for number in range(2)]
+    launchers = [start(["-m", "helpers.training", url], output) for output in outputs]
+    return [launcher.wait(300) for launcher in launchers], [output.read_text() for output in outputs]
+
+
+def test_two_nodes_of_one_rank_learn_bit_for_bit_what_one_node_of_two_learns(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    write_shards(tmp_path / "data", [16, 20])
+    one = job(tmp_path / "data", tmp_path / "one", ranks=2)
+    two = job(tmp_path / "data", tmp_path / "two", ranks=1, nodes=2, rendezvous=free_address())
+    launch(one, Log(stream=io.StringIO()))
+    codes, outputs = on_two_nodes(two, tmp_path)
+    assert codes == [0, 0], outputs
+    assert all("on 1 ranks of each of 2 nodes" in output for output in outputs)
+    assert len(curve(tmp_path / "one")) == 6
+    assert curve(tmp_path / "two") == curve(tmp_path / "one")
+    first, second = (load_model(latest(made.checkpoints)).state_dict() for made in (one, two))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_the_launchers_of_all_nodes_end_with_the_error_of_one_rank(tmp_path):
+    write_shards(tmp_path / "data", [16, 20])
+    codes, outputs = on_two_nodes(
+        job(tmp_path / "data", tmp_path / "out", ranks=1, nodes=2, device="cuda", rendezvous=free_address()), tmp_path
+    )
+    assert codes == [2, 2], outputs
+    assert all("error: pretrain.device=cuda: this machine has 0 GPUs for 1 ranks" in output for output in outputs)
+
+
+def test_what_only_one_node_knows_is_told_on_the_other_but_not_what_an_earlier_run_told(tmp_path):
+    made = job(tmp_path / "data", tmp_path / "out", ranks=1, nodes=2, rendezvous="node-1:29500")
+    note = {"kind": "ConfigError", "message": "write 4", "rank": 1, "unix_s": 5.0}
+    with failures_of(made, everywhere=True) as failures:
+        (failures.folder / "rank-0.json").write_text(json.dumps(note | {"kind": "RuntimeError", "unix_s": 4.0}))
+        (failures.folder / "rank-1.json").write_text(json.dumps(note))
+        error = failures.error()
+    assert isinstance(error, ConfigError)
+    assert str(error) == "write 4"
+    for path in failures.folder.glob("*.json"):
+        os.utime(path, (1e9, 1e9))
+    with failures_of(made, everywhere=True) as failures:
+        assert failures.notes() == []
+
+
+def test_nodes_meet_at_the_rendezvous_and_one_node_alone(tmp_path):
+    one = job(tmp_path / "data", tmp_path / "out")
+    assert meeting_options(one) == ["--standalone", "--local-addr=127.0.0.1"]
+    assert on_loopback(one.config)
+    four = job(tmp_path / "data", tmp_path / "out", ranks=1, nodes=4, rendezvous="node-1:29500")
+    assert {"--nnodes=4", "--rdzv-backend=c10d", "--rdzv-endpoint=node-1:29500"} < set(meeting_options(four))
+    assert not any(option.startswith("--local-addr") for option in meeting_options(four))
+    assert not on_loopback(four.config)
+    other = job(tmp_path / "data", tmp_path / "other", ranks=1, nodes=4, rendezvous="node-1:29500")
+    assert meeting_options(other) != meeting_options(four)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from helpers import s3_server
+from helpers.launching import launched, ranks_of, steps_done
+from helpers.processes import descendants, gone, kill, wait_until
+from helpers.shards import write_shards
+from helpers.training import alone, curve, job, train_here
+from openwit import storage
+from train.checkpoint import load_model
+from train.checkpoint_files import latest, steps
+from train.spool import publish, spooled
+
+
+@pytest.fixture
+def bucket(monkeypatch, tmp_path):
+    server = s3_server.running()
+    server.use(monkeypatch)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    return server.new_bucket()
+
+
+def published_curve(job, tmp_path):
+    """The metrics as they are on the object store."""
+    copy = tmp_path / "copy"
+    copy.mkdir(exist_ok=True)
+    (copy / "metrics.jsonl").write_bytes(storage.read_bytes(storage.join(job.out, "metrics.jsonl")))
+    return curve(copy)
+
+
+def test_metrics_go_on_from_what_was_published_on_whichever_machine(bucket, tmp_path):
+    made = job(tmp_path, f"{bucket}/run")
+    with spooled(made):
+        shutil.rmtree(made.here)
+    storage.write_bytes(storage.join(made.out, "metrics.jsonl"), b"one\n")
+    with spooled(made):
+        with open(made.metrics, "a") as file:
+            file.write("two\n")
+        publish(made)
+        assert storage.read_bytes(storage.join(made.out, "metrics.jsonl")) == b"one\ntwo\n"
+        with open(made.metrics, "a") as file:
+            file.write("three\n")
+    assert storage.read_bytes(storage.join(made.out, "metrics.jsonl")) == b"one\ntwo\nthree\n"
+
+
+def test_a_local_folder_is_where_metrics_grow(tmp_path):
+    made = job(tmp_path, tmp_path / "out")
+    assert made.here == made.out == str(tmp_path / "out")
+    with spooled(made):
+        publish(made)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_from_an_object_store_it_ends_with_the_same_curve_and_weights(bucket, tmp_path):
+    write_shards(tmp_path / "data", [30, 34])
+    changes = {"duration": "60 steps", "save_every": 5, "ranks": 1}
+    whole, killed = (
+        job(tmp_path / "data", tmp_path / "whole", **changes),
+        job(tmp_path / "data", f"{bucket}/run", **changes),
+    )
+    with alone():
+        train_here(whole)
+    process, output = launched(killed, tmp_path)
+    wait_until(lambda: len(steps(killed.checkpoints)) > 1 and steps_done(killed) > 12, 180)
+    family = descendants(process.pid)
+    kill(ranks_of(process.pid)[0].pid)
+    assert process.wait(60) == 1, output.read_text()
+    wait_until(lambda: gone(family))
+    shutil.rmtree(killed.here)  # another machine goes on
+    storage.write_bytes(storage.join(killed.checkpoints, "step-00000059/model.safetensors"), b"half")
+
+    process, output = launched(killed, tmp_path)
+    assert process.wait(120) == 0, output.read_text()
+    assert "from step" in output.read_text()
+    assert steps(killed.checkpoints) == [55, 60]
+    assert {path.split("/")[0] for path in storage.list_tree(killed.checkpoints)} == {"step-00000055", "step-00000060"}
+    assert published_curve(killed, tmp_path) == curve(tmp_path / "whole")
+    one, other = (load_model(latest(made.checkpoints)).state_dict() for made in (whole, killed))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert "torchrun.log" not in storage.list_tree(killed.out)

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.ranks import run_ranks
+from helpers.training import job
+from openwit.errors import WorkError
+from train import watch
+from train.metrics import Metrics, read_records
+from train.ranks import Ranks
+from train.step import Measured
+from train.watch import FEWEST_LINES, KEPT_SEEN, MOST_OVERFLOWS, MOST_UNSEEN, USUAL_LINES, UsualLoss, Watch
+
+
+class Alone(Ranks):
+    """One rank without a process group."""
+
+    def gather(self, value):  # type: ignore[no-untyped-def]
+        return [value]
+
+
+ALONE = Alone(0, 1, torch.device("cpu"))
+
+
+def measured(loss: float, norm: float = 1.0) -> Measured:
+    return Measured(torch.tensor(loss), torch.tensor(norm))
+
+
+def watching(out: Path, start_step: int = 0, **changes: object) -> Watch:
+    return Watch(job(out / "data", out, **changes), ALONE, start_step)
+
+
+def test_a_step_is_not_read_before_it_is_looked_at(tmp_path):
+    watched = watching(tmp_path)
+    for step in range(1, MOST_UNSEEN):
+        watched.add(step, measured(math.nan if step == 3 else 1.0), 0.1, ("a",))
+    with pytest.raises(WorkError, match="step 3: the loss is nan"):
+        watched.add(MOST_UNSEEN, measured(1.0), 0.1, ("a",))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (measured(math.inf), "step 15: the loss is inf"),
+        (measured(2.5, math.nan), r"step 15: the gradient's norm is nan \(the loss 2\.5000\)"),
+    ],
+)
+def test_the_steps_before_a_stop_are_written_with_their_keys(tmp_path, bad, message):
+    watched = watching(tmp_path)
+    for step in range(1, 14):
+        watched.add(step, measured(step / 10), step / 1000, (f"{step}-a", f"{step}-b"))
+    watched.check()
+    watched.add(14, measured(0.5), 0.014, ("c",))
+    watched.add(15, bad, 0.015, ("d", "e"))
+    watched.add(16, measured(math.nan), 0.016, ("f",))
+    path = tmp_path / "stopped" / "step-00000015.json"
+    with pytest.raises(WorkError, match=message) as raised:
+        watched.check()
+    assert str(path) in str(raised.value)
+    assert "pretrain.learning_rate" in str(raised.value)
+    held = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert [entry["step"] for entry in held["steps"]] == list(range(14 - KEPT_SEEN, 17))
+    thirteenth, fifteenth = held["steps"][-4], held["steps"][-2]
+    assert thirteenth == {
+        "step": 13, "loss": pytest.approx(1.3), "gradient_norm": 1.0, "learning_rate": 0.013,
+        "keys": {"0": ["13-a", "13-b"]},
+    }  # fmt: skip
+    assert fifteenth["keys"] == {"0": ["d", "e"]}
+    assert held["steps"][-1]["loss"] == "nan"
+
+
+def test_fp16_may_overflow_but_not_for_ever(tmp_path):
+    watched = watching(tmp_path, precision="fp16")
+    for step in range(1, 4 * MOST_OVERFLOWS):
+        watched.add(step, measured(1.0, 1.0 if step % MOST_OVERFLOWS == 0 else math.inf), 0.1, ())
+    watched.check()
+    for step in range(4 * MOST_OVERFLOWS, 4 * MOST_OVERFLOWS + 2):
+        watched.add(step, measured(1.0, math.nan), 0.1, ())
+    with pytest.raises(WorkError, match=rf"fp16 overflowed in {MOST_OVERFLOWS} steps in a row"):
+        watched.check()
+    watched = watching(tmp_path, precision="fp16")
+    watched.add(1, measured(math.nan), 0.1, ())
+    with pytest.raises(WorkError, match="the loss is nan"):
+        watched.check()
+
+
+def log(watched: Watch, out: Path, step: int, loss: float) -> None:
+    """A step that is logged, as a report does it."""
+    watched.add(step, measured(loss), 0.1, (f"{step}-a",))
+    watched.check()
+    watched.logged(loss)
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": step, "loss": loss}) + "\n")
+
+
+def test_a_leap_is_a_spike_after_a_warm_start_and_a_run_that_goes_on_finds_the_same(tmp_path):
+    losses = [9.0, *[2.0] * (FEWEST_LINES - 1), 2.5, 5.0, 2.0, 6.0]
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    for out, stop in ((whole, len(losses)), (halves, len(losses) - 1)):
+        out.mkdir()
+        watched = watching(out)
+        for step, loss in enumerate(losses[:stop], 1):
+            log(watched, out, step, loss)
+    start = len(losses) - 2  # the last checkpoint
+    Metrics(halves / "metrics.jsonl", start)
+    watched = watching(halves, start)
+    assert watched.num_spikes == 1
+    for step, loss in enumerate(losses[start:], start + 1):
+        log(watched, halves, step, loss)
+    assert watched.num_spikes == 2
+
+    def spikes(out: Path) -> list[dict[str, object]]:
+        return [{**line, "unix_s": None} for line in read_records(out / "spikes.jsonl")]
+
+    assert spikes(whole) == spikes(halves)
+    first, second = spikes(whole)
+    assert first["step"] == FEWEST_LINES + 2
+    assert first["loss"] == 5.0
+    assert first["mean"] == pytest.approx((9.0 + 2.0 * (FEWEST_LINES - 1) + 2.5) / (FEWEST_LINES + 1))
+    assert first["keys"] == {"0": [f"{FEWEST_LINES + 2}-a"]}
+    assert second["step"] == len(losses)
+
+
+def test_a_spike_between_the_logged_steps_is_found_too(tmp_path):
+    watched = watching(tmp_path)
+    for step in range(1, FEWEST_LINES + 1):
+        log(watched, tmp_path, step, 2.0)
+    watched.add(101, measured(2.0), 0.1, ("a",))
+    watched.add(102, measured(3.1), 0.1, ("b",))
+    watched.add(103, measured(2.0), 0.1, ("c",))
+    watched.check()
+    assert [(line["step"], line["keys"]) for line in read_records(tmp_path / "spikes.jsonl")] == [(102, {"0": ["b"]})]
+
+
+@given(st.lists(st.floats(0.0, 20.0)))
+def test_the_usual_loss_is_the_mean_of_the_newest_lines(losses):
+    usual = UsualLoss(losses[:7])
+    for loss in losses[7:]:
+        usual.add(loss)
+    newest = losses[-USUAL_LINES:]
+    assert usual.mean == (math.fsum(newest) / len(newest) if len(losses) >= FEWEST_LINES else None)
+
+
+def stopped_together(out: str) -> str:
+    import torch.distributed as dist
+
+    rank = dist.get_rank()
+    watched = Watch(job(Path(out) / "data", Path(out)), Ranks(rank, 2, torch.device("cpu")), 0)
+    watched.add(1, measured(1.0), 0.1, (f"1-{rank}",))
+    watched.add(2, measured(math.nan if rank == 1 else 1.0), 0.1, (f"2-{rank}",))
+    try:
+        watched.check()
+    except WorkError as error:
+        return str(error)
+    return "went on"
+
+
+def test_all_ranks_stop_for_what_one_sees_and_the_file_holds_the_keys_of_all(tmp_path):
+    first, second = run_ranks(stopped_together, 2, str(tmp_path))
+    assert "step 2: the loss is nan" in first
+    assert first == second
+    held = json.loads((tmp_path / watch.STOPPED / "step-00000002.json").read_text())
+    assert [entry["keys"] for entry in held["steps"]] == [
+        {"0": ["1-0"], "1": ["1-1"]},
+        {"0": ["2-0"], "1": ["2-1"]},
+    ]
