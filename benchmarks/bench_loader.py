@@ -122,7 +122,8 @@ def open_clip_loader(folder: Path, num_samples: int) -> Iterable[object]:
     )  # fmt: skip
     transform = open_clip.image_transform(IMAGE_PX, is_train=True)
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
-    return peer_data.get_wds_dataset(settings, transform, True, tokenizer=tokenizer).dataloader
+    batches: Iterable[object] = peer_data.get_wds_dataset(settings, transform, True, tokenizer=tokenizer).dataloader
+    return batches
 
 
 def spend(items: Iterable[object]) -> None:
@@ -172,13 +173,13 @@ def compare(folder: Path, rounds: int) -> None:
     pictures = [s.members["jpg"] for s in samples if isinstance(s, TarSample)]
     peer = open_clip_loader(folder, len(pictures))
     with Batches(open_data_set((str(folder),)), config(1), 0, 1, Cursor()) as batches:
-        preprocess, num_steps = batches.config.model.preprocess, batches.steps_per_epoch
+        num_steps = batches.steps_per_epoch
         assert num_steps * BATCH == len(pictures)
         works: dict[str, Callable[[], object]] = {
             "ours": lambda: spend(next(batches) for _ in range(num_steps)),
             "open_clip": lambda: spend(peer),
             "bound": lambda: spend(crop_square(decode_resized(data, IMAGE_PX), IMAGE_PX, 7) for data in pictures),
-            "normalize": lambda: spend(normalize_pixels(kept.contiguous(), preprocess) for _ in range(num_steps)),
+            "normalize": lambda: spend(normalize_pixels(kept.contiguous()) for _ in range(num_steps)),
         }
         kept = next(batches).inputs[0]
         times: dict[str, list[float]] = {name: [] for name in works}

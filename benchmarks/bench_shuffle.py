@@ -132,7 +132,7 @@ def _pairs(groups: Numbers) -> float:
 
 def main() -> None:
     quick = quick_flag(__doc__)
-    shards = Shards(100, 10_000) if quick else Shards(1_000, 10_000)
+    shards = Shards(100, 10_000) if quick else Shards(400, 10_000)
     reading = Reading(batch_pairs=8192 if quick else 32768, num_lanes=64, window=2048, ranks=8, workers=4)
     ours = measure(shards, our_epoch(shards, reading, 0), our_epoch(shards, reading, 1))
     peer = measure(shards, peer_epoch(shards, reading, 0), peer_epoch(shards, reading, 1))

@@ -21,7 +21,6 @@ import hashlib
 import io
 import json
 import os
-import statistics
 import tarfile
 import tempfile
 import time
@@ -30,6 +29,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ class Case:
     pairs: int  # of a step
     source: Source
     changes: dict[str, object] = dataclasses.field(default_factory=dict)
-    decoder: str = "cpu"
+    decoder: Literal["cpu", "gpu"] = "cpu"
 
     @property
     def config(self) -> PretrainConfig:
@@ -165,30 +165,31 @@ def add_sample(tar: tarfile.TarFile, key: str, picture: bytes, caption: str) -> 
 
 
 def measure(config: PretrainConfig, source: Source, folder: Path) -> dict[str, float]:
-    """Median step time, MFU, peak memory, and the share of time that was waited for data."""
+    """Mean step time, MFU, peak memory, and the share of time that was waited for data."""
     device = torch.device(config.device)
     torch.manual_seed(0)
     objective = objective_of(config)
     model = objective.build().to(device)
     learner = Learner(config, objective, model, build_optimizer(model, config), Ranks(0, 1, device))
-    times, waited, tokens = [], 0.0, 0.0
     with source(config, folder) as batches:
-        for step in range(WARM_UP + STEPS):
-            if step == WARM_UP:
-                settle(device)
-                times, waited, tokens = [], 0.0, 0.0
-            started = time.perf_counter()
+        for _ in range(WARM_UP):
+            learner.step(next(batches), config.learning_rate)
+        settle(device)
+        started, waited, tokens = time.perf_counter(), 0.0, torch.zeros((), device=device)
+        for _ in range(STEPS):
+            before = time.perf_counter()
             batch = next(batches)
-            waited += time.perf_counter() - started
-            learner.step(batch, config.learning_rate).loss.item()  # waits for the device
-            times.append(time.perf_counter() - started)
-            tokens += float((batch.inputs[1] != 0).sum()) / len(batch.keys)
-    found = {"ms": statistics.median(times) * 1e3, "wait": waited / sum(times), "tokens": tokens / len(times)}
+            waited += time.perf_counter() - before
+            tokens += (batch.inputs[1] != 0).sum().to(device)
+            learner.step(batch, config.learning_rate)
+        mean_tokens = tokens.item() / STEPS / config.batch_pairs  # waits for the device
+        spent = time.perf_counter() - started
+    found = {"ms": spent / STEPS * 1e3, "wait": waited / spent, "tokens": mean_tokens}
     if device.type == "cuda":
         found["gb"] = torch.cuda.max_memory_allocated() / 1e9
         peak = peak_flops(torch.cuda.get_device_name(), config)
-        flops = training_flops(config, found["tokens"]) * config.batch_pairs
-        found |= {"mfu": flops / statistics.median(times) / peak} if peak else {}
+        flops = training_flops(config, mean_tokens) * config.batch_pairs * STEPS
+        found |= {"mfu": flops / spent / peak} if peak else {}
     return found
 
 

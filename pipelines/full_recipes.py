@@ -11,7 +11,7 @@ from models.zoo import CONFIGS
 from openwit import storage
 from train.config import PretrainConfig, StreamConfig
 
-CRAWL_PX = 448  # shorter side of stored pictures: the largest input of the nine, and twice that of the smallest
+CRAWL_PX = 448  # shorter side of stored pictures: the largest input of the nine
 
 
 @dataclass(frozen=True)

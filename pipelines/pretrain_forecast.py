@@ -189,22 +189,25 @@ def table() -> Iterator[str]:
     yield f"| {' | '.join(header)} |"
     yield "|---" * len(header) + "|"
     for name in full_recipes.ROWS:
-        config = full_recipes.pretraining(name, name)
-        cost = forecast(config, WIT_PAIRS // config.batch_pairs)
-        assert cost.gpu_s is not None
-        memory = cost.memory_bytes(1024 // config.accumulation)
-        cells = (
-            name,
-            f"{cost.num_parameters / 1e6:.1f}",
-            f"{cost.sample_flops / 1e9:,.1f}",
-            f"{cost.flops:.1e}",
-            f"{cost.mfu / cost.again:.0%}",
-            f"{cost.gpu_s / 86400:,.0f}",
-            f"{memory / 1e9:.0f}",
-            f"{config.accumulation}",
-            "yes" if config.checkpoint_blocks else "no",
-        )
-        yield f"| {' | '.join(cells)} |"
+        yield table_row(name, full_recipes.pretraining(name, name))
+
+
+def table_row(name: str, config: PretrainConfig) -> str:
+    """One training of the table."""
+    cost = forecast(config, WIT_PAIRS // config.batch_pairs)
+    assert cost.gpu_s is not None
+    cells = (
+        name,
+        f"{cost.num_parameters / 1e6:.1f}",
+        f"{cost.sample_flops / 1e9:,.1f}",
+        f"{cost.flops:.1e}",
+        f"{cost.mfu / cost.again:.0%}",
+        f"{cost.gpu_s / 86400:,.0f}",
+        f"{cost.memory_bytes(1024 // config.accumulation) / 1e9:.0f}",
+        f"{config.accumulation}",
+        "yes" if config.checkpoint_blocks else "no",
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ class Checkpoints:
         except (Exception, CheckpointException) as error:  # which is no Exception to torch
             if self.ranks.is_first:
                 with contextlib.suppress(OSError, OpenwitError):
-                    storage.delete_tree(unfinished(self.folder, step))
+                    checkpoint_files.discard(self.folder, step)
             raise _first_error(error, folder_of(self.folder, step)) from error
 
 

@@ -82,6 +82,12 @@ def _put(url: str, text: bytes) -> None:
         storage.sync(Path(url))
 
 
+def discard(folder: str, step: int) -> None:
+    """Removes what there is of a checkpoint that did not become one."""
+    if step not in steps(folder):
+        storage.delete_tree(unfinished(folder, step))
+
+
 def keep_newest(folder: str, number: int) -> None:
     """Removes all checkpoints but the `number` newest."""
     for step in steps(folder)[:-number]:

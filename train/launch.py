@@ -45,7 +45,8 @@ def launch(job: Job, log: Log) -> None:
     calls it with the same job, and all end alike.
 
     Raises ConfigError where the folder holds checkpoints of another job, or the data set is smaller than a global
-    batch; InputError where data are missing; WorkError where training failed: the same command goes on.
+    batch; InputError where data are missing; WorkError where training failed, or Stopped where SIGTERM stopped it: the
+    same command goes on.
     """
     begun = begin(job, log)
     if begun is None:

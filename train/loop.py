@@ -30,7 +30,7 @@ def train(job: Job, ranks: Ranks) -> None:
     """Trains from the last checkpoint, or the beginning, to the last step. Every rank calls it.
 
     Raises WorkError where the loss is no number or another run holds the folder, ConfigError where the data set is
-    smaller than a global batch, InputError where it cannot be read.
+    smaller than a global batch, InputError where it cannot be read, Stopped where SIGTERM came and the step is saved.
     """
     config = job.config
     with _sole_writer(job, ranks):

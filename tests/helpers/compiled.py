@@ -32,7 +32,7 @@ def compiled(kernel: Any, capability: int, width: int) -> dict[str, Any]:
     whole = ("*fp16", "*fp32", "i32" if WIDTHS[width] == 16 else "")
     multiples = [i for i, kind in enumerate(signature.values()) if kind in whole]
     source = ASTSource(kernel, signature, sizes, {(i,): [["tt.divisibility", 16]] for i in multiples})
-    options = fused.launch_options(capability // 10)
+    options = {} if kernel is fused._write_operand else fused.launch_options(capability // 10)
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     ptx = made.asm["ptx"]
     return {

@@ -69,3 +69,13 @@ def test_quick_gelu_is_x_sigmoid_of_1702_x_with_its_gradient() -> None:
 def test_the_activation_is_the_one_asked_for() -> None:
     assert isinstance(network("gelu").resblocks[0].mlp.gelu, nn.GELU)
     assert isinstance(network().resblocks[0].mlp.gelu, QuickGelu)
+
+
+def test_the_kernel_for_many_lengths_takes_rows_and_bounds_and_gives_rows_and_their_gradient() -> None:
+    with torch.device("meta"):  # shapes only: the kernel itself is a GPU's
+        attention = network().resblocks[0].attn
+        qkv = torch.empty(11, 96, dtype=torch.bfloat16, requires_grad=True)
+        mixed = attention._mix_at_once(qkv, torch.empty(4, dtype=torch.int32), 4, causal=True)
+    assert (mixed.shape, mixed.dtype) == ((11, 32), torch.bfloat16)
+    mixed.sum().backward()
+    assert qkv.grad.shape == qkv.shape

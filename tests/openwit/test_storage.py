@@ -231,3 +231,30 @@ def test_a_moved_file_stands_at_the_other_url_alone(folder: str) -> None:
     storage.move(source, target)
     assert storage.read_bytes(target) == b"new"
     assert not storage.exists(source)
+
+
+def test_a_folder_is_copied_here_whole_and_the_copy_of_a_remote_one_goes(folder: str) -> None:
+    storage.write_bytes(storage.join(folder, "model", "deep", "one"), b"1")
+    storage.write_bytes(storage.join(folder, "model", "two"), b"2")
+    with storage.local_copy(storage.join(folder, "model")) as copy:
+        assert (copy.name, (copy / "deep" / "one").read_bytes(), (copy / "two").read_bytes()) == ("model", b"1", b"2")
+    assert copy.exists() == storage.is_local(folder)
+    with storage.local_copy(storage.join(folder, "model", "two")) as copy:
+        assert copy.read_bytes() == b"2"
+
+
+def test_a_missing_remote_file_is_named_when_it_is_to_be_copied() -> None:
+    with (
+        pytest.raises(InputError, match=r"memory://nothing/here: no such file"),
+        storage.local_copy("memory://nothing/here"),
+    ):
+        pass
+
+
+def test_a_deleted_folder_is_gone_with_all_in_it_and_may_be_missing(folder: str) -> None:
+    storage.write_bytes(storage.join(folder, "doomed", "deep", "one"), b"1")
+    storage.write_bytes(storage.join(folder, "other"), b"2")
+    for _ in range(2):
+        storage.delete_tree(storage.join(folder, "doomed"))
+        assert not storage.exists(storage.join(folder, "doomed", "deep", "one"))
+    assert storage.exists(storage.join(folder, "other"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -76,6 +77,16 @@ def test_a_dry_run_tells_what_the_training_costs_before_and_after_there_are_shar
     assert "30 samples, 1 steps an epoch" in told
     assert "9,600 samples in 400 steps of 24 pairs" in told
     assert not (tmp_path / "w").exists()
+
+
+def test_the_page_names_every_field_of_a_training_and_no_other() -> None:
+    from openwit.config import describe
+
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    fields = {entry.path for entry in describe(recipes.create("vit_b32", "w").pretrain)}
+    written = set(re.findall(r"--pretrain\.([a-z_0-9.]+)", page))
+    assert written - fields - {"model"} == set()
+    assert {path for path in fields - written if not path.startswith("model.") and f"`{path}" not in page} == set()
 
 
 def test_make_hands_gpus_nodes_and_rendezvous_to_the_command_that_trains() -> None:

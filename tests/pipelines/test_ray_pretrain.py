@@ -63,6 +63,7 @@ def ray_worker(pid: int) -> psutil.Process | None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_on_ray_two_workers_learn_bit_for_bit_what_two_ranks_of_torchrun_learn_killed_or_not(tmp_path):
     write_shards(tmp_path / "data", [16, 20])
     lasting = ("--pretrain.duration", "60 steps")
@@ -86,6 +87,7 @@ def test_on_ray_two_workers_learn_bit_for_bit_what_two_ranks_of_torchrun_learn_k
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_what_is_wrong_is_one_line_on_ray_too(tmp_path):
     write_shards(tmp_path / "data", [16, 20])

@@ -12,8 +12,11 @@ from helpers.detector import photo, write_photos
 from models.descriptor import load_descriptor
 from models.detector import Detector
 from models.preprocess import normalize_pixels
+from openwit import storage
+from pipelines.train_detector import export
 from train.checkpoint import load_state, load_weights
 from train.checkpoint_files import latest
+from train.config import DetectorTrainingConfig
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -56,3 +59,10 @@ def test_it_trains_on_the_shards_exports_the_last_weights_and_is_done_the_second
     other = train_detector(tmp_path, "--detector.seed", "5")
     assert other.returncode == 2
     assert "write --detector.seed 0 to go on with them" in other.stderr
+
+
+def test_the_model_of_a_run_on_an_object_store_is_exported_there(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    export(str(tmp_path), DetectorTrainingConfig(), "memory://exported/detector")
+    assert storage.read_bytes("memory://exported/detector/model/model.safetensors") == b"weights"
+    assert storage.read_json("memory://exported/detector/model/config.json")["detector"]["embed_dim"] > 0

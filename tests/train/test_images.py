@@ -41,7 +41,7 @@ def test_the_shorter_side_is_what_was_asked(height, width):
     assert pixels.dtype == np.uint8
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 500), st.integers(1, 500), st.sampled_from([7, 32, 64, 224]), st.booleans(), st.integers(0, 2))
 def test_the_fast_way_gives_the_pixels_of_pillow(height, width, resize_px, reduced, subsampling):
     data = encoded(photograph(height, width), subsampling=subsampling)

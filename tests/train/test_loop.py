@@ -13,7 +13,7 @@ from helpers.shards import rewritten, write_shards
 from helpers.training import alone, curve, job, train_here
 from openwit.errors import WorkError
 from train import loop
-from train.checkpoint import load_model
+from train.checkpoint import load_model, load_state
 from train.checkpoint_files import folder_of, latest, steps
 
 
@@ -74,7 +74,23 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(data, tmp_path, monkeypatch)
     assert all(torch.equal(value, before[name]) for name, value in weights(tmp_path / "b").items())
 
 
+@pytest.mark.parametrize("field", [{"precision": "fp16"}, {"statistics": "bf16"}, {"accumulation": 2}])
+def test_halves_make_the_whole_with_a_gradient_scaler_bf16_statistics_or_parts_of_a_batch(data, tmp_path, field):
+    whole, halves = (job(data, tmp_path / name, ranks=1, duration="4 steps", save_every=2, **field) for name in "ab")
+    with alone():
+        train_here(whole)
+        train_here(halves)
+        shutil.rmtree(folder_of(halves.checkpoints, 4))
+        train_here(halves)
+    assert curve(tmp_path / "b") == curve(tmp_path / "a")
+    assert all(torch.equal(value, weights(tmp_path / "a")[name]) for name, value in weights(tmp_path / "b").items())
+    states = [load_state(latest(made.checkpoints)) for made in (whole, halves)]
+    assert states[0].scaler == states[1].scaler
+    assert bool(states[0].scaler) == ("precision" in field)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # it starts eight ranks
 def test_on_two_then_four_then_one_ranks_the_global_batches_are_those_of_an_undisturbed_run(data, tmp_path):
     changed, undisturbed = (job(data, tmp_path / name, duration="5000 steps") for name in ("changed", "undisturbed"))
     done = 0

@@ -34,6 +34,8 @@ def on_two_nodes(made, tmp_path):
     return [launcher.wait(300) for launcher in launchers], [output.read_text() for output in outputs]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_nodes_of_one_rank_learn_bit_for_bit_what_one_node_of_two_learns(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     write_shards(tmp_path / "data", [16, 20])

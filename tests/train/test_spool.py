@@ -58,6 +58,7 @@ def test_a_local_folder_is_where_metrics_grow(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_and_resumed_from_an_object_store_it_ends_with_the_same_curve_and_weights(bucket, tmp_path):
     write_shards(tmp_path / "data", [30, 34])
     changes = {"duration": "60 steps", "save_every": 5, "ranks": 1}

