@@ -46,6 +46,10 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
+    def forward(self, x_NW: Tensor, blocks: Blocks, causal: bool) -> Tensor:
+        out: Tensor = self.out_proj(self.mix(self.project(x_NW), blocks, causal))
+        return out
+
     def project(self, x_NW: Tensor) -> Tensor:
         """[N, 3 W]: query, key and value of each row."""
         return F.linear(x_NW, self.in_proj_weight, self.in_proj_bias)

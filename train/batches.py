@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from train.config import AnyTrainingConfig
 from train.lanes import LaneCursor, LaneReader
-from train.objective import CPU, Keyed, objective_of
+from train.objective import CPU, Keyed, Sheet, objective_of
 from train.order import lanes_of_rank
 from train.remote import TarFiles
 from train.shards import DataSet, Rows
@@ -131,10 +132,13 @@ class Batches:
             readers = self._open_lanes(epoch, cursors)
             while step < (epoch + 1) * self.steps_per_epoch:
                 step += 1
-                parts = list(pool.map(lambda reader: reader.take(per_lane), readers))
+                sheet = self.objective.sheet(len(readers) * per_lane, pin=self._for_gpu)
+                firsts = range(0, len(readers) * per_lane, per_lane)
+                parts = pool.map(partial(_fill_part, sheet, per_lane), readers, firsts)
+                keys = tuple(key for part in parts for key in part)
                 cursors = {reader.number: reader.cursor for reader in readers}
                 notices = tuple(notice for reader in readers for notice in reader.take_notices())
-                yield self._collate([e for part in parts for e in part], epoch, Cursor(step, cursors), notices)
+                yield Batch(self._inputs(sheet), keys, epoch, Cursor(step, cursors), notices)
 
     def _open_lanes(self, epoch: int, cursors: dict[int, LaneCursor]) -> list[LaneReader[Keyed]]:
         stream = self.config.stream
@@ -144,11 +148,19 @@ class Batches:
             for lane, rows in ((lane, Rows(self.data_set, dealt[lane], self.files)) for lane in self.lanes)
         ]
 
-    def _collate(self, examples: list[Keyed], epoch: int, cursor: Cursor, notices: tuple[str, ...]) -> Batch:
-        keys = tuple(example.key for example in examples)
-        inputs = self.objective.collate(examples, pin=self._for_gpu)
+    def _inputs(self, sheet: Sheet[Keyed]) -> tuple[Tensor, ...]:
+        inputs = sheet.inputs()
         if self._for_gpu:
             inputs = tuple(part if part.is_cuda or part.is_pinned() else part.pin_memory() for part in inputs)
         if self._stream is not None:
             self._stream.synchronize()
-        return Batch(inputs, keys, epoch, cursor, notices)
+        return inputs
+
+
+def _fill_part(sheet: Sheet[Keyed], num_examples: int, reader: LaneReader[Keyed], first: int) -> list[str]:
+    """The keys of the lane's next examples, which it puts on the sheet from the `first` place on."""
+    keys = []
+    for place, example in enumerate(reader.take(num_examples), first):
+        sheet.put(place, example)
+        keys.append(example.key)
+    return keys

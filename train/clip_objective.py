@@ -17,10 +17,11 @@ from models.preprocess import normalize_pixels
 from models.tokenizer import Tokenizer
 from train.config import PretrainConfig
 from train.examples import DecodedCache, Example, ExampleMaker
-from train.images import Picture, decode_resized, stack
+from train.images import Picture, decode_resized
 from train.initial import put_initial
 from train.objective import CPU
 from train.patches import kept_patches, number_kept
+from train.pictures import BatchMemory, DevicePictures, Pictures
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class ClipObjective:
     patches kept, int64 [B, K]."""
 
     config: PretrainConfig
+
+    @cached_property
+    def _memory(self) -> BatchMemory:
+        return BatchMemory()
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -55,14 +60,21 @@ class ClipObjective:
 
             decode = partial(decode_resized_on, device)
         cache = DecodedCache(stream.cache_decoded_mb << 20, partial(decode, reduced=stream.reduced_decode))
-        return ExampleMaker(self.config.seed, stream.resize_px, self.config.model.vision.image_px, excluded, cache)
+        image_px, drops_patches = self.config.model.vision.image_px, self.config.patch_dropout > 0
+        return ExampleMaker(self.config.seed, stream.resize_px, image_px, excluded, cache, drops_patches)
 
-    def collate(self, examples: Sequence[Example], pin: bool = False) -> tuple[Tensor, ...]:
-        image = stack([example.pixels for example in examples], pin)
-        tokens = self._tokenizer.encode([example.caption for example in examples])
-        return image, tokens, *self._kept([example.patches_seed for example in examples])
+    def sheet(self, num_pairs: int, pin: bool = False) -> ClipSheet:
+        if self.config.stream.decoder == "gpu":
+            return ClipSheet(self, num_pairs, DevicePictures(num_pairs))
+        image_px = self.config.model.vision.image_px
+        return ClipSheet(self, num_pairs, Pictures(self._memory.lend((num_pairs, image_px, image_px, 3), pin)))
 
-    def _kept(self, seeds: Sequence[int]) -> tuple[Tensor, ...]:
+    def tokens(self, captions: Sequence[str]) -> Tensor:
+        """int64 [B, L]."""
+        return self._tokenizer.encode(captions)
+
+    def kept(self, seeds: Sequence[int]) -> tuple[Tensor, ...]:
+        """int64 [B, K], the patches that patch dropout leaves; nothing without it."""
         vision = self.config.model.vision
         if not self.config.patch_dropout or not isinstance(vision, VisionTransformerConfig):
             return ()
@@ -72,7 +84,7 @@ class ClipObjective:
     def blank(self) -> tuple[Tensor, ...]:
         image_px = self.config.model.vision.image_px
         image = torch.zeros(1, 3, image_px, image_px, dtype=torch.uint8)
-        return image, torch.ones(1, 3, dtype=torch.int64), *self._kept([0])
+        return image, torch.ones(1, 3, dtype=torch.int64), *self.kept([0])
 
     def move(self, inputs: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
         image, tokens, *kept = inputs  # tokens stay: the text tower learns their lengths without waiting for a GPU
@@ -87,3 +99,20 @@ class ClipObjective:
 
     def measures(self, model: nn.Module) -> dict[str, float]:
         return {"logit_scale": cast(Clip, model).logit_scale.exp().item()}
+
+
+class ClipSheet:
+    """See train.objective.Sheet."""
+
+    def __init__(self, objective: ClipObjective, num_pairs: int, pictures: Pictures | DevicePictures) -> None:
+        self._objective, self._pictures = objective, pictures
+        self._captions, self._patches_seeds = [""] * num_pairs, [0] * num_pairs
+
+    def put(self, place: int, example: Example) -> None:
+        self._pictures.put(place, example.pixels)
+        self._captions[place] = example.caption
+        self._patches_seeds[place] = example.patches_seed
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        tokens, kept = self._objective.tokens(self._captions), self._objective.kept(self._patches_seeds)
+        return self._pictures.batch(), tokens, *kept

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -17,9 +16,10 @@ from models.detector import Detector
 from models.preprocess import normalize_pixels
 from train.config import DetectorTrainingConfig
 from train.examples import DecodedCache, resized_picture, usable_captions
-from train.images import Pixels, decode_resized, stack
+from train.images import Pixels, decode_resized
 from train.objective import CPU
 from train.order import draw
+from train.pictures import BatchMemory, Pictures
 from train.tars import TarSample, Unusable
 
 
@@ -76,9 +76,13 @@ class DetectorObjective:
         cache = DecodedCache(stream.cache_decoded_mb << 20, partial(decode_resized, reduced=stream.reduced_decode))
         return CopyPairMaker(self.config.seed, stream.resize_px, self.config.model.image_px, excluded, cache)
 
-    def collate(self, examples: Sequence[CopyPair], pin: bool = False) -> tuple[Tensor, ...]:
-        sides = ([example.pixels for example in examples], [example.copy for example in examples])
-        return tuple(stack(side, pin) for side in sides)
+    @cached_property
+    def _memory(self) -> BatchMemory:
+        return BatchMemory()
+
+    def sheet(self, num_pairs: int, pin: bool = False) -> CopySheet:
+        shape = (num_pairs, self.config.model.image_px, self.config.model.image_px, 3)
+        return CopySheet(Pictures(self._memory.lend(shape, pin)), Pictures(self._memory.lend(shape, pin)))
 
     def blank(self) -> tuple[Tensor, ...]:
         image = torch.zeros(1, 3, self.config.model.image_px, self.config.model.image_px, dtype=torch.uint8)
@@ -95,3 +99,18 @@ class DetectorObjective:
 
     def measures(self, model: nn.Module) -> dict[str, float]:
         return {}
+
+
+@dataclass(frozen=True)
+class CopySheet:
+    """See train.objective.Sheet."""
+
+    pictures: Pictures
+    copies: Pictures
+
+    def put(self, place: int, example: CopyPair) -> None:
+        self.pictures.put(place, example.pixels)
+        self.copies.put(place, example.copy)
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return self.pictures.batch(), self.copies.batch()

@@ -18,7 +18,7 @@ IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 
 @dataclass(frozen=True)
 class Example:
-    """A pair ready for a batch: uint8 pixels [image_px, image_px, 3] and one caption."""
+    """A pair ready for a batch: uint8 pixels [image_px, image_px, 3], a view of the picture, and one caption."""
 
     key: str
     pixels: Picture
@@ -71,6 +71,7 @@ class ExampleMaker:
     image_px: int
     excluded: frozenset[str]
     cache: DecodedCache
+    draws_patches: bool = False
 
     def make(self, sample: TarSample, epoch: int) -> Example | Unusable:
         """The example, or why there is none: text, excluded or image."""
@@ -84,8 +85,9 @@ class ExampleMaker:
         if isinstance(pixels, Unusable):
             return pixels
         square = crop_square(pixels, self.image_px, draw("crop", self.seed, epoch, sample.mark))
-        caption = captions[draw("caption", self.seed, epoch, sample.mark) % len(captions)]
-        return Example(sample.key, square, caption, draw("patches", self.seed, epoch, sample.mark))
+        chosen = draw("caption", self.seed, epoch, sample.mark) % len(captions) if len(captions) > 1 else 0
+        patches_seed = draw("patches", self.seed, epoch, sample.mark) if self.draws_patches else 0
+        return Example(sample.key, square, captions[chosen], patches_seed)
 
 
 def usable_captions(sample: TarSample, excluded: frozenset[str]) -> list[str] | Unusable:

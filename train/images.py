@@ -1,4 +1,4 @@
-"""Pictures of a sample, from JPEG to the training crop, and crops to a batch.
+"""Pictures of a sample, from JPEG to the training crop.
 
 A plain JPEG is decoded by libjpeg-turbo and resized by torch; all other pictures, and all that is not quite in order,
 go Pillow's way, which is also the plain twin: the pixels are the same within 0.04 grey levels in the mean.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -90,23 +89,12 @@ def resized(size: Sequence[int], resize_px: int) -> Size:
 
 
 def crop_square(pixels: Picture, image_px: int, number: int) -> Picture:
-    """uint8 [image_px, image_px, 3] from a place that the 64 bits of `number` choose (the paper's only augmentation,
-    section 2.5)."""
+    """uint8 [image_px, image_px, 3], a view of the place that the 64 bits of `number` choose (the paper's only
+    augmentation, section 2.5)."""
     height, width, _ = pixels.shape
     top = (number & 0xFFFFFFFF) % (height - image_px + 1)
     left = (number >> 32) % (width - image_px + 1)
-    square = pixels[top : top + image_px, left : left + image_px]
-    return square if isinstance(square, Tensor) else np.ascontiguousarray(square)
-
-
-def stack(pictures: Sequence[Picture], pin: bool = False) -> Tensor:
-    """uint8 [B, 3, H, W] of pictures [H, W, 3] of one kind, channels last in memory, on their device; `pin`: in memory
-    that a GPU fetches while others work."""
-    if isinstance(pictures[0], Tensor):
-        return torch.stack(cast(list[Tensor], list(pictures))).permute(0, 3, 1, 2)
-    batch_BHWC = torch.empty((len(pictures), *pictures[0].shape), dtype=torch.uint8, pin_memory=pin)
-    np.stack(cast(Sequence[Pixels], pictures), out=batch_BHWC.numpy())
-    return batch_BHWC.permute(0, 3, 1, 2)
+    return pixels[top : top + image_px, left : left + image_px]
 
 
 def _decode_plain(encoded: bytes, resize_px: int, reduced: bool) -> Pixels | None:

@@ -47,22 +47,22 @@ class LaneReader(Generic[E]):
         """What to go on from after the examples taken so far."""
         return LaneCursor(self.position, dict(self.skipped))
 
-    def take(self, num_examples: int) -> list[E]:
-        """The next examples. Raises WorkError where a whole round of the lane gives none."""
-        examples: list[E] = []
-        since_last = 0
-        while len(examples) < num_examples:
+    def take(self, num_examples: int) -> Iterator[E]:
+        """The next examples, each made when it is asked for. Raises WorkError where a whole round of the lane gives
+        none."""
+        num_taken = since_last = 0
+        while num_taken < num_examples:
             made = self._make(self._next_sample())
             since_last += 1
             if not isinstance(made, Unusable):
-                examples.append(made)
+                yield made
+                num_taken += 1
                 since_last = 0
             elif since_last >= self.num_samples:
                 raise WorkError(
                     f"{self.rows.data_set.folder}: none of the {self.num_samples} samples of lane {self.number} can be "
                     f"used ({made.key}: {made.detail}); mend or rebuild these shards"
                 )
-        return examples
 
     def take_notices(self) -> list[str]:
         """Names of damaged samples and tars met since the last call; excluded ones are counted only."""

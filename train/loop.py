@@ -35,20 +35,7 @@ def train(job: Job, ranks: Ranks) -> None:
     config = job.config
     with _sole_writer(job, ranks):
         ranks.gather(None)  # nobody looks for checkpoints before the first rank may write
-        torch.manual_seed(config.seed)
-        torch.use_deterministic_algorithms(ranks.device.type == "cpu")
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        objective = objective_of(config)
-        model = objective.build().to(ranks.device)
-        optimizer = build_optimizer(model, config)
-        before = restore(job.checkpoints, model, optimizer)
-        if before is None:
-            objective.begin(model)
-        learner = Learner(config, objective, model, optimizer, ranks)
-        if before and before.scaler and learner.scaler:
-            learner.scaler.load_state_dict(before.scaler)
-        start = before.cursor if before else Cursor()
-
+        learner, start = _begin_or_go_on(job, ranks)
         data_set = open_data_set(job.data, job.exclusions)
         with (
             Batches(data_set, config, ranks.rank, ranks.num_ranks, start, ranks.device) as batches,
@@ -68,13 +55,29 @@ def train(job: Job, ranks: Ranks) -> None:
                 to_stop = agreement.to_stop()
                 if to_stop or due(step, config.save_every, num_steps):
                     report.check()
-                    scaler = learner.scaler.state_dict() if learner.scaler else None
-                    state = State(config=config, cursor=_whole_cursor(batch.cursor, ranks), scaler=scaler)
-                    checkpoints.save(state, model, optimizer)
+                    state = State(config=config, cursor=_whole_cursor(batch.cursor, ranks), scaler=learner.scaler_state)
+                    checkpoints.save(state, learner.model, learner.optimizer)
                 if to_stop:
                     break
     if step < num_steps:
         raise Stopped(f"{config.command}: stopped at step {step} by SIGTERM; the same command goes on")
+
+
+def _begin_or_go_on(job: Job, ranks: Ranks) -> tuple[Learner, Cursor]:
+    """What learns, new or from the last checkpoint, and where it stands."""
+    torch.manual_seed(job.config.seed)
+    torch.use_deterministic_algorithms(ranks.device.type == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    objective = objective_of(job.config)
+    model = objective.build().to(ranks.device)
+    optimizer = build_optimizer(model, job.config)
+    before = restore(job.checkpoints, model, optimizer)
+    if before is None:
+        objective.begin(model)
+    learner = Learner(job.config, objective, model, optimizer, ranks)
+    if before and before.scaler and learner.scaler:
+        learner.scaler.load_state_dict(before.scaler)
+    return learner, before.cursor if before else Cursor()
 
 
 def due(step: int, every: int, num_steps: int) -> bool:

@@ -3,7 +3,6 @@ optimizer, checkpoints, metrics and the launch are the same for all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -23,6 +22,19 @@ class Keyed(Protocol):
 CPU = torch.device("cpu")
 E = TypeVar("E", bound=Keyed)
 E_co = TypeVar("E_co", bound=Keyed, covariant=True)
+E_contra = TypeVar("E_contra", bound=Keyed, contravariant=True)
+
+
+class Sheet(Protocol[E_contra]):
+    """A batch in the making. Threads put examples on their places; it keeps nothing of them that it does not need."""
+
+    def put(self, place: int, example: E_contra) -> None:
+        """Once for each place of the batch."""
+        ...
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The inputs of the batch as they are kept and moved, pictures as uint8; once all places are taken."""
+        ...
 
 
 class Maker(Protocol[E_co]):
@@ -54,9 +66,8 @@ class Objective(Protocol[E]):
         decodes."""
         ...
 
-    def collate(self, examples: Sequence[E], pin: bool = False) -> tuple[Tensor, ...]:
-        """The inputs of a batch as they are kept and moved, pictures as uint8; `pin`: in memory that a GPU fetches
-        while others work."""
+    def sheet(self, num_pairs: int, pin: bool = False) -> Sheet[E]:
+        """For the next batch; `pin`: its pictures are made in memory that a GPU fetches while others work."""
         ...
 
     def blank(self) -> tuple[Tensor, ...]:

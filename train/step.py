@@ -49,6 +49,11 @@ class Learner:
         self.scaler = GradScaler(self.ranks.device.type) if fp16 else None  # its state is a checkpoint's
         self.network = _distribute(self.model, self.objective, self.ranks)
 
+    @property
+    def scaler_state(self) -> dict[str, float | int] | None:
+        """What a checkpoint holds of the scaler."""
+        return self.scaler.state_dict() if self.scaler else None
+
     def step(self, batch: Batch, learning_rate: float) -> Measured:
         """Moves the weights by one step on the global batch of which `batch` is this rank's part. With a scaler, a step
         whose gradients overflow moves nothing."""

@@ -6,11 +6,13 @@ A damaged tar gives the samples before the damage, then one Unusable; it never r
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 BLOCK = 512
+END = bytes(BLOCK)
 MAX_MEMBER_BYTES = 1 << 30
 SEEK_BYTES = 64 << 10
 
@@ -39,12 +41,6 @@ class Unusable:
     detail: str
 
 
-class _Header(NamedTuple):
-    name: str
-    size: int
-    kind: bytes
-
-
 class _Broken(Exception):
     """The tar cannot be read further."""
 
@@ -53,13 +49,13 @@ def read_samples(file: BinaryIO, start: int = 0) -> Iterator[TarSample | Unusabl
     """The samples from the `start`-th on. Where the tar ends early or is no tar, the last item says so."""
     key, members, last = "", dict[str, bytes](), -1
     try:
-        for index, name, content in _members(file, start):
+        for index, sample, extension, content in _members(file, start):
             if index != last:
                 if members:
                     yield TarSample(key, members)
-                key, members, last = name.partition(".")[0], {}, index
+                key, members, last = sample, {}, index
             if index >= start:
-                members[name.partition(".")[2].lower()] = content
+                members[extension.lower()] = content
     except (_Broken, OSError) as error:
         yield Unusable(key, "tar", f"{error}")
         return
@@ -67,39 +63,43 @@ def read_samples(file: BinaryIO, start: int = 0) -> Iterator[TarSample | Unusabl
         yield TarSample(key, members)
 
 
-def _members(file: BinaryIO, start: int) -> Iterator[tuple[int, str, bytes]]:
-    """Regular members in order: the number of their sample, name without folders, and content; the contents of the
+def _members(file: BinaryIO, start: int) -> Iterator[tuple[int, str, str, bytes]]:
+    """Regular members in order: the number of their sample, its key, their extension, and content; the contents of the
     first `start` samples are passed over and given as empty."""
-    place, long_name, key, index = 0, "", "", -1
+    place, fill, long_name, key, index = 0, 0, "", "", -1
     while True:
-        header = _parse(_read(file, BLOCK, place), place)
+        block = _read(file, fill + BLOCK, place - fill)[fill:]
+        header = _parse(block, place)
         if header is None:
             return
+        name, size, kind = header
         place += BLOCK
-        if header.kind in b"0\0":
-            name = (long_name or header.name).rpartition("/")[2]
+        fill = -size % BLOCK
+        if kind in b"0\0":
+            sample, _, extension = (long_name or name).rpartition("/")[2].partition(".")
             long_name = ""
-            if name.partition(".")[0] != key or index < 0:
-                key, index = name.partition(".")[0], index + 1
-            yield index, name, _content(file, header, place) if index >= start else _skip(file, header, place)
-        elif header.kind == b"L":
-            long_name = _content(file, header, place).rstrip(b"\0").decode("utf-8", "replace")
-        elif header.kind == b"x":
-            long_name = _pax_path(_content(file, header, place)) or long_name
+            if sample != key or index < 0:
+                key, index = sample, index + 1
+            if index >= start:
+                yield index, key, extension, _read(file, size, place)
+            else:
+                _skip(file, size, place)
+                yield index, key, extension, b""
+        elif kind == b"L":
+            long_name = _read(file, size, place).rstrip(b"\0").decode("utf-8", "replace")
+        elif kind == b"x":
+            long_name = _pax_path(_read(file, size, place)) or long_name
         else:
-            _skip(file, header, place)
-        place += _padded(header.size)
+            _skip(file, size, place)
+        place += size + fill
 
 
-def _parse(block: bytes, place: int) -> _Header | None:
-    """The member's header; None at the end of the archive."""
-    signs = block.translate(None, b"\0")  # most of a header is zeros, and a sum over few bytes is quick
-    if not signs:
+def _parse(block: bytes, place: int) -> tuple[str, int, bytes] | None:
+    """The member's name, size and kind; None at the end of the archive."""
+    if block == END:
         return None
-    stored = block[148:156].strip(b" \0")
-    total = sum(signs) - sum(block[148:156]) + 8 * ord(" ")
     try:
-        if int(stored, 8) != total:
+        if not _is_sum(int(block[148:156].strip(b" \0"), 8), block):
             raise ValueError("checksum")
         size = _number(block[124:136])
     except ValueError:
@@ -107,9 +107,16 @@ def _parse(block: bytes, place: int) -> _Header | None:
     if size > MAX_MEMBER_BYTES:
         raise _Broken(f"member of {size} bytes at byte {place}")
     name = block[:100].rstrip(b"\0")
-    if block[257:262] == b"ustar" and (prefix := block[345:500].split(b"\0", 1)[0]) and block[263:265] == b"00":
-        name = prefix + b"/" + name
-    return _Header(name.decode("utf-8", "replace"), size, block[156:157])
+    if block[345] and block[257:262] == b"ustar" and block[263:265] == b"00":
+        name = block[345:500].split(b"\0", 1)[0] + b"/" + name
+    return name.decode("utf-8", "replace"), size, block[156:157]
+
+
+def _is_sum(total: int, block: bytes) -> bool:
+    """Whether `total` is the sum of a header's bytes, those of the sum itself taken as spaces. A quick one: the lower
+    half of an Adler-32 is the sum of its bytes and 1, modulo 65521."""
+    adler = zlib.adler32(block[156:], zlib.adler32(block[:148]))
+    return (total - 8 * ord(" ") + 1) % 65521 == adler & 0xFFFF
 
 
 def _number(field: bytes) -> int:
@@ -127,25 +134,16 @@ def _pax_path(content: bytes) -> str:
     return ""
 
 
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
-
-
-def _content(file: BinaryIO, header: _Header, place: int) -> bytes:
-    return _read(file, _padded(header.size), place, needed=header.size)[: header.size]
-
-
-def _skip(file: BinaryIO, header: _Header, place: int) -> bytes:
-    padded = _padded(header.size)
-    if padded >= SEEK_BYTES and file.seekable():
-        file.seek(place + padded)
+def _skip(file: BinaryIO, size: int, place: int) -> None:
+    """Passes over a member's content."""
+    if size >= SEEK_BYTES and file.seekable():
+        file.seek(place + size)
     else:
-        _read(file, padded, place, needed=header.size)
-    return b""
+        _read(file, size, place)
 
 
-def _read(file: BinaryIO, size: int, place: int, needed: int | None = None) -> bytes:
+def _read(file: BinaryIO, size: int, place: int) -> bytes:
     data = file.read(size)
-    if len(data) < (size if needed is None else needed):
+    if len(data) < size:
         raise _Broken(f"ends at byte {place + len(data)}, inside the archive")
     return data

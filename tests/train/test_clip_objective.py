@@ -39,10 +39,17 @@ def example(caption: str) -> Example:
     return Example(key="k", pixels=np.zeros((16, 16, 3), np.uint8), caption=caption)
 
 
+def inputs_of(objective: ClipObjective, *captions: str) -> tuple[torch.Tensor, ...]:
+    sheet = objective.sheet(len(captions))
+    for place, caption in enumerate(captions):
+        sheet.put(place, example(caption))
+    return sheet.inputs()
+
+
 def test_a_vocabulary_of_ones_own_makes_the_ids_that_the_network_takes(merges: Path) -> None:
     own = Tokenizer(CONFIG.model.text.context_length, merges)
     objective = ClipObjective(with_vocabulary(own.vocabulary_size, str(merges)))
-    image, tokens = objective.collate([example("a red cat"), example("a dog")])
+    image, tokens = inputs_of(objective, "a red cat", "a dog")
     assert tokens.tolist() == own.encode(["a red cat", "a dog"]).tolist()
     assert objective.build()(*objective.prepare((image, tokens)))[1].shape == (2, CONFIG.model.embed_dim)
 
@@ -53,10 +60,10 @@ def test_a_network_of_another_vocabulary_is_refused_with_the_number_to_write(mer
     with pytest.raises(
         ConfigError, match=rf"vocabulary_size=49408: the vocabulary of .*gz has {size} ids; write {size}"
     ):
-        objective.collate([example("a cat")])
+        inputs_of(objective, "a cat")
     objective = ClipObjective(with_vocabulary(1000, ""))
     with pytest.raises(ConfigError, match="the vocabulary of OpenAI has 49408 ids; write 49408"):
-        objective.collate([example("a cat")])
+        inputs_of(objective, "a cat")
 
 
 def test_captions_are_packed_or_padded_as_the_recipe_says() -> None:
@@ -64,13 +71,13 @@ def test_captions_are_packed_or_padded_as_the_recipe_says() -> None:
         objective, rows = ClipObjective(dataclasses.replace(CONFIG, text_layout=layout)), []
         model = objective.build()
         model.transformer.register_forward_pre_hook(lambda _, inputs, rows=rows: rows.append(len(inputs[0])))
-        model(*objective.prepare(objective.collate([example("a red cat"), example("a dog")])))
+        model(*objective.prepare(inputs_of(objective, "a red cat", "a dog")))
         assert rows == [5 + 4 if layout == "packed" else 2 * CONFIG.model.text.context_length]
 
 
 def test_ids_stay_where_their_lengths_can_be_read_and_all_else_is_moved() -> None:
     objective = ClipObjective(dataclasses.replace(CONFIG, patch_dropout=0.5))
-    inputs = objective.collate([example("a cat")])
+    inputs = inputs_of(objective, "a cat")
     moved = objective.move(inputs, torch.device("meta"))
     assert [part.device.type for part in moved] == ["meta", "cpu", "meta"]
     assert moved[1] is inputs[1]

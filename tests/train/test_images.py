@@ -17,7 +17,7 @@ from helpers.photographs import encoded, photograph, turned
 from helpers.shards import jpeg
 from models.preprocess import resize_and_crop
 from openwit.errors import InputError
-from train.images import crop_square, decode_carefully, decode_resized, plain_size, stack
+from train.images import crop_square, decode_carefully, decode_resized, plain_size
 
 
 def smooth(height: int, width: int) -> np.ndarray:
@@ -156,12 +156,3 @@ def test_every_place_of_the_crop_is_reached_and_none_beyond():
     pixels = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
     seen = {int(crop_square(pixels, 3, top | left << 32)[0, 0, 0]) for top in range(9) for left in range(9)}
     assert seen == {int(pixels[top, left, 0]) for top in range(4) for left in range(2)}
-
-
-def test_stacked_pictures_are_those_of_numpy_and_of_torch_alike():
-    pictures = [np.asarray(photograph(20, 20, seed)) for seed in range(3)]
-    batch = stack(pictures)
-    assert batch.shape == (3, 3, 20, 20)
-    assert batch.is_contiguous(memory_format=torch.channels_last)
-    assert all(np.array_equal(one.permute(1, 2, 0), picture) for one, picture in zip(batch, pictures, strict=True))
-    assert torch.equal(stack([torch.tensor(picture) for picture in pictures]), batch)

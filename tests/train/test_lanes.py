@@ -54,7 +54,7 @@ def test_it_never_holds_more_than_a_window_and_reads_as_evenly_as_it_gives(tmp_p
         lane = reader(tmp_path, LaneCursor(at))
         read = []
         for _ in range(26):
-            lane.take(1)
+            list(lane.take(1))
             assert len(lane._held) <= 4
             read.append(lane._next_row)
         steady = [after - before for before, after in pairwise(read) if after > before]
@@ -84,4 +84,4 @@ def test_a_lane_without_any_usable_sample_ends_the_run_instead_of_hanging(tmp_pa
     write_shards(tmp_path, [3])
     (tmp_path / "00000.tar").unlink()
     with pytest.raises(WorkError, match=r"none of the 3 samples.*00000\.tar.*no such file"):
-        reader(tmp_path).take(1)
+        list(reader(tmp_path).take(1))

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import gc
+import queue
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.photographs import photograph
+from train.pictures import BatchMemory, DevicePictures, Pictures
+
+SHAPE = (3, 20, 20, 3)
+
+
+def put_all(pictures, squares):
+    """Their batch, the last one put first."""
+    for place in reversed(range(len(squares))):
+        pictures.put(place, squares[place])
+    return pictures.batch()
+
+
+def test_a_batch_has_its_pictures_in_their_places_channels_last_wherever_they_were_decoded():
+    squares = [np.asarray(photograph(24, 30, seed))[2:22, 5:25] for seed in range(3)]
+    batch = put_all(Pictures(BatchMemory().lend(SHAPE)), squares)
+    assert batch.shape == (3, 3, 20, 20)
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    assert all(np.array_equal(one.permute(1, 2, 0), square) for one, square in zip(batch, squares, strict=True))
+    on_device = put_all(DevicePictures(3), [torch.tensor(square) for square in squares])
+    assert torch.equal(on_device, batch)
+    assert on_device.stride() == batch.stride()
+
+
+def test_memory_is_used_again_once_no_tensor_lies_in_it():
+    memory = BatchMemory()
+    lent = memory.lend(SHAPE)
+    address = lent.data_ptr()
+    assert memory.lend((2, 20, 20, 3)).data_ptr() != address
+    del lent
+    gc.collect()
+    assert memory.lend(SHAPE).data_ptr() == address
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda lent: lent.permute(0, 3, 1, 2),
+        lambda lent: lent[1:, :4][1, 2, 7:9],
+        lambda lent: lent.numpy()[2],
+        lambda lent: torch.from_numpy(lent.numpy()[1:]),
+        lambda lent: lent.view(torch.int8).untyped_storage(),
+        lambda lent: Pictures(lent),
+    ],
+    ids=["permuted", "sliced", "numpy", "there and back", "storage", "pictures"],
+)
+def test_memory_of_which_any_part_is_in_use_is_not_lent_again(part):
+    memory = BatchMemory()
+    lent = memory.lend(SHAPE)
+    address = lent.data_ptr()
+    kept = part(lent)
+    del lent
+    gc.collect()
+    assert memory.lend(SHAPE).data_ptr() != address
+    del kept
+
+
+def test_what_is_lent_while_another_thread_uses_and_drops_batches_is_never_theirs():
+    memory, mixed = BatchMemory(), []
+    lent: queue.Queue[torch.Tensor | None] = queue.Queue(3)
+
+    def use() -> None:
+        while (batch := lent.get()) is not None:
+            value = batch[0, 0, 0, 0]
+            mixed.extend(["mixed"] * bool((batch != value).any()))
+
+    users = [threading.Thread(target=use) for _ in range(2)]
+    for user in users:
+        user.start()
+    addresses = set()
+    for number in range(2000):
+        batch = memory.lend(SHAPE).fill_(number % 251)
+        addresses.add(batch.data_ptr())
+        lent.put(batch)
+    for _ in users:
+        lent.put(None)
+    for user in users:
+        user.join()
+    assert mixed == []
+    assert len(addresses) <= 3 + 2 + 2 + 1  # waiting, in use, just let go of, and being made

@@ -1,0 +1,68 @@
+"""The pictures of a batch while it is made, in memory that is used again: the system takes longer to give fresh memory
+than a copy to it takes.
+
+Shapes: B pictures, of S pixels a side.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from train.images import Picture
+
+Shape = tuple[int, ...]
+
+
+class BatchMemory:
+    """Lends memory, and lends it again when no tensor that lies in it is left. One thread asks; any may drop what it
+    has."""
+
+    def __init__(self) -> None:
+        self._free: dict[Shape, list[npt.NDArray[np.uint8]]] = {}
+
+    def lend(self, shape: Shape, pin: bool = False) -> Tensor:
+        """uint8 of that shape, not set; `pin`: in memory that a GPU fetches while others work, which torch itself uses
+        again."""
+        if pin:
+            return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        free = self._free.setdefault(shape, [])
+        memory = free.pop() if free else np.empty(shape, np.uint8)
+        lent = memory.view()  # the tensor and all its views keep this one object
+        weakref.finalize(lent, free.append, memory)
+        return torch.from_numpy(lent)
+
+
+class Pictures:
+    """B pictures, each put on its place by any thread."""
+
+    def __init__(self, memory_BHWC: Tensor) -> None:
+        self._memory_BHWC = memory_BHWC
+        self._rows = memory_BHWC.numpy()
+
+    def put(self, place: int, square: Picture) -> None:
+        """Copies uint8 [S, S, 3] to its place."""
+        self._rows[place] = square
+
+    def batch(self) -> Tensor:
+        """uint8 [B, 3, S, S], channels last in memory."""
+        return self._memory_BHWC.permute(0, 3, 1, 2)
+
+
+class DevicePictures:
+    """B pictures that a device decoded; their batch is on it too."""
+
+    def __init__(self, num_pictures: int) -> None:
+        self._squares = [torch.empty(0)] * num_pictures
+
+    def put(self, place: int, square: Picture) -> None:
+        """Keeps uint8 [S, S, 3], a tensor on the device."""
+        self._squares[place] = torch.as_tensor(square)
+
+    def batch(self) -> Tensor:
+        """uint8 [B, 3, S, S], channels last in memory."""
+        return torch.stack(self._squares).permute(0, 3, 1, 2)
