@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from helpers.photographs import encoded, photograph
 from helpers.shards import jpeg, sample_files
 from train.examples import DecodedCache, Example, ExampleMaker
+from train.order import draw
 from train.tars import TarSample, Unusable
 
 
@@ -33,6 +35,14 @@ def test_the_same_epoch_draws_the_same_crop_and_caption_and_another_does_not():
     assert np.array_equal(first.pixels, again.pixels)
     assert first.caption == again.caption
     assert any(not np.array_equal(first.pixels, maker().make(one, epoch).pixels) for epoch in range(1, 6))
+
+
+def test_only_patch_dropout_draws_for_patches_and_it_changes_nothing_else():
+    plain, drawing = maker(), replace(maker(), draws_patches=True)
+    pairs = [(plain.make(sample(), epoch), drawing.make(sample(), epoch)) for epoch in range(5)]
+    assert {one.patches_seed for one, _ in pairs} == {0}
+    assert [other.patches_seed for _, other in pairs] == [draw("patches", 3, epoch, "k") for epoch in range(5)]
+    assert all(np.array_equal(one.pixels, other.pixels) and one.caption == other.caption for one, other in pairs)
 
 
 def test_excluded_captions_are_never_used_and_a_pair_without_others_is_left_out():

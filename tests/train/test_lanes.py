@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 
@@ -21,13 +21,13 @@ def reader(folder, at=START, exclusions="", num_lanes=1, lane=0, epoch=0) -> Lan
     return LaneReader(rows, maker, 4, (epoch, lane), at)
 
 
-def keys(examples) -> list[str]:
-    return [example.key for example in examples]
+def keys(lane, number) -> list[str]:
+    return [example.key for example in islice(lane, number)]
 
 
 def test_a_lane_gives_each_sample_once_in_a_shuffled_order_that_epochs_change(tmp_path):
     write_shards(tmp_path, [6, 7])
-    orders = [keys(reader(tmp_path, epoch=epoch).take(13)) for epoch in (0, 0, 1)]
+    orders = [keys(reader(tmp_path, epoch=epoch), 13) for epoch in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[0]) == sorted(orders[2]) != orders[0]
     assert len(set(orders[0])) == 13
@@ -40,11 +40,11 @@ def test_it_goes_on_from_its_cursor_anywhere_as_if_never_stopped(tmp_path):
     whole = reader(tmp_path)
     expected, cursors = [], [whole.cursor]
     for _ in range(30):
-        expected += keys(whole.take(1))
+        expected += keys(whole, 1)
         cursors.append(whole.cursor)
     for done in range(30):
         again = reader(tmp_path, cursors[done])
-        assert keys(again.take(30 - done)) == expected[done:]
+        assert keys(again, 30 - done) == expected[done:]
         assert again.cursor == cursors[30]
 
 
@@ -54,7 +54,7 @@ def test_it_never_holds_more_than_a_window_and_reads_as_evenly_as_it_gives(tmp_p
         lane = reader(tmp_path, LaneCursor(at))
         read = []
         for _ in range(26):
-            list(lane.take(1))
+            next(lane)
             assert len(lane._held) <= 4
             read.append(lane._next_row)
         steady = [after - before for before, after in pairwise(read) if after > before]
@@ -69,9 +69,9 @@ def test_what_cannot_be_used_is_replaced_counted_and_named_once(tmp_path):
     (tmp_path / "00001.tar").write_bytes(b"")
     exclusions = write_exclusions(tmp_path / "x.parquet", ["000000000-0"])
     lane = reader(tmp_path, exclusions=exclusions)
-    taken = keys(lane.take(4))
+    taken = keys(lane, 4)
     assert set(taken) == {f"00000000{n}" for n in (1, 3, 4, 5)}
-    assert keys(lane.take(1))[0] in taken
+    assert next(lane).key in taken
     assert lane.cursor.skipped["repeated"] == 1
     assert lane.cursor.skipped["tar"] >= 4
     notices = lane.take_notices()
@@ -84,4 +84,4 @@ def test_a_lane_without_any_usable_sample_ends_the_run_instead_of_hanging(tmp_pa
     write_shards(tmp_path, [3])
     (tmp_path / "00000.tar").unlink()
     with pytest.raises(WorkError, match=r"none of the 3 samples.*00000\.tar.*no such file"):
-        list(reader(tmp_path).take(1))
+        next(reader(tmp_path))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from helpers.shards import add_member
 from train.order import draw
-from train.tars import TarSample, Unusable, read_samples
+from train.tars import BLOCK, TarSample, Unusable, _is_sum, read_samples
 
 
 def tar_of(samples, format=tarfile.USTAR_FORMAT) -> bytes:
@@ -62,6 +62,34 @@ def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length):
     expected = [TarSample(key, members) for key, members in PAIRS]
     assert whole == expected[: len(whole)]
     assert isinstance(last, Unusable) == (length < 9_000)
+
+
+@settings(deadline=None)
+@given(st.integers(0, BLOCK - 1), st.integers(1, 255))
+def test_a_header_of_which_one_byte_is_wrong_is_damage(place, change):
+    data = bytearray(tar_of(PAIRS))
+    (at,) = (n for n in range(0, len(data), BLOCK) if data[n:].startswith(b"0002.jpg"))
+    data[at + place] ^= change
+    if 148 <= place < 156:  # the sum itself, which may be written in several ways
+        return
+    *whole, last = samples_of(bytes(data))
+    assert whole == [TarSample(key, members) for key, members in PAIRS[:1]]  # the next may have lost a member
+    assert last == Unusable("0001", "tar", f"no tar header at byte {at}")
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=BLOCK, max_size=BLOCK) | st.integers(0, 255).map(lambda byte: bytes([byte]) * BLOCK))
+def test_the_quick_sum_of_a_header_is_the_plain_one(block):
+    total = sum(block) - sum(block[148:156]) + 8 * ord(" ")
+    assert _is_sum(total, block)
+    assert not any(_is_sum(total + error, block) for error in (-255, -1, 1, 255))
+
+
+def test_a_member_of_less_than_no_bytes_is_damage():
+    header = bytearray(tarfile.TarInfo("a.jpg").tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = b"-0000001000\0"
+    header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * ord(" "))
+    assert samples_of(bytes(header) * 3) == [Unusable("", "tar", "member of -512 bytes at byte 0")]
 
 
 @settings(deadline=None)
