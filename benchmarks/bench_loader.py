@@ -205,9 +205,10 @@ def compare(folder: Path, rounds: int) -> None:
     )
 
 
-def put_crop(encoded: bytes, place: Pixels) -> None:
-    """Makes a training picture and copies it to its place, uint8 [IMAGE_PX, IMAGE_PX, 3]."""
+def put_crop(encoded: bytes, place: Pixels) -> Pixels:
+    """A training picture, uint8 [IMAGE_PX, IMAGE_PX, 3], copied to the place."""
     place[:] = crop_square(decode_resized(encoded, IMAGE_PX), IMAGE_PX, 7)
+    return place
 
 
 def ratio(peer: list[float], ours: list[float]) -> float:

@@ -108,10 +108,11 @@ class ClipSheet:
         self._objective, self._pictures = objective, pictures
         self._captions, self._patches_seeds = [""] * num_pairs, [0] * num_pairs
 
-    def put(self, place: int, example: Example) -> None:
+    def put(self, place: int, example: Example) -> str:
         self._pictures.put(place, example.pixels)
         self._captions[place] = example.caption
         self._patches_seeds[place] = example.patches_seed
+        return example.key
 
     def inputs(self) -> tuple[Tensor, ...]:
         tokens, kept = self._objective.tokens(self._captions), self._objective.kept(self._patches_seeds)

@@ -108,9 +108,10 @@ class CopySheet:
     pictures: Pictures
     copies: Pictures
 
-    def put(self, place: int, example: CopyPair) -> None:
+    def put(self, place: int, example: CopyPair) -> str:
         self.pictures.put(place, example.pixels)
         self.copies.put(place, example.copy)
+        return example.key
 
     def inputs(self) -> tuple[Tensor, ...]:
         return self.pictures.batch(), self.copies.batch()

@@ -27,7 +27,7 @@ class LaneCursor:
 
 
 class LaneReader(Generic[E]):
-    """Reads one lane of one epoch; one thread at a time may ask it."""
+    """The examples of one lane of one epoch, again from its first where it ends; one thread at a time may ask it."""
 
     def __init__(self, rows: Rows, maker: Maker[E], window: int, counter: tuple[int, int], at: LaneCursor) -> None:
         """`counter` is (epoch, number of the lane); with the maker's seed it decides every draw."""
@@ -44,25 +44,23 @@ class LaneReader(Generic[E]):
 
     @property
     def cursor(self) -> LaneCursor:
-        """What to go on from after the examples taken so far."""
+        """What to go on from after the examples given so far."""
         return LaneCursor(self.position, dict(self.skipped))
 
-    def take(self, num_examples: int) -> Iterator[E]:
-        """The next examples, each made when it is asked for. Raises WorkError where a whole round of the lane gives
-        none."""
-        num_taken = since_last = 0
-        while num_taken < num_examples:
-            made = self._make(self._next_sample())
-            since_last += 1
-            if not isinstance(made, Unusable):
-                yield made
-                num_taken += 1
-                since_last = 0
-            elif since_last >= self.num_samples:
+    def __iter__(self) -> LaneReader[E]:
+        return self
+
+    def __next__(self) -> E:
+        """The next example. Raises WorkError where a whole round of the lane gives none."""
+        num_unusable = 0
+        while isinstance(made := self._make(self._next_sample()), Unusable):
+            num_unusable += 1
+            if num_unusable >= self.num_samples:
                 raise WorkError(
                     f"{self.rows.data_set.folder}: none of the {self.num_samples} samples of lane {self.number} can be "
                     f"used ({made.key}: {made.detail}); mend or rebuild these shards"
                 )
+        return made
 
     def take_notices(self) -> list[str]:
         """Names of damaged samples and tars met since the last call; excluded ones are counted only."""

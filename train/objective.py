@@ -28,8 +28,8 @@ E_contra = TypeVar("E_contra", bound=Keyed, contravariant=True)
 class Sheet(Protocol[E_contra]):
     """A batch in the making. Threads put examples on their places; it keeps nothing of them that it does not need."""
 
-    def put(self, place: int, example: E_contra) -> None:
-        """Once for each place of the batch."""
+    def put(self, place: int, example: E_contra) -> str:
+        """The example's key. Once for each place of the batch."""
         ...
 
     def inputs(self) -> tuple[Tensor, ...]:

@@ -104,11 +104,11 @@ def _parse(block: bytes, place: int) -> tuple[str, int, bytes] | None:
         size = _number(block[124:136])
     except ValueError:
         raise _Broken(f"no tar header at byte {place}") from None
-    if size > MAX_MEMBER_BYTES:
+    if not 0 <= size <= MAX_MEMBER_BYTES:
         raise _Broken(f"member of {size} bytes at byte {place}")
-    name = block[:100].rstrip(b"\0")
+    name = block[:100].partition(b"\0")[0]
     if block[345] and block[257:262] == b"ustar" and block[263:265] == b"00":
-        name = block[345:500].split(b"\0", 1)[0] + b"/" + name
+        name = block[345:500].partition(b"\0")[0] + b"/" + name
     return name.decode("utf-8", "replace"), size, block[156:157]
 
 
