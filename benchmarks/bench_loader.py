@@ -193,7 +193,7 @@ def compare(folder: Path, rounds: int) -> None:
             "ours": lambda: spend(next(batches) for _ in range(num_steps)),
             "open_clip": lambda: spend(peer),
             "bound": lambda: spend(put_crop(data, place) for data in pictures),
-            "normalize": lambda: spend(normalize_pixels(kept.contiguous()) for _ in range(num_steps)),
+            "normalize": lambda: spend(normalize_pixels(kept) for _ in range(num_steps)),
         }
         kept = next(batches).inputs[0]
         times: dict[str, list[float]] = {name: [] for name in works}

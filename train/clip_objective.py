@@ -92,7 +92,7 @@ class ClipObjective:
 
     def prepare(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         image, *others = inputs
-        return normalize_pixels(image.contiguous(), self.config.model.preprocess), *others
+        return normalize_pixels(image, self.config.model.preprocess), *others
 
     def after_step(self, model: nn.Module) -> None:
         cast(Clip, model).clamp_logit_scale(self.config.max_logit_scale)

@@ -92,7 +92,7 @@ class DetectorObjective:
         return tuple(pixels.to(device, non_blocking=True) for pixels in inputs)
 
     def prepare(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(normalize_pixels(pixels.contiguous()) for pixels in inputs)
+        return tuple(normalize_pixels(pixels) for pixels in inputs)
 
     def after_step(self, model: nn.Module) -> None:
         """Nothing has to be held."""
