@@ -62,13 +62,13 @@ def resize_and_crop(image: Image.Image, image_px: int, config: PreprocessConfig 
 
 
 def normalize_pixels(pixels: Tensor, config: PreprocessConfig = OPENAI) -> Tensor:
-    """float32 of the same shape [..., 3, S, S] and device, contiguous, from uint8 pixels in any memory format: /255, then
-    the mean and deviation."""
+    """float32 of the same shape [..., 3, S, S] and device, contiguous, from uint8 pixels in any memory format: /255,
+    then the mean and deviation."""
     mean = torch.tensor(config.mean, device=pixels.device).view(3, 1, 1)
     std = torch.tensor(config.std, device=pixels.device).view(3, 1, 1)
     normal = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
-    # A processor's cache holds a few pictures through all four passes, in memory that is taken once: a third of the time
-    # that a whole batch takes pass by pass.
+    # A processor's cache holds a few pictures through all four passes, in memory that is taken once: a third of the
+    # time that a whole batch takes pass by pass.
     at_once = CACHED_PICTURES if pixels.device.type == "cpu" else max(1, len(normal))
     whole, given = (tensor if tensor.ndim > 3 else tensor[None] for tensor in (normal, pixels))
     for part, source in zip(torch.split(whole, at_once), torch.split(given, at_once), strict=True):
