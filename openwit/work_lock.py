@@ -99,27 +99,43 @@ def _machine() -> str:
 
 @contextlib.contextmanager
 def _lease(work: str) -> Iterator[None]:
-    lease = Lease(work)
-    lease.take()
-    renewing = threading.Thread(target=lease.renew, name="lock", daemon=True)
-    renewing.start()
+    with _interrupted_by() as number:
+        lease = Lease(work, number)
+        lease.take()
+        renewing = threading.Thread(target=lease.renew, name="lock", daemon=True)
+        renewing.start()
+        try:
+            yield
+        except KeyboardInterrupt:
+            if lease.lost_to:
+                raise WorkError(f"--work {work}: was taken over by {lease.lost_to}; this command has stopped") from None
+            raise
+        finally:
+            lease.ended.set()
+            renewing.join(_JOIN_S)
+            lease.give_back()
+
+
+@contextlib.contextmanager
+def _interrupted_by() -> Iterator[signal.Signals]:
+    """A signal that interrupts the main thread meanwhile, as Ctrl-C does. Ctrl-C's own is ignored in the background of
+    a script; only the main thread may set another."""
+    if threading.current_thread() is not threading.main_thread():
+        yield signal.SIGINT
+        return
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     try:
-        yield
-    except KeyboardInterrupt:
-        if lease.lost_to:
-            raise WorkError(f"--work {work}: was taken over by {lease.lost_to}; this command has stopped") from None
-        raise
+        yield signal.SIGUSR1
     finally:
-        lease.ended.set()
-        renewing.join(_JOIN_S)
-        lease.give_back()
+        signal.signal(signal.SIGUSR1, before)
 
 
 class Lease:
     """The lock of a work folder on an object store."""
 
-    def __init__(self, work: str) -> None:
-        self.work, self.url = work, storage.join(work, LOCK)
+    def __init__(self, work: str, interrupt: signal.Signals) -> None:
+        """The signal is sent to this process where another command takes the lock."""
+        self.work, self.url, self.interrupt = work, storage.join(work, LOCK), interrupt
         self.me = Holder.of_this_process()
         self.ended = threading.Event()
         self.lost_to = ""
@@ -140,7 +156,7 @@ class Lease:
         raise ConfigError(f"--work {self.work}: other openwit commands are starting there; wait or stop them")
 
     def renew(self) -> None:
-        """Gives signs of life until `ended`. A lock that another command took ends the work as Ctrl-C does."""
+        """Gives signs of life until `ended`. A lock that another command took interrupts the work."""
         last = time.monotonic()
         while not self.ended.wait(RENEW_S):
             try:
@@ -164,7 +180,7 @@ class Lease:
 
     def _lose(self, whom: str) -> None:
         self.lost_to = whom
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), self.interrupt)
 
     def _text(self) -> bytes:
         return msgspec.json.encode({**msgspec.to_builtins(self.me), "renewed": time.time()})
