@@ -21,8 +21,8 @@ BESIDE_OTHERS = ("models", "train", "wit_queries")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In two processes (make test): one has all that starts Ray, of which there is one on a machine, and the line around
-    it; the other has whole files of the rest."""
+    """In two processes (make test): one has all that starts Ray, of which there is one on a machine, and the line
+    around it; the other has whole files of the rest."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         item.add_marker(pytest.mark.xdist_group(str(item.path) if folder in BESIDE_OTHERS else "line"))
