@@ -20,6 +20,7 @@ settings.load_profile("openwit")
 BESIDE_OTHERS = ("models", "train", "wit_queries")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """In two processes (make test): one has all that starts Ray, of which there is one on a machine, and the line
     around it; the other has whole files of the rest."""
