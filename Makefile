@@ -53,7 +53,7 @@ $(COMMANDS): $(READY)
 	$(BIN)/openwit $@ $(RECIPE) $(if $(WORK),--work '$(WORK)') $(if $(filter pretrain train-detector,$@),$(CLUSTER)) $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -7,7 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -16,14 +15,3 @@ if not Path("/dev/nvidiactl").exists():  # no GPU: Triton looks for this when it
     os.environ["TRITON_INTERPRET"] = "1"
 settings.register_profile("openwit", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("openwit")
-
-BESIDE_OTHERS = ("models", "train", "wit_queries")
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In two processes (make test): one has all that starts Ray, of which there is one on a machine, and the line
-    around it; the other has whole files of the rest."""
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group(str(item.path) if folder in BESIDE_OTHERS else "line"))
