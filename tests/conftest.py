@@ -1,5 +1,5 @@
 """Makes tests/helpers importable as `helpers`; hypothesis without time limits, as machines are noisy, and in CI with
-the same examples each time; which tests may run beside which."""
+the same examples each time."""
 
 from __future__ import annotations
 
