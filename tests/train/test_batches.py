@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -138,25 +139,28 @@ def test_a_mixture_on_a_faltering_store_goes_on_with_2_4_and_1_ranks_as_local_fi
     assert sum(proxy.refused.values()) >= 5
 
 
-def test_leaving_while_a_store_fails_does_not_wait_for_its_patience_to_end(data, monkeypatch):
+@contextmanager
+def on_a_failing_store(data, monkeypatch, kind):
+    """The data set, and the proxy that lets no request through."""
     server = s3_server.running()
     server.use(monkeypatch)
     data_set = open_data_set(on_s3((str(data),), server.new_bucket()))
     with flaky_proxy.before(server.endpoint) as proxy:
-        proxy.every, proxy.kinds = 1, ("503",)
+        proxy.every, proxy.kinds = 1, (kind,)
         server.use(monkeypatch, proxy.endpoint)
-        with Batches(data_set, override(CONFIG, {"stream.remote_patience_s": "1e6"}), 0, 1, Cursor()):
+        yield data_set, proxy
+
+
+def test_leaving_while_a_store_fails_does_not_wait_for_its_patience_to_end(data, monkeypatch):
+    with on_a_failing_store(data, monkeypatch, "503") as (data_set, proxy):
+        with Batches(data_set, override(CONFIG, {"stream.remote_patience_s": "1e6"}), 0, 1, Cursor()) as batches:
             while not proxy.refused:
                 time.sleep(0.01)
+        assert not batches._thread.is_alive()
 
 
 def test_an_outage_ends_the_training_where_the_batch_is_wanted(data, monkeypatch):
-    server = s3_server.running()
-    server.use(monkeypatch)
-    data_set = open_data_set(on_s3((str(data),), server.new_bucket()))
-    with flaky_proxy.before(server.endpoint) as proxy:
-        proxy.every, proxy.kinds = 1, ("hang up",)
-        server.use(monkeypatch, proxy.endpoint)
+    with on_a_failing_store(data, monkeypatch, "hang up") as (data_set, _):
         hasty = override(CONFIG, {"stream.remote_patience_s": "0.3"})
         with (
             Batches(data_set, hasty, 0, 1, Cursor()) as batches,
