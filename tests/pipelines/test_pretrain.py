@@ -93,7 +93,9 @@ def test_make_hands_gpus_nodes_and_rendezvous_to_the_command_that_trains() -> No
     given = ["RECIPE=vit_b32", "GPUS=8", "NODES=4", "RENDEZVOUS=host:29500", "WORK=/shared/b32"]
 
     def shown(target: str) -> str:
-        made = subprocess.run(["make", "-n", target, *given], capture_output=True, text=True, cwd=ROOT, check=True)
+        made = subprocess.run(
+            ["make", "--no-print-directory", "-n", target, *given], capture_output=True, text=True, cwd=ROOT, check=True
+        )
         return " ".join(made.stdout.splitlines()[-1].split()).replace("'", "")
 
     where = "vit_b32 --work /shared/b32"
