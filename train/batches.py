@@ -18,6 +18,7 @@ from torch import Tensor
 
 from train.config import AnyTrainingConfig
 from train.lanes import LaneCursor, LaneReader
+from train.memory import MemberMemory
 from train.objective import CPU, Keyed, Sheet, objective_of
 from train.order import lanes_of_rank
 from train.remote import TarFiles
@@ -62,6 +63,7 @@ class Batches:
         self.data_set, self.config, self.start = data_set, config, start
         self.lanes = lanes_of_rank(rank, num_ranks, stream.num_lanes)
         self.steps_per_epoch = data_set.steps_per_epoch(config.batch_pairs, stream.num_lanes)
+        self.memory = MemberMemory()
         self.files = TarFiles(stream.remote_ahead_mb << 20, stream.remote_patience_s)
         self.objective = objective_of(config)
         self.maker = self.objective.maker(data_set.excluded, device)
@@ -145,7 +147,7 @@ class Batches:
         dealt = self.data_set.lanes(stream.num_lanes, self.config.seed, epoch)
         return [
             LaneReader(rows, self.maker, stream.shuffle_window, (epoch, lane), cursors[lane])
-            for lane, rows in ((lane, Rows(self.data_set, dealt[lane], self.files)) for lane in self.lanes)
+            for lane, rows in ((lane, Rows(self.data_set, dealt[lane], self.files, self.memory)) for lane in self.lanes)
         ]
 
     def _inputs(self, sheet: Sheet[Keyed]) -> tuple[Tensor, ...]:

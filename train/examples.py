@@ -11,7 +11,7 @@ import msgspec
 from openwit.errors import InputError
 from train.images import Picture, crop_square, decode_resized
 from train.order import draw
-from train.tars import TarSample, Unusable
+from train.tars import Encoded, TarSample, Unusable
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 
@@ -42,13 +42,13 @@ class DecodedCache:
     """Decodes and resizes pictures, and keeps them by key, up to a number of bytes: a small data set is decoded once,
     not every epoch."""
 
-    def __init__(self, max_bytes: int, decode: Callable[[bytes, int], Picture] = decode_resized) -> None:
+    def __init__(self, max_bytes: int, decode: Callable[[Encoded, int], Picture] = decode_resized) -> None:
         """`decode` makes of encoded bytes a picture with so many pixels on its shorter side."""
         self.decode = decode
         self.max_bytes = self.free_bytes = max_bytes
         self.pixels: dict[tuple[str, int], Picture] = {}
 
-    def get(self, key: str, encoded: bytes, resize_px: int) -> Picture:
+    def get(self, key: str, encoded: Encoded, resize_px: int) -> Picture:
         """uint8 [H, W, 3], the shorter side `resize_px`. Raises InputError where the bytes are no picture."""
         if not self.max_bytes:
             return self.decode(encoded, resize_px)
@@ -93,7 +93,7 @@ class ExampleMaker:
 def usable_captions(sample: TarSample, excluded: frozenset[str]) -> list[str] | Unusable:
     """The captions that are not excluded, empty ones among them, or why there is none: text or excluded."""
     try:
-        captions = [caption for uid, caption in _captions(sample) if uid not in excluded]
+        captions = [entry.caption or "" for entry in _captions(sample) if entry.uid not in excluded]
     except msgspec.DecodeError as error:
         return Unusable(sample.key, "text", f"its json cannot be read ({error})")
     return captions or Unusable(sample.key, "excluded", "all its captions are excluded")
@@ -110,9 +110,7 @@ def resized_picture(sample: TarSample, resize_px: int, cache: DecodedCache) -> P
         return Unusable(sample.key, "image", str(error))
 
 
-def _captions(sample: TarSample) -> list[tuple[str, str]]:
-    """(uid, caption) of the pair, one or several; [("", "")] where it has no text at all."""
+def _captions(sample: TarSample) -> list[_Caption]:
+    """Those of the pair, one or several; an empty one where it has no text at all."""
     notes = msgspec.json.decode(sample.members["json"], type=_Notes) if "json" in sample.members else _Notes()
-    if notes.captions:
-        return [(entry.uid, entry.caption or "") for entry in notes.captions]
-    return [(notes.uid, sample.members.get("txt", b"").decode("utf-8", "replace"))]
+    return notes.captions or [_Caption(notes.uid, str(sample.members.get("txt", b""), "utf-8", "replace"))]

@@ -12,12 +12,13 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from train.images import decode_resized, plain_size, resized
+from train.tars import Encoded
 
 END_OF_IMAGE = b"\xff\xd9"
 MAX_PIXELS = 1 << 24  # a larger picture is cheaper to decode at reduced scale, which nvJPEG does not do
 
 
-def decode_resized_on(device: torch.device, encoded: bytes, resize_px: int, reduced: bool = True) -> Tensor:
+def decode_resized_on(device: torch.device, encoded: Encoded, resize_px: int, reduced: bool = True) -> Tensor:
     """uint8 [H, W, 3] on the device, the shorter side `resize_px`, ready for any stream. Raises InputError where it is
     no picture. `reduced` is for those that the CPU decodes (see `decode_resized`)."""
     decoded_CHW = _decoded(device, encoded)
@@ -32,11 +33,11 @@ def decode_resized_on(device: torch.device, encoded: bytes, resize_px: int, redu
     return picture_CHW.permute(1, 2, 0)
 
 
-def _decoded(device: torch.device, encoded: bytes) -> Tensor | None:
+def _decoded(device: torch.device, encoded: Encoded) -> Tensor | None:
     """uint8 [3, H, W] at full scale; None where the CPU must judge. nvJPEG fills in what a file lacks and says nothing,
     so a file must have its end."""
     size = plain_size(encoded)
-    if size is None or size[0] * size[1] > MAX_PIXELS or not encoded.endswith(END_OF_IMAGE):
+    if size is None or size[0] * size[1] > MAX_PIXELS or encoded[-2:] != END_OF_IMAGE:
         return None
     data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
     try:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from models.preprocess import to_rgb
 from openwit.errors import InputError
+from train.tars import Encoded
 
 Pixels = npt.NDArray[np.uint8]
 Picture = Pixels | Tensor  # uint8 [H, W, 3]; a Tensor where a device decoded it
@@ -32,7 +33,7 @@ APP1, START_OF_SCAN, FILL = b"\xff\xe1", b"\xff\xda", b"\xff\xff"  # APP1 holds 
 BROKEN = (OSError, ValueError, SyntaxError, TypeError, struct.error, Image.DecompressionBombError)
 
 
-def decode_resized(encoded: bytes, resize_px: int, reduced: bool = True) -> Pixels:
+def decode_resized(encoded: Encoded, resize_px: int, reduced: bool = True) -> Pixels:
     """uint8 [H, W, 3], the shorter side `resize_px`, antialiased bicubic. Raises InputError where it is no picture.
 
     With `reduced`, a JPEG is decoded at the smallest scale (1/2, 1/4, 1/8) that leaves twice the pixels that are
@@ -50,7 +51,7 @@ def decode_resized(encoded: bytes, resize_px: int, reduced: bool = True) -> Pixe
     return shrunk
 
 
-def decode_carefully(encoded: bytes, resize_px: int, reduced: bool = True) -> Pixels:
+def decode_carefully(encoded: Encoded, resize_px: int, reduced: bool = True) -> Pixels:
     """What `decode_resized` gives, by Pillow alone, which reads every kind of picture and turns it upright."""
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
@@ -69,7 +70,7 @@ def decode_carefully(encoded: bytes, resize_px: int, reduced: bool = True) -> Pi
     return np.asarray(image)
 
 
-def plain_size(encoded: bytes) -> Size | None:
+def plain_size(encoded: Encoded) -> Size | None:
     """The size of a JPEG that any decoder shows alike; None where Pillow must judge: other formats, colours of print,
     pictures to be turned, huge ones, and what is cut off."""
     try:
@@ -97,7 +98,7 @@ def crop_square(pixels: Picture, image_px: int, number: int) -> Picture:
     return pixels[top : top + image_px, left : left + image_px]
 
 
-def _decode_plain(encoded: bytes, resize_px: int, reduced: bool) -> Pixels | None:
+def _decode_plain(encoded: Encoded, resize_px: int, reduced: bool) -> Pixels | None:
     """uint8 [H, W, 3] of a plain JPEG, perhaps at reduced scale; None where Pillow must judge. The decoder is strict:
     it fills with grey what a damaged file lacks, but says so."""
     size = plain_size(encoded)
@@ -119,7 +120,7 @@ def _reduction(size: Size, resize_px: int) -> int:
     return next(factor for factor in (8, 4, 2, 1) if gap >= factor or factor == 1)
 
 
-def _is_upright(encoded: bytes) -> bool:
+def _is_upright(encoded: Encoded) -> bool:
     """Whether no note of the JPEG turns the picture."""
     place = 2
     while (marker := encoded[place : place + 2]) != START_OF_SCAN:
@@ -129,7 +130,7 @@ def _is_upright(encoded: bytes) -> bool:
     return True
 
 
-def _orientation(encoded: bytes) -> int | None:
+def _orientation(encoded: Encoded) -> int | None:
     """Which side is up, as EXIF or XMP says; None where it cannot be read."""
     try:
         with Image.open(io.BytesIO(encoded)) as opened:

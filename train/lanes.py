@@ -68,7 +68,11 @@ class LaneReader(Generic[E]):
         return notices
 
     def _make(self, sample: TarSample | Unusable) -> E | Unusable:
-        made = self.maker.make(sample, self.epoch) if isinstance(sample, TarSample) else sample
+        if isinstance(sample, Unusable):
+            made: E | Unusable = sample
+        else:
+            made = self.maker.make(sample, self.epoch)
+            self.rows.give_back(sample)
         if isinstance(made, Unusable):
             self._count(made.reason)
             notice = f"{made.key}: {made.detail}"

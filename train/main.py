@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import select
@@ -58,6 +59,7 @@ def _train(url: str) -> None:
     from train.loop import train
     from train.ranks import join_ranks
 
+    gc.freeze()  # what the imports made stays to the end: no collection has to look at it
     with join_ranks(record.job.config.device, record.job.config.section) as ranks:
         train(record.job, ranks)
 

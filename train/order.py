@@ -45,7 +45,7 @@ Lane = tuple[Segment, ...]
 
 def draw(*counter: object) -> int:
     """A random number of 64 bits that depends on the counter alone, e.g. ("crop", seed, epoch, key)."""
-    text = "\0".join(str(part) for part in counter).encode("utf-8", "surrogatepass")
+    text = "\0".join(map(str, counter)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 

@@ -9,6 +9,7 @@ from itertools import islice
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import ConfigError, InputError
+from train.memory import MemberMemory
 from train.mixture import Entry, parse_entries
 from train.order import Lane, Part, Segment, deal, lane_size, steps_per_epoch
 from train.remote import TarFiles
@@ -114,6 +115,7 @@ class Rows:
     data_set: DataSet
     lane: Lane
     files: TarFiles
+    memory: MemberMemory
 
     @property
     def num_samples(self) -> int:
@@ -122,26 +124,31 @@ class Rows:
 
     def read(self, start: int) -> Iterator[TarSample | Unusable]:
         """One item for each row from the `start`-th on; a row that is not in its tar gives an Unusable whose key names
-        the tar. Raises WorkError where a store fails for too long."""
+        the tar. Whoever has used a sample gives it back. Raises WorkError where a store fails for too long."""
         for segment in self.lane:
             if start < segment.num_samples:
                 shard = self.data_set.shards[segment.shard]
-                yield from _segment_rows(shard, replace(segment, start=segment.start + start), self.files)
+                yield from self._segment(shard, replace(segment, start=segment.start + start))
             start = max(0, start - segment.num_samples)
 
+    def give_back(self, sample: TarSample) -> None:
+        """Its members' memory is for others now."""
+        for member in sample.members.values():
+            if isinstance(member, memoryview):
+                self.memory.take_back(member)
 
-def _segment_rows(shard: Shard, segment: Segment, files: TarFiles) -> Iterator[TarSample | Unusable]:
-    num_given = 0
-    missing = Unusable(shard.name, "tar", f"has fewer than the {shard.num_samples} samples of the manifest")
-    try:
-        with files.open(shard.url) as file:
-            for item in islice(read_samples(file, segment.start), segment.num_samples):
-                if isinstance(item, Unusable):
-                    missing = replace(item, key=shard.name)
-                    break
-                num_given += 1
-                yield replace(item, copy=segment.copy) if segment.copy else item
-    except InputError as error:
-        missing = Unusable(shard.name, "tar", str(error))
-    for _ in range(segment.num_samples - num_given):
-        yield missing
+    def _segment(self, shard: Shard, segment: Segment) -> Iterator[TarSample | Unusable]:
+        num_given = 0
+        missing = Unusable(shard.name, "tar", f"has fewer than the {shard.num_samples} samples of the manifest")
+        try:
+            with self.files.open(shard.url) as file:
+                for item in islice(read_samples(file, segment.start, self.memory), segment.num_samples):
+                    if isinstance(item, Unusable):
+                        missing = replace(item, key=shard.name)
+                        break
+                    num_given += 1
+                    yield replace(item, copy=segment.copy) if segment.copy else item
+        except InputError as error:
+            missing = Unusable(shard.name, "tar", str(error))
+        for _ in range(segment.num_samples - num_given):
+            yield missing

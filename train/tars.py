@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from train.memory import SIZES, MemberMemory
+
 BLOCK = 512
 END = bytes(BLOCK)
 MAX_MEMBER_BYTES = 1 << 30
 SEEK_BYTES = 64 << 10
+
+Encoded = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class TarSample:
     epoch that uses it more than once, `copy` counts the uses before."""
 
     key: str
-    members: dict[str, bytes]
+    members: dict[str, Encoded]
     copy: int = 0
 
     @property
@@ -45,11 +49,12 @@ class _Broken(Exception):
     """The tar cannot be read further."""
 
 
-def read_samples(file: BinaryIO, start: int = 0) -> Iterator[TarSample | Unusable]:
-    """The samples from the `start`-th on. Where the tar ends early or is no tar, the last item says so."""
-    key, members, last = "", dict[str, bytes](), -1
+def read_samples(file: BinaryIO, start: int = 0, memory: MemberMemory | None = None) -> Iterator[TarSample | Unusable]:
+    """The samples from the `start`-th on; larger members in lent memory, if there is one. Where the tar ends early or
+    is no tar, the last item says so."""
+    key, members, last = "", dict[str, Encoded](), -1
     try:
-        for index, sample, extension, content in _members(file, start):
+        for index, sample, extension, content in _members(file, start, memory):
             if index != last:
                 if members:
                     yield TarSample(key, members)
@@ -63,7 +68,7 @@ def read_samples(file: BinaryIO, start: int = 0) -> Iterator[TarSample | Unusabl
         yield TarSample(key, members)
 
 
-def _members(file: BinaryIO, start: int) -> Iterator[tuple[int, str, str, bytes]]:
+def _members(file: BinaryIO, start: int, memory: MemberMemory | None) -> Iterator[tuple[int, str, str, Encoded]]:
     """Regular members in order: the number of their sample, its key, their extension, and content; the contents of the
     first `start` samples are passed over and given as empty."""
     place, fill, long_name, key, index = 0, 0, "", "", -1
@@ -81,7 +86,7 @@ def _members(file: BinaryIO, start: int) -> Iterator[tuple[int, str, str, bytes]
             if sample != key or index < 0:
                 key, index = sample, index + 1
             if index >= start:
-                yield index, key, extension, _read(file, size, place)
+                yield index, key, extension, _read_member(file, size, place, memory)
             else:
                 _skip(file, size, place)
                 yield index, key, extension, b""
@@ -140,6 +145,16 @@ def _skip(file: BinaryIO, size: int, place: int) -> None:
         file.seek(place + size)
     else:
         _read(file, size, place)
+
+
+def _read_member(file: BinaryIO, size: int, place: int, memory: MemberMemory | None) -> Encoded:
+    if memory is None or size not in SIZES:
+        return _read(file, size, place)
+    lent = memory.lend(size)
+    num_read = file.readinto(lent)  # type: ignore[attr-defined]
+    if num_read < size:
+        raise _Broken(f"ends at byte {place + num_read}, inside the archive")
+    return lent
 
 
 def _read(file: BinaryIO, size: int, place: int) -> bytes:

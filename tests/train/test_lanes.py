@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from itertools import islice, pairwise
 
+import numpy as np
 import pytest
 
-from helpers.shards import rewritten, write_exclusions, write_shards
+from helpers.shards import jpeg, rewritten, write_exclusions, write_shards
 from openwit.errors import WorkError
 from train.examples import DecodedCache, ExampleMaker
 from train.lanes import LaneCursor, LaneReader
+from train.memory import SIZES, MemberMemory
 from train.remote import TarFiles
 from train.shards import Rows, open_data_set
+from train.tars import read_samples
 
 START = LaneCursor()
 
@@ -17,7 +20,7 @@ START = LaneCursor()
 def reader(folder, at=START, exclusions="", num_lanes=1, lane=0, epoch=0) -> LaneReader:
     data_set = open_data_set((str(folder),), exclusions)
     maker = ExampleMaker(0, 20, 16, data_set.excluded, DecodedCache(0))
-    rows = Rows(data_set, data_set.lanes(num_lanes, 0, epoch)[lane], TarFiles(1, 0))
+    rows = Rows(data_set, data_set.lanes(num_lanes, 0, epoch)[lane], TarFiles(1, 0), MemberMemory())
     return LaneReader(rows, maker, 4, (epoch, lane), at)
 
 
@@ -60,6 +63,21 @@ def test_it_never_holds_more_than_a_window_and_reads_as_evenly_as_it_gives(tmp_p
         steady = [after - before for before, after in pairwise(read) if after > before]
         assert max(steady) <= 4
         assert steady.count(1) >= 2 * 8 - 6
+
+
+def test_the_memory_of_used_samples_is_used_again_and_no_picture_suffers(tmp_path):
+    write_shards(tmp_path, [25])
+    noise = np.random.default_rng(0)
+    with rewritten(tmp_path / "00000.tar") as members:
+        for name in [name for name in members if name.endswith("jpg")]:
+            members[name] = jpeg(noise.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+            assert len(members[name]) in SIZES
+    lane = reader(tmp_path)
+    with (tmp_path / "00000.tar").open("rb") as file:
+        plain = {sample.key: lane.maker.make(sample, 0) for sample in read_samples(file)}
+    for example in islice(lane, 60):
+        assert np.array_equal(example.pixels, plain[example.key].pixels)
+    assert 1 <= sum(map(len, lane.rows.memory._free.values())) <= 4 + 1
 
 
 def test_what_cannot_be_used_is_replaced_counted_and_named_once(tmp_path):

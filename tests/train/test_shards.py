@@ -6,6 +6,7 @@ import pytest
 
 from helpers.shards import rewritten, write_exclusions, write_shards
 from openwit.errors import ConfigError, InputError
+from train.memory import MemberMemory
 from train.order import Segment
 from train.remote import TarFiles
 from train.shards import Rows, data_digest, open_data_set
@@ -13,7 +14,7 @@ from train.tars import TarSample, Unusable
 
 
 def read_rows(data_set, lane, start):
-    return Rows(data_set, lane, TarFiles(1, 0)).read(start)
+    return Rows(data_set, lane, TarFiles(1, 0), MemberMemory()).read(start)
 
 
 def test_a_data_set_is_what_its_manifest_says(tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.shards import add_member
+from train.memory import MemberMemory
 from train.order import draw
 from train.tars import BLOCK, TarSample, Unusable, _is_sum, read_samples
 
@@ -25,7 +26,7 @@ def samples_of(data: bytes, start: int = 0):
     return list(read_samples(io.BytesIO(data), start))
 
 
-PAIRS = [(f"{n:04d}", {"jpg": bytes([n]) * (700 * n), "txt": b"a caption", "json": b"{}"}) for n in range(5)]
+PAIRS = [(f"{n:04d}", {"jpg": bytes([n]) * (1400 * n), "txt": b"a caption", "json": b"{}"}) for n in range(5)]
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -42,6 +43,13 @@ def test_the_first_use_of_a_sample_draws_by_its_key_and_each_further_one_by_its_
     assert len({draw("crop", 0, 0, mark) for mark in marks}) == 3
 
 
+def test_larger_members_lie_in_lent_memory_and_say_the_same():
+    pairs = [(f"{n:04d}", {"jpg": draw("x", n).to_bytes(8, "little") * (600 * n), "txt": b"words"}) for n in range(5)]
+    samples = list(read_samples(io.BytesIO(tar_of(pairs)), 0, MemberMemory()))
+    assert samples == [TarSample(key, members) for key, members in pairs]
+    assert [type(sample.members["jpg"]) for sample in samples] == [bytes, *[memoryview] * 4]
+
+
 @pytest.mark.parametrize("start", range(6))
 def test_it_starts_at_any_sample(start):
     assert samples_of(tar_of(PAIRS), start) == [TarSample(key, members) for key, members in PAIRS[start:]]
@@ -55,13 +63,14 @@ def test_an_empty_archive_has_no_samples_and_an_empty_file_is_broken():
 
 
 @settings(deadline=None)
-@given(st.integers(0, 20_000))
-def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length):
+@given(st.integers(0, 20_000), st.booleans())
+def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length, is_lent):
     data = tar_of(PAIRS)
-    *whole, last = samples_of(data[:length]) if length < 9_000 else samples_of(data)
+    memory = MemberMemory() if is_lent else None
+    *whole, last = read_samples(io.BytesIO(data[:length] if length < 14_000 else data), 0, memory)
     expected = [TarSample(key, members) for key, members in PAIRS]
     assert whole == expected[: len(whole)]
-    assert isinstance(last, Unusable) == (length < 9_000)
+    assert isinstance(last, Unusable) == (length < 14_000)
 
 
 @settings(deadline=None)
