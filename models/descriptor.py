@@ -95,6 +95,8 @@ def load_descriptor(path: str, device: str = "cpu") -> Descriptor:
     """
     place = Path(path)
     if place.is_dir():
+        if (place / "model" / MODEL).is_file():
+            raise InputError(f"{path}: holds the training of a detector; give {place / 'model'}")
         made = _from_state_dict(place / MODEL, _read_notes(place / CONFIG, required=True))
         return replace(made, name=place.resolve().name).to(device)
     if not place.is_file():

@@ -1,53 +1,24 @@
-"""This rank's part of every global batch, made ahead by a thread.
+"""This rank's part of every global batch, ready before it is asked for.
 
 Shapes: B pairs of this rank.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
 from types import TracebackType
 
 import torch
-from torch import Tensor
 
+from train.ahead import Ahead
 from train.config import AnyTrainingConfig
-from train.lanes import LaneCursor, LaneReader
-from train.memory import MemberMemory
-from train.objective import CPU, Keyed, Sheet, objective_of
-from train.order import lanes_of_rank
-from train.remote import TarFiles
-from train.shards import DataSet, Rows
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """Where the stream stands after `step` steps: what a checkpoint holds of the data. `lanes` may be those of one
-    rank, or of all."""
-
-    step: int = 0
-    lanes: dict[int, LaneCursor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B pairs of this rank: the inputs of its objective, and keys; `cursor` is where to go on after it, `notices` name
-    damaged samples met on the way."""
-
-    inputs: tuple[Tensor, ...]
-    keys: tuple[str, ...]
-    epoch: int
-    cursor: Cursor
-    notices: tuple[str, ...]
+from train.feeders import Feeders
+from train.objective import CPU
+from train.producer import Batch, Cursor, Producer
+from train.shards import DataSet
 
 
 class Batches:
-    """An endless iterator of batches from a cursor on. Use it as a context: its threads end with it."""
+    """An endless iterator of batches from a cursor on. Use it as a context: its threads and processes end with it."""
 
     def __init__(
         self,
@@ -59,107 +30,26 @@ class Batches:
         device: torch.device = CPU,
     ) -> None:
         """The device is the one that learns. Raises ConfigError where the data set is smaller than a global batch."""
-        stream = config.stream
-        self.data_set, self.config, self.start = data_set, config, start
-        self.lanes = lanes_of_rank(rank, num_ranks, stream.num_lanes)
-        self.steps_per_epoch = data_set.steps_per_epoch(config.batch_pairs, stream.num_lanes)
-        self.memory = MemberMemory()
-        self.files = TarFiles(stream.remote_ahead_mb << 20, stream.remote_patience_s)
-        self.objective = objective_of(config)
-        self.maker = self.objective.maker(data_set.excluded, device)
-        self._for_gpu = device.type == "cuda"
-        self._stream = torch.cuda.Stream(device) if self._for_gpu and stream.decoder == "gpu" else None  # type: ignore[no-untyped-call]
-        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(stream.read_ahead)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._fill, daemon=True)
+        maker = Feeders if config.stream.processes > 1 else Producer
+        self.steps_per_epoch = data_set.steps_per_epoch(config.batch_pairs, config.stream.num_lanes)
+        self._ahead = Ahead(maker(data_set, config, rank, num_ranks, start, device), config.stream.read_ahead)
 
     def __enter__(self) -> Batches:
-        self._thread.start()
+        self._ahead.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self.files.close()
-        self._thread.join()
+        self._ahead.__exit__(kind, value, trace)
 
     def __iter__(self) -> Batches:
         return self
 
     def __next__(self) -> Batch:
         """The next batch. Raises WorkError where a lane has no usable sample left."""
-        ready = self._ready.get()
-        if isinstance(ready, BaseException):
-            raise ready
-        if self._stream is not None:
-            for part in ready.inputs:
-                if part.is_cuda:  # it was made in another stream, which may not have its memory back too early
-                    part.record_stream(torch.cuda.current_stream(part.device))
-        return ready
-
-    def _fill(self) -> None:
-        try:
-            self._enter_stream()
-            with ThreadPoolExecutor(self.config.stream.threads, initializer=self._enter_stream) as pool:
-                for batch in self._produce(pool):
-                    if not self._hand_over(batch):
-                        return
-        except BaseException as error:  # raised where the batch was wanted
-            self._hand_over(error)
-
-    def _enter_stream(self) -> None:
-        """What this thread does on the GPU goes beside the training's own work."""
-        if self._stream is not None:
-            torch.cuda.set_stream(self._stream)
-
-    def _hand_over(self, item: Batch | BaseException) -> bool:
-        """False when nobody wants it any more."""
-        while not self._stop.is_set():
-            try:
-                self._ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def _produce(self, pool: ThreadPoolExecutor) -> Iterator[Batch]:
-        per_lane = self.config.batch_pairs // self.config.stream.num_lanes
-        step = self.start.step
-        cursors = {lane: self.start.lanes.get(lane, LaneCursor()) for lane in self.lanes}
-        while True:
-            epoch, done = divmod(step, self.steps_per_epoch)
-            if not done:
-                cursors = {lane: cursor.next_epoch() for lane, cursor in cursors.items()}
-            readers = self._open_lanes(epoch, cursors)
-            while step < (epoch + 1) * self.steps_per_epoch:
-                step += 1
-                sheet = self.objective.sheet(len(readers) * per_lane, pin=self._for_gpu)
-                firsts = range(0, len(readers) * per_lane, per_lane)
-                parts = pool.map(partial(_fill_part, sheet, per_lane), readers, firsts)
-                keys = tuple(key for part in parts for key in part)
-                cursors = {reader.number: reader.cursor for reader in readers}
-                notices = tuple(notice for reader in readers for notice in reader.take_notices())
-                yield Batch(self._inputs(sheet), keys, epoch, Cursor(step, cursors), notices)
-
-    def _open_lanes(self, epoch: int, cursors: dict[int, LaneCursor]) -> list[LaneReader[Keyed]]:
-        stream = self.config.stream
-        dealt = self.data_set.lanes(stream.num_lanes, self.config.seed, epoch)
-        return [
-            LaneReader(rows, self.maker, stream.shuffle_window, (epoch, lane), cursors[lane])
-            for lane, rows in ((lane, Rows(self.data_set, dealt[lane], self.files, self.memory)) for lane in self.lanes)
-        ]
-
-    def _inputs(self, sheet: Sheet[Keyed]) -> tuple[Tensor, ...]:
-        inputs = sheet.inputs()
-        if self._for_gpu:
-            inputs = tuple(part if part.is_cuda or part.is_pinned() else part.pin_memory() for part in inputs)
-        if self._stream is not None:
-            self._stream.synchronize()
-        return inputs
-
-
-def _fill_part(sheet: Sheet[Keyed], num_examples: int, reader: LaneReader[Keyed], first: int) -> list[str]:
-    """The keys of the lane's next examples, which it puts on the sheet from the `first` place on. None is kept while
-    the next is made: its picture's memory is used again, and still in the processor's cache."""
-    return [sheet.put(place, next(reader)) for place in range(first, first + num_examples)]
+        batch = next(self._ahead)
+        for part in batch.inputs:
+            if part.is_cuda:  # it was made in another stream, which may not have its memory back too early
+                part.record_stream(torch.cuda.current_stream(part.device))
+        return batch

@@ -38,11 +38,11 @@ from openwit import storage
 from openwit.config import from_json
 from openwit.errors import ConfigError, InputError, OpenwitError, WorkError
 from train import checkpoint_files
-from train.batches import Cursor
 from train.checkpoint_files import NAME, STATE, folder_of, latest, unfinished
 from train.checkpoint_writer import SafetensorsWriter
 from train.config import AnyTrainingConfig, PretrainConfig
 from train.optimizer import load_state_by_name, state_by_name
+from train.producer import Cursor
 from train.ranks import Ranks
 
 MODEL, OPTIMIZER = "model.safetensors", "optimizer-{rank:05d}.safetensors"

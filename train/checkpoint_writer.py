@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.storage import StorageWriter, WriteResult
 from torch.futures import Future
 
+from models.interchange.tensors import save_tensors
 from openwit import storage
 from openwit.errors import OpenwitError, WorkError
 
@@ -97,7 +97,7 @@ def write_tensors(url: str, tensors: dict[str, Tensor]) -> None:
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
     """Raises OSError where safetensors says the system's error in words only."""
     try:
-        save_file(tensors, path)
+        save_tensors(tensors, path)
     except SafetensorError as error:
         if match := re.search(r"\(os error (\d+)\)", str(error)):
             raise OSError(int(match[1]), os.strerror(int(match[1])), str(path)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -19,7 +20,8 @@ class StreamConfig:
     resize_px: int = 224  # shorter side of a picture before its random crop (or copy), in pixels; at least image_px
     num_lanes: int = 64  # sequential streams that share a global batch equally; a multiple of the ranks
     shuffle_window: int = 2048  # samples of a lane that are shuffled together, held in memory as files
-    threads: int = 4  # lanes of a rank that are read and decoded at once
+    threads: int = 4  # lanes of a process that are read and decoded at once
+    processes: int = 1  # of a rank that read and decode; 1: its own. One gives some thousand samples a second at most
     read_ahead: int = 4  # batches ready before they are asked for
     cache_decoded_mb: int = 0  # memory of each rank (its GPU's, where that decodes) for pictures decoded only once
     reduced_decode: bool = True  # a JPEG with twice the wanted pixels a side, or more, is decoded at 1/2, 1/4 or 1/8
@@ -28,9 +30,15 @@ class StreamConfig:
     remote_patience_s: float = 300.0  # for how long a store that fails is asked again, in growing intervals
 
     def __post_init__(self) -> None:
-        for name in ("resize_px", "num_lanes", "shuffle_window", "threads", "read_ahead"):
+        for name in ("resize_px", "num_lanes", "shuffle_window", "threads", "processes", "read_ahead"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"stream.{name}={getattr(self, name)}: must be at least 1")
+        if self.processes > 1 and sys.platform != "linux":
+            raise ConfigError(f"stream.processes={self.processes}: more than one is for Linux; write 1")
+        if self.processes > 1 and self.decoder == "gpu":
+            raise ConfigError(
+                f"stream.processes={self.processes}: with stream.decoder=gpu the rank decodes itself; write 1"
+            )
         if self.cache_decoded_mb < 0:
             raise ConfigError(f"stream.cache_decoded_mb={self.cache_decoded_mb}: must be 0 (no cache) or more")
         if self.remote_ahead_mb < 1:
@@ -89,6 +97,12 @@ class TrainingConfig:
             raise ConfigError(
                 f"ranks={self.ranks}: {self.nodes} nodes of {self.ranks} ranks must divide stream.num_lanes={lanes}; "
                 f"write {max(1, fitting // self.nodes)}, or num_lanes {-(-lanes // world) * world}"
+            )
+        if lanes // world % self.stream.processes:
+            fitting = max(number for number in range(1, self.stream.processes) if lanes // world % number == 0)
+            raise ConfigError(
+                f"stream.processes={self.stream.processes}: must divide the {lanes // world} lanes of a rank; "
+                f"write {fitting}"
             )
         if self.batch_pairs // world % self.accumulation:
             raise ConfigError(

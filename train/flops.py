@@ -2,14 +2,15 @@
 share of a device's peak that training makes use of (Chowdhery et al., PaLM, appendix B). Light to import (no torch).
 
 Counted are products of matrices and convolutions, a multiplication and an addition as two; causal attention counts
-whole, and what gradient checkpointing computes again does not count.
+whole. What is computed a second time, by gradient checkpointing, accumulation or the loss, does not count, nor does a
+gradient of pictures, which nobody needs.
 """
 
 from __future__ import annotations
 
 import re
 
-from models.config import ClipConfig, ResNetConfig, TextConfig, VisionTransformerConfig
+from models.config import ClipConfig, ResNetConfig, TextConfig, VisionConfig, VisionTransformerConfig
 from models.detector_config import DetectorConfig, DetectorResNetConfig
 from train.config import AnyTrainingConfig, PretrainConfig, TrainingConfig
 
@@ -18,8 +19,9 @@ BACKWARD_SHARE = 2  # a product's two gradients cost a product each
 PEAKS: tuple[tuple[str, float], ...] = (
     (r"GB200", 2500e12),
     (r"B200", 2250e12),
+    (r"H200 NVL", 835e12),
     (r"G?H200", 989e12),
-    (r"H100.*PCIe", 756e12),
+    (r"H[18]00.*PCIe", 756e12),
     (r"H100 NVL", 835e12),
     (r"H[18]00", 989e12),
     (r"A[18]00", 312e12),
@@ -30,23 +32,27 @@ PEAKS: tuple[tuple[str, float], ...] = (
     (r"L40S", 362e12),
     (r"L40", 181e12),
     (r"L4", 121e12),
-    (r"RTX 4090", 165e12),
-    (r"RTX 3090", 71e12),
+    (r"RTX 4090$", 165e12),
+    (r"RTX 3090$", 71e12),
+    (r"V100.PCIE", 112e12),
     (r"V100", 125e12),
     (r"T4", 65e12),
 )
-ONLY_FP16 = ("V100", "T4")  # their tensor cores know no bf16
+ONLY_FP16 = ("V100.PCIE", "V100", "T4")  # their tensor cores know no bf16
 
 
 def training_flops(config: AnyTrainingConfig, text_tokens: float) -> float:
     """FLOPs that a pair costs forward and backward, the loss included; `text_tokens` is the mean length of its
-    captions, which a padded or bag-of-words text tower passes over."""
+    captions, which does not matter to a padded or bag-of-words text tower."""
     if isinstance(config, PretrainConfig):
         tokens = text_tokens if config.text_layout == "packed" else config.model.text.context_length
         forward = clip_flops(config.model, tokens, config.patch_dropout)
+        first = first_layer_flops(config.model.vision, config.patch_dropout)
     else:
         forward = 2 * detector_flops(config.model)  # the picture and its copy
-    return (1 + BACKWARD_SHARE) * forward + loss_flops(config.batch_pairs, config.model.embed_dim)
+        first = 2 * _detector_first_layer_flops(config.model)
+    towers = (1 + BACKWARD_SHARE) * forward - first  # whose input's gradient is not computed
+    return towers + loss_flops(config.batch_pairs, config.model.embed_dim)
 
 
 def peak_flops(device: str, config: TrainingConfig) -> float | None:
@@ -60,9 +66,9 @@ def peak_flops(device: str, config: TrainingConfig) -> float | None:
 
 
 def loss_flops(batch_pairs: int, embed_dim: int) -> float:
-    """FLOPs of the contrastive loss for one of N pairs: the similarities forward, once more backward, and of each
-    side's gradient a product, 8 N² D for all."""
-    return 8 * batch_pairs * embed_dim
+    """FLOPs of the contrastive loss for one of N pairs: the similarities, and a product for each side's gradient,
+    6 N² D for all."""
+    return 6 * batch_pairs * embed_dim
 
 
 def clip_flops(config: ClipConfig, text_tokens: float, patch_dropout: float = 0.0) -> float:
@@ -77,9 +83,20 @@ def clip_flops(config: ClipConfig, text_tokens: float, patch_dropout: float = 0.
 
 def vit_flops(config: VisionTransformerConfig, embed_dim: int, patch_dropout: float = 0.0) -> float:
     """FLOPs of a Vision Transformer forward, for one picture; dropped patches cost nothing."""
-    kept = max(1, round((1 - patch_dropout) * config.num_patches))
-    embedding = 2 * kept * 3 * config.patch_px**2 * config.width
-    return embedding + transformer_flops(config.width, config.layers, kept + 1) + 2 * config.width * embed_dim
+    embedding = first_layer_flops(config, patch_dropout)
+    tokens = _kept(config, patch_dropout) + 1
+    return embedding + transformer_flops(config.width, config.layers, tokens) + 2 * config.width * embed_dim
+
+
+def first_layer_flops(config: VisionConfig, patch_dropout: float = 0.0) -> float:
+    """FLOPs of what an image tower does to pixels forward, for one picture."""
+    if isinstance(config, ResNetConfig):
+        return _conv(3, config.width // 2, 3, config.image_px // 2)
+    return 2 * _kept(config, patch_dropout) * 3 * config.patch_px**2 * config.width
+
+
+def _kept(config: VisionTransformerConfig, patch_dropout: float) -> int:
+    return max(1, round((1 - patch_dropout) * config.num_patches))  # as train.patches, which needs numpy
 
 
 def text_flops(config: TextConfig, embed_dim: int, tokens: float) -> float:
@@ -98,7 +115,7 @@ def transformer_flops(width: int, layers: int, tokens: float) -> float:
 def resnet_flops(config: ResNetConfig, embed_dim: int) -> float:
     """FLOPs of a CLIP's ResNet forward, for one picture."""
     width, side = config.width, config.image_px // 2
-    flops = _conv(3, width // 2, 3, side) + _conv(width // 2, width // 2, 3, side) + _conv(width // 2, width, 3, side)
+    flops = first_layer_flops(config) + _conv(width // 2, width // 2, 3, side) + _conv(width // 2, width, 3, side)
     side //= 2
     channels = width
     for stage, number in enumerate(config.layers):
@@ -120,11 +137,20 @@ def detector_flops(config: DetectorConfig) -> float:
     """FLOPs of the duplicate detector forward, for one picture."""
     if config.encoder == "resnet":
         return _antialiased_flops(config.resnet, config.image_px, config.embed_dim)
+    return vit_flops(_detector_vit(config), config.embed_dim)
+
+
+def _detector_first_layer_flops(config: DetectorConfig) -> float:
+    if config.encoder == "resnet":
+        return _conv(3, config.resnet.width, 7, _half(config.image_px))
+    return first_layer_flops(_detector_vit(config))
+
+
+def _detector_vit(config: DetectorConfig) -> VisionTransformerConfig:
     vit = config.vit
-    sizes = VisionTransformerConfig(
+    return VisionTransformerConfig(
         image_px=config.image_px, patch_px=vit.patch_px, width=vit.width, layers=vit.layers, heads=vit.heads
     )
-    return vit_flops(sizes, config.embed_dim)
 
 
 def _antialiased_flops(config: DetectorResNetConfig, image_px: int, embed_dim: int) -> float:

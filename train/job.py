@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ FREE_FIELDS = frozenset(
         "peak_tflops",
         "eval_every",
         "stream.threads",
+        "stream.processes",
         "stream.read_ahead",
         "stream.cache_decoded_mb",
         "stream.remote_ahead_mb",
@@ -130,7 +132,7 @@ def require_same(before: Record, now: Record) -> None:
     for path, old, new in _differences(before.job.config, now.job.config):
         raise ConfigError(
             f"{section}.{path}={new}: the checkpoints in {out} were trained with {old}; "
-            f"write --{section}.{path} {old} to go on with them, {elsewhere}"
+            f"write --{section}.{path} {shlex.quote(str(old))} to go on with them, {elsewhere}"
         )
     if before.data_digest != now.data_digest:
         raise ConfigError(

@@ -10,12 +10,13 @@ import torch
 
 from openwit import work_lock
 from openwit.errors import ConfigError, WorkError
-from train.batches import Batches, Cursor
+from train.batches import Batches
 from train.checkpoint import Checkpoints, State, restore
 from train.checkpoint_files import clear_unfinished
 from train.job import Job
 from train.objective import objective_of
 from train.optimizer import build_optimizer, scheduled_learning_rate
+from train.producer import Cursor
 from train.ranks import Ranks
 from train.report import open_report
 from train.shards import open_data_set

@@ -161,7 +161,7 @@ def steps_per_epoch(num_samples: int, num_excluded: int, batch_pairs: int, num_l
         most = max(usable, 0) // num_lanes * num_lanes
         advice = f"write {most} or less" if most else f"the {num_lanes} lanes of stream.num_lanes need more data"
         raise ConfigError(
-            f"batch_pairs={batch_pairs}: an epoch has {num_samples} samples ({num_excluded} pairs excluded), less than "
-            f"a global batch; {advice}"
+            f"batch_pairs={batch_pairs}: an epoch has {num_samples} samples ({num_excluded} of them excluded), less "
+            f"than a global batch; {advice}"
         )
     return steps

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 
 from models.clip import Clip
-from train.batches import Batch, Batches, Cursor
+from train.batches import Batches
 from train.config import AnyTrainingConfig, PretrainConfig
 from train.flops import peak_flops, training_flops
 from train.job import Job
 from train.metrics import Clock, LiveLine, Metrics, Work, batch_digest, key_sum, of_all_ranks
 from train.optimizer import scheduled_learning_rate
+from train.producer import Batch, Cursor
 from train.ranks import Ranks
 from train.step import Learner, Measured
 from train.trackers import Tracker, open_trackers, require_packages, scalars

@@ -27,13 +27,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The shards that hold samples, the parts of the mixture that they form, and the uids of captions that must not be
-    trained on."""
+    """The shards that hold samples, the parts of the mixture that they form, and what must not be trained on: the uids
+    of captions, and how many samples those are."""
 
     folder: str
     shards: tuple[Shard, ...]
-    excluded: frozenset[str]
     parts: tuple[Part, ...]
+    excluded: frozenset[str] = frozenset()
+    num_excluded: int = 0
 
     @property
     def num_samples(self) -> int:
@@ -50,7 +51,7 @@ class DataSet:
 
         Raises ConfigError where an epoch is smaller than a global batch.
         """
-        num_excluded = -(-len(self.excluded) * self.num_rows // self.num_samples)
+        num_excluded = -(-self.num_excluded * self.num_rows // self.num_samples)
         return steps_per_epoch(self.num_rows, num_excluded, batch_pairs, num_lanes)
 
     def lanes(self, num_lanes: int, seed: int, epoch: int) -> tuple[Lane, ...]:
@@ -60,8 +61,8 @@ class DataSet:
 
 
 def open_data_set(folders: Sequence[str], exclusions: str = "") -> DataSet:
-    """The data set of the entries FOLDER or FOLDER=PASSES without the uids of the parquet file `exclusions` (empty: all
-    are used).
+    """The data set of the entries FOLDER or FOLDER=PASSES without what the parquet file `exclusions` names (empty: all
+    is used).
 
     Raises InputError where a manifest or the exclusions are missing or damaged, ConfigError where an entry is wrong.
     """
@@ -78,8 +79,8 @@ def open_data_set(folders: Sequence[str], exclusions: str = "") -> DataSet:
                 f"data={entry}: is none of its {part.num_samples} samples an epoch; write {least} or more"
             )
         parts.append(part)
-    excluded = _read_uids(exclusions) if exclusions else frozenset[str]()
-    return DataSet(", ".join(map(str, entries)), tuple(shards), excluded, tuple(parts))
+    data_set = DataSet(", ".join(map(str, entries)), tuple(shards), tuple(parts))
+    return _without(data_set, exclusions) if exclusions else data_set
 
 
 def data_digest(folders: Sequence[str]) -> str:
@@ -102,10 +103,12 @@ def _shards_of(folder: str, alone: bool) -> list[Shard]:
     return shards
 
 
-def _read_uids(url: str) -> frozenset[str]:
+def _without(data_set: DataSet, exclusions: str) -> DataSet:
     from openwit.tables import read_table
 
-    return frozenset(read_table(url, ["uid"])["uid"].to_pylist())
+    table = read_table(exclusions, ["uid", "picture"])
+    uids, pictures = (frozenset(table[name].to_pylist()) for name in ("uid", "picture"))
+    return replace(data_set, excluded=uids, num_excluded=len(pictures))
 
 
 @dataclass(frozen=True)

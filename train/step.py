@@ -13,12 +13,12 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from train.batches import Batch
 from train.config import AnyTrainingConfig
 from train.loss import contrastive_loss
 from train.objective import Keyed, Objective
 from train.optimizer import set_learning_rate, steps_taken
 from train.own_time import OwnTime
+from train.producer import Batch
 from train.ranks import Ranks
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}

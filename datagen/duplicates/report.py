@@ -204,13 +204,14 @@ def set_table(sets: list[SetReport]) -> pa.Table:
 def exclusions(rows: pa.Table) -> pa.Table:
     """What training leaves out (columns EXCLUSIONS): every pair that shows an overlapping picture, once a set, with
     its surest match; sorted by uid."""
-    best: dict[tuple[str, str], tuple[float, str]] = {}
-    for uids, eval_set, reason, score in zip(
-        *(rows[name].to_pylist() for name in ("uids", "eval_set", "reason", "score")), strict=True
-    ):
+    best: dict[tuple[str, str], tuple[float, str, str]] = {}
+    columns = (rows[name].to_pylist() for name in ("uid", "uids", "eval_set", "reason", "score"))
+    for picture, uids, eval_set, reason, score in zip(*columns, strict=True):
         for uid in uids:
-            best[uid, eval_set] = max(best.get((uid, eval_set), (0.0, "")), (score, reason))
-    table = [(uid, eval_set, reason, score) for (uid, eval_set), (score, reason) in sorted(best.items())]
+            best[uid, eval_set] = max(best.get((uid, eval_set), (0.0, "", "")), (score, reason, picture))
+    table = [
+        (uid, eval_set, reason, score, picture) for (uid, eval_set), (score, reason, picture) in sorted(best.items())
+    ]
     return pa.table([[row[i] for row in table] for i in range(len(EXCLUSIONS))], schema=EXCLUSIONS)
 
 

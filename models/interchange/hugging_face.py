@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from safetensors.torch import save_file
 
 from models.clip import Clip
 from models.config import Activation, ClipConfig, PreprocessConfig, TextConfig, VisionTransformerConfig
@@ -15,7 +14,7 @@ from models.interchange.fitting import empty_model, fit, require_fit
 from models.interchange.openai import choose_activation
 from models.interchange.publishing import new_folder
 from models.interchange.renaming import from_hugging_face, to_hugging_face
-from models.interchange.tensors import read_tensors
+from models.interchange.tensors import read_tensors, save_tensors
 from openwit.errors import ConfigError, InputError
 
 CONFIG, PREPROCESS = "config.json", "preprocessor_config.json"
@@ -131,7 +130,7 @@ def write_folder(model: Clip, folder: Path) -> None:
     tensors = to_hugging_face(model.state_dict(), model.config)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with new_folder(folder) as made:
-        save_file(tensors, made / WEIGHTS[0], metadata={"format": "pt"})  # transformers asks for the format
+        save_tensors(tensors, made / WEIGHTS[0], metadata={"format": "pt"})  # transformers asks for the format
         (made / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
         (made / PREPROCESS).write_text(json.dumps(_describe_preprocess(model.config), indent=2) + "\n")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from safetensors.torch import save_file
 
 from models.clip import Clip
 from models.config import (
@@ -25,7 +24,7 @@ from models.config import (
 from models.interchange.fitting import fit
 from models.interchange.openai import TEXT, choose_activation
 from models.interchange.publishing import new_folder
-from models.interchange.tensors import read_tensors
+from models.interchange.tensors import read_tensors, save_tensors
 from openwit.errors import ConfigError, InputError
 
 CONFIG = "open_clip_config.json"
@@ -126,7 +125,7 @@ def write_folder(model: Clip, folder: Path) -> None:
     described = {"model_cfg": _describe(model.config), "preprocess_cfg": msgspec.to_builtins(model.config.preprocess)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with new_folder(folder) as made:
-        save_file(tensors, made / WEIGHTS[0], metadata={"format": "pt"})
+        save_tensors(tensors, made / WEIGHTS[0], metadata={"format": "pt"})
         (made / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
 
 

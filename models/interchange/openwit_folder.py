@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from safetensors.torch import save_file
 
 from models.clip import Clip
 from models.config import Activation, ClipConfig, PreprocessConfig, ResNetConfig, TextConfig, VisionTransformerConfig
 from models.interchange.fitting import fit
 from models.interchange.openai import choose_activation
 from models.interchange.publishing import new_folder
-from models.interchange.tensors import read_tensors
+from models.interchange.tensors import read_tensors, save_tensors
 from openwit.errors import ConfigError, InputError
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -47,7 +46,7 @@ def write_folder(model: Clip, folder: Path) -> None:
     """Publishes the model."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with new_folder(folder) as made:
-        save_file(tensors, made / WEIGHTS)
+        save_tensors(tensors, made / WEIGHTS)
         (made / CONFIG).write_bytes(config_json(model.config))
 
 

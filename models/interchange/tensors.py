@@ -1,4 +1,4 @@
-"""Named tensors from whatever file holds them. Nothing of a file is run."""
+"""Named tensors from whatever file holds them, and to safetensors. Nothing of a file is run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.interchange.archive import is_archive, read_archive
@@ -35,6 +35,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if found and all(name.startswith("module.") for name in found):
         found = {name.removeprefix("module."): tensor for name, tensor in found.items()}
     return {name: tensor for name, tensor in found.items() if name.rsplit(".", 1)[-1] not in NOT_WEIGHTS}
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes a .safetensors file that may be read by whom new files may: safetensors alone keeps it from all others.
+    Raises SafetensorError or OSError."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata)
+    path.chmod(mode)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

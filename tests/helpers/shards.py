@@ -104,7 +104,8 @@ def rewritten(tar_path: Path) -> Iterator[dict[str, bytes]]:
 
 
 def write_exclusions(path: Path, uids: Sequence[str]) -> str:
-    """A file like dedup-check's; its path."""
+    """A file like dedup-check's, uids being those of `write_shards`; its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"uid": list(uids), "reason": ["overlap"] * len(uids)}), path)
+    pictures = [f"{uid.partition('-')[0]}-0" for uid in uids]
+    pq.write_table(pa.table({"uid": list(uids), "reason": ["overlap"] * len(uids), "picture": pictures}), path)
     return str(path)

@@ -126,6 +126,10 @@ def test_what_is_missing_or_does_not_fit_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"config\.json: no such file; expected a folder that train-detector wrote"):
         load_descriptor(str(tmp_path / "empty"))
+    (tmp_path / "detector").mkdir()
+    folder_of(tmp_path / "detector" / "model", detector())
+    with pytest.raises(InputError, match=r"detector: holds the training of a detector; give .*/detector/model"):
+        load_descriptor(str(tmp_path / "detector"))
     folder = tmp_path / "mine"
     folder_of(folder, detector())
     lone = tmp_path / "lone.safetensors"

@@ -16,8 +16,9 @@ from helpers.training import CONFIG
 from openwit import storage
 from openwit.config import override
 from openwit.errors import ConfigError, WorkError
-from train.batches import Batches, Cursor
+from train.batches import Batches
 from train.mixture import Entry, parse_entry
+from train.producer import Cursor
 from train.shards import open_data_set
 
 NUM_STEPS = 12
@@ -156,7 +157,7 @@ def test_leaving_while_a_store_fails_does_not_wait_for_its_patience_to_end(data,
         with Batches(data_set, override(CONFIG, {"stream.remote_patience_s": "1e6"}), 0, 1, Cursor()) as batches:
             while not proxy.refused:
                 time.sleep(0.01)
-        assert not batches._thread.is_alive()
+        assert not batches._ahead.thread.is_alive()
 
 
 def test_an_outage_ends_the_training_where_the_batch_is_wanted(data, monkeypatch):

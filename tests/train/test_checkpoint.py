@@ -18,11 +18,11 @@ from models.clip import Clip
 from openwit import storage
 from openwit.errors import InputError, WorkError
 from train import checkpoint_files
-from train.batches import Cursor
 from train.checkpoint import Checkpoints, State, load_model, load_optimizer, load_state, load_weights, restore
 from train.checkpoint_files import latest, steps
 from train.lanes import LaneCursor
 from train.optimizer import build_optimizer, state_by_name
+from train.producer import Cursor
 from train.ranks import join_ranks
 
 

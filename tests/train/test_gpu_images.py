@@ -9,9 +9,10 @@ from helpers.shards import write_shards
 from helpers.training import CONFIG
 from openwit.config import override
 from openwit.errors import InputError
-from train.batches import Batches, Cursor
+from train.batches import Batches
 from train.gpu_images import decode_resized_on
 from train.images import crop_square, decode_resized
+from train.producer import Cursor
 from train.shards import open_data_set
 
 DEVICES = [

@@ -15,7 +15,8 @@ from helpers.training import CONFIG, alone, curve, job, train_here
 from openwit import storage
 from openwit.config import override
 from openwit.errors import ConfigError, InputError, WorkError
-from train.batches import Batches, Cursor
+from train.batches import Batches
+from train.producer import Cursor
 from train.shards import open_data_set
 
 pytestmark = pytest.mark.timeout(100)

@@ -10,11 +10,12 @@ from helpers.ranks import run_ranks
 from helpers.shards import write_shards
 from helpers.training import CONFIG, alone, curve, job, train_here
 from models.clip import Clip
-from train.batches import Batches, Cursor
+from train.batches import Batches
 from train.checkpoint import load_model
 from train.checkpoint_files import latest
 from train.clip_objective import ClipObjective
 from train.patches import kept_patches, number_kept, splitmix64
+from train.producer import Cursor
 from train.shards import open_data_set
 
 SEEDS = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=8)

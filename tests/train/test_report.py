@@ -16,13 +16,14 @@ from helpers.shards import COLOURS, VALUES, write_shards
 from helpers.training import alone, curve, job, train_here
 from models.tokenizer import Tokenizer
 from openwit.errors import ConfigError, WorkError
-from train.batches import Batches, Cursor
+from train.batches import Batches
 from train.checkpoint import load_model
 from train.checkpoint_files import latest, steps
 from train.evals.config import EvaluateConfig, ZeroShotConfig
 from train.evals.suite import Suite
 from train.flops import training_flops
 from train.metrics import CLOCK_FIELDS, batch_digest, key_sum, read_records
+from train.producer import Cursor
 from train.shards import open_data_set
 
 

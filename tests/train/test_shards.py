@@ -116,6 +116,15 @@ def test_the_steps_of_an_epoch_count_passes_and_their_part_of_the_exclusions(tmp
     assert steps == {0.5: 4, 1: 9, 2: 18, 2.5: 22}
 
 
+def test_a_picture_is_left_out_once_however_many_captions_it_has(tmp_path):
+    write_shards(tmp_path / "data", [20])
+    uids = [f"00000000{picture}-{caption}" for picture in range(5) for caption in range(3)]
+    data_set = open_data_set((str(tmp_path / "data"),), write_exclusions(tmp_path / "x.parquet", uids))
+    assert len(data_set.excluded) == 15
+    assert data_set.num_excluded == 5
+    assert data_set.steps_per_epoch(5, 1) == 3
+
+
 def test_entries_that_cannot_be_right_are_told_what_to_write(tmp_path):
     write_shards(tmp_path, [4])
     with pytest.raises(ConfigError, match=r"none of its 4 samples an epoch; write .*=0\.25 or more"):

@@ -24,7 +24,7 @@ from helpers.training import CONFIG, MODEL, alone, curve, job, train_here
 from models.clip import Clip
 from models.config import ResNetConfig
 from models.detector_config import DetectorConfig, DetectorResNetConfig
-from train.batches import Batch, Batches, Cursor
+from train.batches import Batches
 from train.checkpoint_files import folder_of
 from train.clip_objective import ClipObjective
 from train.config import AnyTrainingConfig, DetectorTrainingConfig, PretrainConfig, StreamConfig
@@ -32,6 +32,7 @@ from train.loss import contrastive_loss
 from train.objective import objective_of
 from train.optimizer import build_optimizer, scheduled_learning_rate, steps_taken
 from train.patches import kept_patches
+from train.producer import Batch, Cursor
 from train.ranks import Ranks
 from train.shards import open_data_set
 from train.step import Learner

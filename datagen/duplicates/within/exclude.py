@@ -13,7 +13,13 @@ from openwit import storage
 from openwit.tables import read_table
 
 EXCLUSIONS = pa.schema(
-    [("uid", pa.string()), ("eval_set", pa.string()), ("reason", pa.string()), ("score", pa.float64())]
+    [
+        ("uid", pa.string()),
+        ("eval_set", pa.string()),
+        ("reason", pa.string()),
+        ("score", pa.float64()),
+        ("picture", pa.string()),  # the uid of its first caption: as many pictures are left out as there are of these
+    ]
 )
 WITHIN = "within"
 
@@ -35,12 +41,14 @@ def exclude_copies(folder: str) -> None:
 
 def _copies(url: str) -> pa.Table:
     """The rows of all copies; a uid that a kept picture has too (the same URL and caption twice) is left out."""
-    table = read_table(url, ["uids", "kept", "score"])
+    table = read_table(url, ["uid", "uids", "kept", "score"])
     kept = pc.list_flatten(table.filter(table["kept"])["uids"])
     dropped = table.filter(pc.invert(table["kept"]))
     uids = pc.list_flatten(dropped["uids"])
-    scores = dropped["score"].take(pc.list_parent_indices(dropped["uids"])).cast(pa.float64())
+    rows_of = pc.list_parent_indices(dropped["uids"])
+    scores = dropped["score"].take(rows_of).cast(pa.float64())
     number = len(uids)
     columns = [uids, pa.array([""] * number, pa.string()), pa.array([WITHIN] * number, pa.string()), scores]
+    columns.append(dropped["uid"].take(rows_of))
     rows = pa.table(columns, schema=EXCLUSIONS)
     return rows.filter(pc.invert(pc.is_in(rows["uid"], value_set=kept.combine_chunks())))

@@ -84,7 +84,8 @@ def test_a_models_answers_are_split_by_the_overlap() -> None:
 def test_exclusions_name_every_pair_of_a_picture_once_a_set_by_its_surest_match() -> None:
     rows = exclusions(ROWS).to_pylist()
     assert [row["uid"] for row in rows] == ["x", "x+", "y", "y+", "z", "z+"]
-    assert rows[0] == {"uid": "x", "eval_set": "a", "reason": "sha256", "score": 1.0}
+    assert rows[0] == {"uid": "x", "eval_set": "a", "reason": "sha256", "score": 1.0, "picture": "x"}
+    assert [row["picture"] for row in rows] == ["x", "x", "y", "y", "z", "z"]
 
 
 def test_the_table_of_the_report_has_a_row_a_set_and_nulls_where_nothing_is_known(tmp_path: Path) -> None:

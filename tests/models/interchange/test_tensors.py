@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from models.interchange.archive import write_archive
-from models.interchange.tensors import read_tensors
+from models.interchange.tensors import read_tensors, save_tensors
 from openwit.errors import InputError
 
 WEIGHTS = {"visual.proj": torch.randn(3, 4), "logit_scale": torch.tensor(1.0)}
@@ -24,6 +24,16 @@ def write(path: Path) -> None:
         write_archive(WEIGHTS, path)
     else:
         torch.save(WEIGHTS, path, _use_new_zipfile_serialization=path.name == "b.pt")
+
+
+def test_what_is_saved_may_be_read_by_whom_new_files_may(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_tensors(WEIGHTS, tmp_path / "a.safetensors", {"format": "pt"})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o640
+    assert same(read_tensors(tmp_path / "a.safetensors"), WEIGHTS)
 
 
 def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> bool:

@@ -12,7 +12,7 @@ from datagen.duplicates.within.groups import WITHIN
 def plant(folder: Path, copies: list[tuple[bool, list[str]]]) -> None:
     path = folder / "within" / "groups" / "within.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [{"kept": kept, "uids": uids, "score": 0.5} for kept, uids in copies]
+    rows = [{"kept": kept, "uid": uids[0], "uids": uids, "score": 0.5} for kept, uids in copies]
     pq.write_table(pa.Table.from_pylist(rows, schema=WITHIN), path)
 
 
@@ -22,7 +22,8 @@ def excluded(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def test_copies_join_what_overlaps_and_leave_when_they_are_copies_no_more(tmp_path: Path) -> None:
-    overlap = pa.table([["b", "k"], ["birds", "birds"], ["phash", "phash"], [0.9, 0.9]], schema=EXCLUSIONS)
+    columns = [["b", "k"], ["birds", "birds"], ["phash", "phash"], [0.9, 0.9], ["a", "k"]]
+    overlap = pa.table(columns, schema=EXCLUSIONS)
     pq.write_table(overlap, tmp_path / "exclusions.parquet")
     exclude_copies(str(tmp_path))
     assert pq.read_table(tmp_path / "exclusions.parquet") == overlap
@@ -31,6 +32,7 @@ def test_copies_join_what_overlaps_and_leave_when_they_are_copies_no_more(tmp_pa
     assert excluded(tmp_path) == [
         ("a", "", "within"), ("b", "", "within"), ("b", "birds", "phash"), ("k", "birds", "phash"),
     ]  # fmt: skip
+    assert pq.read_table(tmp_path / "exclusions.parquet")["picture"].to_pylist() == ["a", "a", "a", "k"]
     before = (tmp_path / "exclusions.parquet").stat().st_mtime_ns
     exclude_copies(str(tmp_path))
     assert (tmp_path / "exclusions.parquet").stat().st_mtime_ns == before

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.shards import rewritten, write_shards
+from helpers.training import CONFIG
+from openwit.config import override
+from openwit.errors import ConfigError, WorkError
+from train.batches import Batches
+from train.producer import Cursor
+from train.shards import open_data_set
+
+NUM_STEPS = 9
+ROOT = Path(__file__).parents[2]
+START = Cursor()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_shards(folder, [9, 14, 12])
+    with rewritten(folder / "00001.tar") as members:
+        members["000010005.jpg"] = b"broken"
+    return folder
+
+
+def batches_of(data, num_processes, rank=0, num_ranks=1, start=START):
+    config = override(CONFIG, {"ranks": "1", "stream.processes": str(num_processes)})
+    return Batches(open_data_set((str(data),)), config, rank, num_ranks, start)
+
+
+def some(data, num_processes, rank=0, num_ranks=1, start=START, num_steps=NUM_STEPS):
+    with batches_of(data, num_processes, rank, num_ranks, start) as batches:
+        return [next(batches) for _ in range(num_steps)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_processes", "rank", "num_ranks", "done"), [(4, 0, 1, 0), (2, 1, 2, 4)])
+def test_batches_are_bit_for_bit_those_of_one_process_from_any_cursor(data, num_processes, rank, num_ranks, done):
+    expected = some(data, 1, rank, num_ranks)
+    start = expected[done - 1].cursor if done else START
+    for fed, made in zip(
+        some(data, num_processes, rank, num_ranks, start, NUM_STEPS - done), expected[done:], strict=True
+    ):
+        assert (fed.keys, fed.epoch, fed.cursor) == (made.keys, made.epoch, made.cursor)
+        assert sorted(fed.notices) == sorted(made.notices)
+        for part, plain in zip(fed.inputs, made.inputs, strict=True):
+            assert torch.equal(part, plain)
+            assert part.stride()[1:] == plain.stride()[1:]
+
+
+def test_what_goes_wrong_in_a_process_is_raised_where_the_batch_is_wanted(tmp_path):
+    write_shards(tmp_path, [8, 8])
+    for name in ("00000.tar", "00001.tar"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(WorkError, match="none of the 4 samples"):
+        some(tmp_path, 2)
+
+
+def test_a_killed_process_ends_the_training_with_a_word(data):
+    with batches_of(data, 2) as batches:
+        next(batches)
+        process, _ = batches._ahead._source._processes
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(WorkError, match="was killed, perhaps for its memory"):
+            deque(batches, maxlen=0)
+
+
+@pytest.mark.parametrize("num_taken", [0, 3])
+def test_leaving_ends_the_processes(data, num_taken):
+    with batches_of(data, 2) as batches:
+        processes = batches._ahead._source._processes
+        while processes[-1].pid is None:
+            time.sleep(0.01)
+        for _ in range(num_taken):
+            next(batches)
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2
+
+
+RANK = """
+import sys, time
+from helpers.training import CONFIG
+from openwit.config import override
+from train.batches import Batches
+from train.producer import Cursor
+from train.shards import open_data_set
+
+if __name__ == "__main__":
+    config = override(CONFIG, {"ranks": "1", "stream.processes": "2"})
+    with Batches(open_data_set((sys.argv[1],)), config, 0, 1, Cursor()) as batches:
+        next(batches)
+        print(*(process.pid for process in batches._ahead._source._processes), flush=True)
+        time.sleep(600)
+"""
+
+
+def test_processes_end_with_a_rank_that_was_killed(data, tmp_path):
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("", "tests"))
+    command = [sys.executable, str(script), str(data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}) as rank:
+        pids = [int(pid) for pid in rank.stdout.readline().split()]
+        rank.kill()
+    assert len(pids) == 2
+    end = time.monotonic() + 60
+    while any(is_alive(pid) for pid in pids):
+        assert time.monotonic() < end, "a process outlives its rank"
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stream.processes": "0"}, "must be at least 1"),
+        ({"stream.processes": "3"}, "must divide the 4 lanes of a rank; write 2"),
+        ({"device": "cuda", "stream.decoder": "gpu", "stream.processes": "2"}, "the rank decodes itself; write 1"),
+    ],
+)
+def test_a_number_of_processes_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        override(CONFIG, {"ranks": "1", **changes})

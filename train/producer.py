@@ -1,0 +1,124 @@
+"""One rank's part of every global batch, made in sequence by a pool of threads.
+
+Shapes: B pairs of this rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from train.config import AnyTrainingConfig
+from train.lanes import LaneCursor, LaneReader
+from train.memory import MemberMemory
+from train.objective import CPU, Keyed, Sheet, objective_of
+from train.order import lanes_of_rank
+from train.remote import TarFiles
+from train.shards import DataSet, Rows
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where the stream stands after `step` steps: what a checkpoint holds of the data. `lanes` may be those of one
+    rank, or of all."""
+
+    step: int = 0
+    lanes: dict[int, LaneCursor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B pairs of this rank: the inputs of its objective, and keys; `cursor` is where to go on after it, `notices` name
+    damaged samples met on the way."""
+
+    inputs: tuple[Tensor, ...]
+    keys: tuple[str, ...]
+    epoch: int
+    cursor: Cursor
+    notices: tuple[str, ...]
+
+
+class Producer:
+    """Makes batches from a cursor on, without end."""
+
+    def __init__(
+        self,
+        data_set: DataSet,
+        config: AnyTrainingConfig,
+        rank: int,
+        num_ranks: int,
+        start: Cursor,
+        device: torch.device = CPU,
+    ) -> None:
+        """The device is the one that learns. Raises ConfigError where the data set is smaller than a global batch."""
+        stream = config.stream
+        self.data_set, self.config, self.start = data_set, config, start
+        self.lanes = lanes_of_rank(rank, num_ranks, stream.num_lanes)
+        self.steps_per_epoch = data_set.steps_per_epoch(config.batch_pairs, stream.num_lanes)
+        self.memory = MemberMemory()
+        self.files = TarFiles(stream.remote_ahead_mb << 20, stream.remote_patience_s)
+        self.objective = objective_of(config)
+        self.maker = self.objective.maker(data_set.excluded, device)
+        self._for_gpu = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if self._for_gpu and stream.decoder == "gpu" else None  # type: ignore[no-untyped-call]
+
+    def batches(self) -> Iterator[Batch]:
+        """All of them. Raises WorkError where a lane has no usable sample left."""
+        self._enter_stream()
+        with ThreadPoolExecutor(self.config.stream.threads, initializer=self._enter_stream) as pool:
+            yield from self._produce(pool)
+
+    def close(self) -> None:
+        """Ends at once what waits for a store."""
+        self.files.close()
+
+    def _enter_stream(self) -> None:
+        """What this thread does on the GPU goes beside the training's own work."""
+        if self._stream is not None:
+            torch.cuda.set_stream(self._stream)
+
+    def _produce(self, pool: ThreadPoolExecutor) -> Iterator[Batch]:
+        per_lane = self.config.batch_pairs // self.config.stream.num_lanes
+        step = self.start.step
+        cursors = {lane: self.start.lanes.get(lane, LaneCursor()) for lane in self.lanes}
+        while True:
+            epoch, done = divmod(step, self.steps_per_epoch)
+            if not done:
+                cursors = {lane: cursor.next_epoch() for lane, cursor in cursors.items()}
+            readers = self._open_lanes(epoch, cursors)
+            while step < (epoch + 1) * self.steps_per_epoch:
+                step += 1
+                sheet = self.objective.sheet(len(readers) * per_lane, pin=self._for_gpu)
+                firsts = range(0, len(readers) * per_lane, per_lane)
+                parts = pool.map(partial(_fill_part, sheet, per_lane), readers, firsts)
+                keys = tuple(key for part in parts for key in part)
+                cursors = {reader.number: reader.cursor for reader in readers}
+                notices = tuple(notice for reader in readers for notice in reader.take_notices())
+                yield Batch(self._inputs(sheet), keys, epoch, Cursor(step, cursors), notices)
+
+    def _open_lanes(self, epoch: int, cursors: dict[int, LaneCursor]) -> list[LaneReader[Keyed]]:
+        stream = self.config.stream
+        dealt = self.data_set.lanes(stream.num_lanes, self.config.seed, epoch)
+        return [
+            LaneReader(rows, self.maker, stream.shuffle_window, (epoch, lane), cursors[lane])
+            for lane, rows in ((lane, Rows(self.data_set, dealt[lane], self.files, self.memory)) for lane in self.lanes)
+        ]
+
+    def _inputs(self, sheet: Sheet[Keyed]) -> tuple[Tensor, ...]:
+        inputs = sheet.inputs()
+        if self._for_gpu:
+            inputs = tuple(part if part.is_cuda or part.is_pinned() else part.pin_memory() for part in inputs)
+        if self._stream is not None:
+            self._stream.synchronize()
+        return inputs
+
+
+def _fill_part(sheet: Sheet[Keyed], num_examples: int, reader: LaneReader[Keyed], first: int) -> list[str]:
+    """The keys of the lane's next examples, which it puts on the sheet from the `first` place on. None is kept while
+    the next is made: its picture's memory is used again, and still in the processor's cache."""
+    return [sheet.put(place, next(reader)) for place in range(first, first + num_examples)]
