@@ -44,9 +44,10 @@ from datagen.config import CrawlConfig
 from models.preprocess import normalize_pixels
 from openwit import manifest as manifests
 from openwit.manifest import Manifest, Part, PartFile
-from train.batches import Batches, Cursor
+from train.batches import Batches
 from train.config import PretrainConfig, StreamConfig
 from train.images import Pixels, crop_square, decode_resized
+from train.producer import Cursor
 from train.shards import open_data_set
 from train.tars import TarSample, read_samples
 

@@ -1,21 +1,23 @@
-"""Training on one GPU: model FLOPs utilisation (MFU), step time, memory, and the share of a step that waits for data.
+"""Training on one GPU: model FLOPs utilisation (MFU), step time, memory, and the share of time that waits for data.
 
-    python benchmarks/bench_train.py                      every case (minutes: each compiles)
-    python benchmarks/bench_train.py vit_l14 from_shards  these cases
+    PYTHONPATH=. python3 benchmarks/bench_train.py                      every case (minutes: each compiles)
+    PYTHONPATH=. python3 benchmarks/bench_train.py vit_l14 from_shards  these cases
 
-The full recipes' ViT-B/32 and ViT-L/14, bf16, as one rank, with train.step.Learner: on synthetic pictures and captions
-that lie in its memory, and on shards made here, decoded by the processor's cores and by the GPU. Beside each choice
-stands its alternative: eager, the chunked loss, padded texts. Results go to results/<GPU>-train-<date>.json.
+The full recipes' ViT-B/32 and ViT-L/14, bf16, as one rank, with train.step.Learner: on synthetic pictures, which lie in
+the GPU's memory, and on shards made here, decoded by the processor's cores and by the GPU. Beside each choice stands
+its alternative: eager, the chunked loss, padded texts. Timing begins when all is compiled, and no batch is ready.
+Results go to results/<GPU>-train-<date>.json after each case, beside those of other cases of that day.
 
-Keys: <case>_mfu (0.40 wanted of vit_b32, 0.45 of vit_l14), <case>_wait (below 0.05 wanted of the cases from shards),
-<case>_ms, <case>_gb, <case>_vs_vit_b32 (step time beside that of vit_b32, above 1: slower).
+Keys: <case>_mfu (0.40 wanted of vit_b32, 0.45 of vit_l14), <case>_wait (the share of time in which the GPU had nothing
+to do, for there was no batch: below 0.05 wanted of the cases from shards), <case>_ms (a step), <case>_gb (most memory
+at a time), <case>_tokens (of a caption, in the mean), <case>_vs_vit_b32 (step time beside that of vit_b32 in the same
+run, above 1: slower); <case>_out_of_memory in the place of all of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime
 import gc
 import hashlib
 import io
@@ -26,32 +28,37 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from harness import results_path
 from PIL import Image
+from torch import Tensor
 
 from openwit import manifest as manifests
 from openwit.manifest import Manifest, Part, PartFile
 from pipelines.full_recipes import pretraining
-from train.batches import Batch, Batches, Cursor
+from train.batches import Batches
 from train.config import PretrainConfig
 from train.flops import peak_flops, training_flops
 from train.objective import objective_of
 from train.optimizer import build_optimizer
+from train.own_time import OwnTime
+from train.producer import Batch, Cursor
 from train.ranks import Ranks
 from train.shards import open_data_set
 from train.step import Learner
 
-RESULTS = Path(__file__).parent / "results"
-WARM_UP, STEPS = 10, 30
+WARM_UP, STEPS = 10, 40
 MEAN_TOKENS = 24  # of a caption, start and end token included, as pipelines.pretrain_forecast assumes
 NUM_LANES, SHARD_SAMPLES, DISTINCT = 64, 512, 256
 START_TOKEN, END_TOKEN = 49406, 49407
+WORDS = ("a", "of", "the", "in", "red", "new", "photo", "house", "people", "black", "dog", "city")  # each is one token
+CORES = len(os.sched_getaffinity(0))
 Source = Callable[[PretrainConfig, Path], AbstractContextManager[Iterator[Batch]]]
 
 
@@ -62,44 +69,61 @@ class Case:
     recipe: str
     pairs: int  # of a step
     source: Source
-    changes: dict[str, object] = dataclasses.field(default_factory=dict)
+    changes: dict[str, object] = field(default_factory=dict)
     decoder: Literal["cpu", "gpu"] = "cpu"
 
     @property
     def config(self) -> PretrainConfig:
         """The recipe's training, by one rank on few steps."""
-        whole = pretraining(self.recipe, self.recipe)
+        recipe = pretraining(self.recipe, self.recipe)
+        processes = 1 if self.decoder == "gpu" else recipe.stream.processes
         stream = dataclasses.replace(
-            whole.stream, num_lanes=NUM_LANES, threads=os.cpu_count() or 1, shuffle_window=64, decoder=self.decoder
+            recipe.stream,
+            num_lanes=NUM_LANES,
+            shuffle_window=64,
+            decoder=self.decoder,
+            processes=processes,
+            threads=max(1, CORES // processes),
         )
-        own = {"batch_pairs": self.pairs, "stream": stream, "ranks": 1, "accumulation": 1, "checkpoint_blocks": False}
-        fixed = {"duration": f"{WARM_UP + STEPS} steps", "warmup_steps": 1}
-        return dataclasses.replace(whole, **{**own, **fixed, **self.changes})  # type: ignore[arg-type]
+        alone = dataclasses.replace(
+            recipe,
+            stream=stream,
+            batch_pairs=self.pairs,
+            ranks=1,
+            accumulation=1,
+            checkpoint_blocks=False,
+            duration=f"{WARM_UP + STEPS} steps",
+            warmup_steps=1,
+        )
+        return dataclasses.replace(alone, **self.changes)  # type: ignore[arg-type]
 
 
 @contextmanager
 def synthetic(config: PretrainConfig, folder: Path) -> Iterator[Iterator[Batch]]:
-    """The same eight batches again and again, already where they are wanted."""
-    device = torch.device(config.device)
-    yield cycle([made_batch(config, seed, device) for seed in range(8)])
+    """One batch of pictures of noise, on the device, with eight of captions in turn, which stay off it as always."""
+    device, px = torch.device(config.device), config.model.vision.image_px
+    pictures_BHWC = torch.randint(0, 256, (config.batch_pairs, px, px, 3), dtype=torch.uint8, device=device)
+    pictures = pictures_BHWC.permute(0, 3, 1, 2)
+    captions = [made_captions(config, torch.Generator().manual_seed(seed)) for seed in range(8)]
+    if device.type == "cuda":
+        captions = [tokens.pin_memory() for tokens in captions]
+    keys = ("",) * config.batch_pairs
+    yield cycle([Batch((pictures, tokens), keys, 0, Cursor(), ()) for tokens in captions])
 
 
-def made_batch(config: PretrainConfig, seed: int, device: torch.device) -> Batch:
-    """Noise for pictures, and captions of MEAN_TOKENS tokens on average, of many lengths."""
-    random = torch.Generator().manual_seed(seed)
-    px, length = config.model.vision.image_px, config.model.text.context_length
-    number = config.batch_pairs
-    pictures = torch.randint(0, 256, (number, 3, px, px), dtype=torch.uint8, generator=random)
-    tokens = torch.randint(1, START_TOKEN, (number, length), generator=random)
-    ends = lengths(number, length, random) - 1
+def made_captions(config: PretrainConfig, random: torch.Generator) -> Tensor:
+    """Token ids [B, L] of captions of MEAN_TOKENS tokens on average, of many lengths."""
+    number, most = config.batch_pairs, config.model.text.context_length
+    tokens = torch.randint(1, START_TOKEN, (number, most), generator=random)
+    ends = lengths(number, most, random) - 1
     tokens[:, 0] = START_TOKEN
-    places = torch.arange(length)
+    places = torch.arange(most)
     tokens[places == ends[:, None]] = END_TOKEN
     tokens[places > ends[:, None]] = 0
-    return Batch((pictures.to(device), tokens.to(device)), ("",) * number, 0, Cursor(), ())
+    return tokens
 
 
-def lengths(number: int, most: int, random: torch.Generator) -> torch.Tensor:
+def lengths(number: int, most: int, random: torch.Generator) -> Tensor:
     """Tokens of captions: few are long, as on the web; between 5 and `most`."""
     spread = torch.randn(number, generator=random).mul(0.45).exp()
     return (spread / spread.mean() * MEAN_TOKENS).round().long().clamp(5, most)
@@ -113,15 +137,15 @@ def from_shards(config: PretrainConfig, folder: Path) -> Iterator[Iterator[Batch
         yield batches
 
 
-CASES = {
-    "vit_b32": Case("vit_b32", 4096, synthetic),
-    "vit_b32_eager": Case("vit_b32", 4096, synthetic, {"compile": False}),
-    "vit_b32_chunked": Case("vit_b32", 4096, synthetic, {"loss": "chunked"}),
-    "vit_b32_padded": Case("vit_b32", 4096, synthetic, {"text_layout": "padded"}),
-    "vit_l14": Case("vit_l14", 512, synthetic),
+CASES = {  # in 139 GiB also where padded or eager, by pipelines.pretrain_forecast
+    "vit_b32": Case("vit_b32", 3072, synthetic),
+    "vit_b32_eager": Case("vit_b32", 3072, synthetic, {"compile": False}),
+    "vit_b32_chunked": Case("vit_b32", 3072, synthetic, {"loss": "chunked"}),
+    "vit_b32_padded": Case("vit_b32", 3072, synthetic, {"text_layout": "padded"}),
+    "vit_l14": Case("vit_l14", 384, synthetic),
     "vit_l14_checkpointed": Case("vit_l14", 2048, synthetic, {"checkpoint_blocks": True}),
-    "from_shards": Case("vit_b32", 4096, from_shards),
-    "from_shards_gpu_decode": Case("vit_b32", 4096, from_shards, decoder="gpu"),
+    "from_shards": Case("vit_b32", 3072, from_shards),
+    "from_shards_gpu_decode": Case("vit_b32", 3072, from_shards, decoder="gpu"),
 }
 
 
@@ -132,10 +156,11 @@ def write_shards(folder: Path, number: int) -> None:
     parts = []
     for index in range(number):
         path = folder / f"{index:05d}.tar"
+        num_words = lengths(SHARD_SAMPLES, 77, torch.Generator().manual_seed(index)) - 2
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
             for place in range(SHARD_SAMPLES):
-                words = " ".join(f"word{word}" for word in random.integers(0, 5000, random.integers(2, 18)))
-                add_sample(tar, f"{index:05d}{place:04d}", pictures[random.integers(DISTINCT)], words)
+                caption = " ".join(random.choice(WORDS, int(num_words[place])))
+                add_sample(tar, f"{index:05d}{place:04d}", pictures[random.integers(DISTINCT)], caption)
         data = path.read_bytes()
         file = PartFile(name=path.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         parts.append(Part(index=index, key="", rows=SHARD_SAMPLES, files=(file,), counts={}))
@@ -143,14 +168,15 @@ def write_shards(folder: Path, number: int) -> None:
 
 
 def made_jpeg(seed: int) -> bytes:
-    """A picture with detail of all sizes, its shorter side 256 pixels."""
+    """A picture with detail of all sizes, its shorter side 256 pixels; it takes as long to decode as a photograph that
+    the crawl stored."""
     random = np.random.default_rng(seed)
     pixels = np.full((256, 341, 3), 128.0)
     for step in range(7):
         noise = random.normal(128, 45, (256 // 2**step + 1, 341 // 2**step + 1, 3)).clip(0, 255).astype(np.uint8)
         pixels += np.asarray(Image.fromarray(noise).resize((341, 256), Image.Resampling.BICUBIC), np.float64) / 2 - 64
     stream = io.BytesIO()
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=85)
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=94)
     return stream.getvalue()
 
 
@@ -165,39 +191,50 @@ def add_sample(tar: tarfile.TarFile, key: str, picture: bytes, caption: str) -> 
 
 
 def measure(config: PretrainConfig, source: Source, folder: Path) -> dict[str, float]:
-    """Mean step time, MFU, peak memory, and the share of time that was waited for data."""
+    """Mean step time, MFU, peak memory, and the share of time in which the device did nothing but wait for data."""
     device = torch.device(config.device)
-    torch.manual_seed(0)
-    objective = objective_of(config)
-    model = objective.build().to(device)
-    learner = Learner(config, objective, model, build_optimizer(model, config), Ranks(0, 1, device))
+    learner = new_learner(config, device)
     with source(config, folder) as batches:
         for _ in range(WARM_UP):
             learner.step(next(batches), config.learning_rate)
+        for _ in range(2 * config.stream.read_ahead + 2):
+            next(batches)  # all that was made while the device was busy compiling: it would hide a wait
         settle(device)
-        started, waited, tokens = time.perf_counter(), 0.0, torch.zeros((), device=device)
+        waiting, captions, started = OwnTime(device), [], time.perf_counter()
         for _ in range(STEPS):
-            before = time.perf_counter()
+            waiting.begin()  # by the device's clock: a host that waits while the device works costs nothing
             batch = next(batches)
-            waited += time.perf_counter() - before
-            tokens += (batch.inputs[1] != 0).sum().to(device)
+            waiting.end()
             learner.step(batch, config.learning_rate)
-        mean_tokens = tokens.item() / STEPS / config.batch_pairs  # waits for the device
+            captions.append(batch.inputs[1])
+        waited = waiting.lap() * STEPS
+        memory_bytes = settle(device)
         spent = time.perf_counter() - started
-    found = {"ms": spent / STEPS * 1e3, "wait": waited / spent, "tokens": mean_tokens}
+    tokens = (torch.cat(captions).argmax(dim=1) + 1).double().mean().item()  # the end token is the highest
+    found = {"ms": spent / STEPS * 1e3, "wait": waited / spent, "tokens": tokens}
     if device.type == "cuda":
-        found["gb"] = torch.cuda.max_memory_allocated() / 1e9
-        peak = peak_flops(torch.cuda.get_device_name(), config)
-        flops = training_flops(config, mean_tokens) * config.batch_pairs * STEPS
-        found |= {"mfu": flops / spent / peak} if peak else {}
+        found["gb"] = memory_bytes / 1e9
+        if peak := peak_flops(torch.cuda.get_device_name(), config):
+            found["mfu"] = training_flops(config, tokens) * config.batch_pairs * STEPS / spent / peak
     return found
 
 
-def settle(device: torch.device) -> None:
-    """What was asked of the device is done; its peak memory counts from here."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
+def new_learner(config: PretrainConfig, device: torch.device) -> Learner:
+    """One rank at the beginning of its training."""
+    torch.manual_seed(config.seed)
+    objective = objective_of(config)
+    model = objective.build().to(device)
+    return Learner(config, objective, model, build_optimizer(model, config), Ranks(0, 1, device))
+
+
+def settle(device: torch.device) -> int:
+    """Waits until the device has done what it was asked for; its peak memory in bytes since the last time."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.synchronize()
+    most = torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    return most
 
 
 def main() -> None:
@@ -216,37 +253,40 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if any(CASES[name].source is from_shards for name in names):
             write_shards(Path(scratch), 2 * NUM_LANES)
-        found = {name: attempt(CASES[name], Path(scratch)) for name in names}
-    publish(found)
+        found: dict[str, dict[str, float]] = {}
+        for name in names:
+            found[name] = attempt(CASES[name], Path(scratch))
+            print(name, {key: round(value, 4) for key, value in found[name].items()}, flush=True)
+            line = publish(found)
+    print(line)
 
 
 def attempt(case: Case, folder: Path) -> dict[str, float]:
-    """The case's measurements; none where it does not fit into the GPU."""
+    """The case's measurements; that it does not fit, where the GPU's memory is too small."""
     try:
         found = measure(case.config, case.source, folder)
     except torch.OutOfMemoryError as error:
-        print(f"{case}: out of memory ({str(error).splitlines()[0]})", flush=True)
-        found = {}
+        print(str(error).splitlines()[0], flush=True)
+        found = {"out_of_memory": 1.0}
+    torch.compiler.reset()  # variants of other shapes count towards a limit
     gc.collect()
     torch.cuda.empty_cache()
-    print(case.recipe, case.pairs, case.changes, {key: round(value, 4) for key, value in found.items()}, flush=True)
     return found
 
 
-def publish(found: dict[str, dict[str, float]]) -> None:
-    """Writes the results, and prints them in one line."""
+def publish(found: dict[str, dict[str, float]]) -> str:
+    """Writes the results of the cases so far beside those of earlier runs; this run's in one line of JSON."""
     gpu = torch.cuda.get_device_name()
-    flat: dict[str, object] = {f"{name}_{key}": value for name, keys in found.items() for key, value in keys.items()}
-    if beside := found.get("vit_b32"):
-        others = [name for name in found if CASES[name].recipe == "vit_b32" and name != "vit_b32" and found[name]]
-        flat |= {f"{name}_vs_vit_b32": found[name]["ms"] / beside["ms"] for name in others}
-    cores = len(os.sched_getaffinity(0))
-    flat |= {"benchmark": "train", "gpu": gpu, "torch": torch.__version__, "cores": cores}
-    RESULTS.mkdir(exist_ok=True)
-    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    path = RESULTS / f"{gpu.lower().replace(' ', '-')}-train-{day}.json"
-    path.write_text(json.dumps(flat, indent=1) + "\n")
-    print(json.dumps({key: round(value, 4) if isinstance(value, float) else value for key, value in flat.items()}))
+    figures = {f"{name}_{key}": value for name, keys in found.items() for key, value in keys.items()}
+    if "vit_b32_ms" in figures:
+        others = [name for name in found if CASES[name].recipe == "vit_b32" and name != "vit_b32"]
+        measured = [name for name in others if f"{name}_ms" in figures]
+        figures |= {f"{name}_vs_vit_b32": figures[f"{name}_ms"] / figures["vit_b32_ms"] for name in measured}
+    machine = {"benchmark": "train", "gpu": gpu, "torch": torch.__version__, "cores": CORES}
+    path = results_path("train", gpu)
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(before | machine | figures, indent=1) + "\n")
+    return json.dumps(machine | {key: round(value, 4) for key, value in figures.items()})
 
 
 if __name__ == "__main__":

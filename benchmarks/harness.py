@@ -6,6 +6,7 @@ Machines are noisy: two measurements are only compared when they were taken next
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import platform
 import statistics
@@ -13,6 +14,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,10 @@ def report(name: str, ratios: dict[str, float], **details: object) -> None:
     rounded = {key: round(value, 4) for key, value in ratios.items()}
     machine = f"{platform.machine()}, Python {platform.python_version()}"
     print(json.dumps({"benchmark": name, **rounded, **details, "machine": machine}))
+
+
+def results_path(benchmark: str, hardware: str) -> Path:
+    """The file of today's results on that hardware, results/<hardware>-<benchmark>-<date>.json."""
+    RESULTS.mkdir(exist_ok=True)
+    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    return RESULTS / f"{hardware.lower().replace(' ', '-')}-{benchmark}-{day}.json"

@@ -18,7 +18,6 @@ Keys: for each width, the figures and the peers' time over ours. Written to resu
 from __future__ import annotations
 
 import contextlib
-import datetime
 import importlib.util
 import json
 import statistics
@@ -28,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from harness import results_path
 from torch import Tensor
 from torch.nn import functional as F
 
 from train.loss import contrastive_loss, fused
 
 DEVICE = "cuda"
-RESULTS = Path(__file__).parent / "results"
 NUM_PAIRS, LARGE = 32_768, 262_144
 WIDTHS = (512, 640, 768, 1024)
 ROUNDS, WARM_UP = 20, 3
@@ -221,43 +220,54 @@ def setting(values: dict[str, Any]) -> Iterator[None]:
 
 def write(found: dict[str, Any]) -> Path:
     """Writes what was found so far; the name says which GPU, and the day."""
-    RESULTS.mkdir(exist_ok=True)
-    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    path = RESULTS / f"{str(found['gpu']).lower().replace(' ', '-')}-loss-{day}.json"
+    path = results_path("loss", found["gpu"])
     path.write_text(json.dumps(found, indent=1) + "\n")
     return path
 
 
 def main() -> None:
     """Measures, prints as it goes, and writes results/<GPU>-loss-<date>.json after each part."""
+    if not torch.cuda.is_available():
+        print("no GPU: what this measures is a GPU's; run it on a machine with one")
+        print(json.dumps({"benchmark": "loss", "skipped": "no GPU"}))
+        return
     found: dict[str, Any] = {"benchmark": "loss", "gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
-    found |= {"pairs": NUM_PAIRS, "errors": {}, "settings_ms": {}}
-    for num_pairs, width, scale in ((1000, 512, 1.0), (4096, 640, 100.0), (NUM_PAIRS, 512, 100.0), (5000, 1000, 30.0)):
-        for name, row in errors(num_pairs, width, scale).items():
-            found["errors"][f"N={num_pairs} D={width} scale={scale:g}: {name}"] = row
-            shown = "  ".join(f"{part} {error:.1e}" for part, error in row.items())
-            print(f"N={num_pairs:6} D={width:4} scale={scale:3g}  {name:18}  {shown}", flush=True)
+    found["pairs"] = NUM_PAIRS
+    found["errors"] = all_errors()
     write(found)
     for width in WIDTHS:
         figures = compare(width)
         found |= figures
         print("  ".join(f"{name} {value:.3f}" for name, value in figures.items()), flush=True)
+        write(found)
     found["fused_512_within_bounds"] = found["fused_512_ms"] <= BOUND_MS and found["fused_512_extra_mb"] <= BOUND_MB
-    write(found)
     large = measure(our_loss, inputs(LARGE, 512, torch.float32), rounds=3)
     found |= {"fused_262144_512_s": large["ms"] / 1000, "fused_262144_512_extra_mb": large["extra_mb"]}
     print(f"N={LARGE} D=512  {large['ms'] / 1000:.3f} s  {large['extra_mb']:.0f} MB extra", flush=True)
     write(found)
-    given = inputs(NUM_PAIRS, 512, torch.float32)
-    for name, values in SETTINGS.items():
-        with setting(values):
-            taken = measure(our_loss, given, rounds=10)
-        found["settings_ms"][name] = {
-            "forward": taken["forward_ms"],
-            "both": taken["ms"],
-            "extra_mb": taken["extra_mb"],
-        }
-        print(f"{name:28} {taken['forward_ms']:7.3f} ms forward  {taken['ms']:7.3f} ms", flush=True)
+    found["settings"] = all_settings()
     print(f"written to {write(found)}")
     figures = {key: round(value, 3) if isinstance(value, float) else value for key, value in found.items()}
     print(json.dumps({key: value for key, value in figures.items() if not isinstance(value, dict)}))
+
+
+def all_errors() -> dict[str, dict[str, float]]:
+    """`errors` of sizes with and without remainders, by a line that says which."""
+    table = {}
+    for num_pairs, width, scale in ((1000, 512, 1.0), (4096, 640, 100.0), (NUM_PAIRS, 512, 100.0), (5000, 1000, 30.0)):
+        for name, row in errors(num_pairs, width, scale).items():
+            table[f"N={num_pairs} D={width} scale={scale:g}: {name}"] = row
+            shown = "  ".join(f"{part} {error:.1e}" for part, error in row.items())
+            print(f"N={num_pairs:6} D={width:4} scale={scale:3g}  {name:18}  {shown}", flush=True)
+    return table
+
+
+def all_settings() -> dict[str, dict[str, float]]:
+    """What `measure` finds with each of SETTINGS."""
+    given = inputs(NUM_PAIRS, 512, torch.float32)
+    table = {}
+    for name, values in SETTINGS.items():
+        with setting(values):
+            table[name] = measure(our_loss, given, rounds=10)
+        print(f"{name:28} {table[name]['forward_ms']:7.3f} ms forward  {table[name]['ms']:7.3f} ms", flush=True)
+    return table

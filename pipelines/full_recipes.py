@@ -11,6 +11,7 @@ from models.zoo import CONFIGS
 from openwit import storage
 from train.config import PretrainConfig, StreamConfig
 
+CORES = 16  # of a rank's GPU
 CRAWL_PX = 448  # shorter side of stored pictures: the largest input of the nine
 
 
@@ -20,22 +21,23 @@ class _Row:
 
     model: str  # in models.zoo
     learning_rate: float
-    checkpoint_blocks: bool  # as all below sized for 1,024 pairs a GPU of 80 GB, which is 32 GPUs
+    checkpoint_blocks: bool = True  # this and the next so that 1,024 pairs fit a GPU of 80 GB: the batch on 32 GPUs
     accumulation: int = 1
+    processes: int = 1  # that decode: one makes some thousand pictures a second, which only the smallest take
     duration: str = "32 epochs"
     after: str = ""  # the recipe whose last weights it begins with
 
 
 ROWS = {
-    "rn50": _Row("RN50", 5e-4, False),
-    "rn101": _Row("RN101", 5e-4, True),
-    "rn50x4": _Row("RN50x4", 5e-4, True),
-    "rn50x16": _Row("RN50x16", 4e-4, True, 4),
-    "rn50x64": _Row("RN50x64", 3.6e-4, True, 8),
-    "vit_b32": _Row("ViT-B/32", 5e-4, False),
-    "vit_b16": _Row("ViT-B/16", 5e-4, True),
-    "vit_l14": _Row("ViT-L/14", 4e-4, True),
-    "vit_l14_336": _Row("ViT-L/14@336px", 2e-5, True, 2, "1 epochs", "vit_l14"),
+    "rn50": _Row("RN50", 5e-4, checkpoint_blocks=False, processes=2),
+    "rn101": _Row("RN101", 5e-4),
+    "rn50x4": _Row("RN50x4", 5e-4),
+    "rn50x16": _Row("RN50x16", 4e-4, accumulation=4),
+    "rn50x64": _Row("RN50x64", 3.6e-4, accumulation=8),
+    "vit_b32": _Row("ViT-B/32", 5e-4, checkpoint_blocks=False, processes=4),
+    "vit_b16": _Row("ViT-B/16", 5e-4),
+    "vit_l14": _Row("ViT-L/14", 4e-4),
+    "vit_l14_336": _Row("ViT-L/14@336px", 2e-5, accumulation=2, duration="1 epochs", after="vit_l14"),
 }
 
 
@@ -48,7 +50,13 @@ def pretraining(name: str, work: str) -> PretrainConfig:
     model = CONFIGS[row.model]
     config = PretrainConfig(
         model=model,
-        stream=StreamConfig(resize_px=model.vision.image_px, num_lanes=512, shuffle_window=1024, threads=16),
+        stream=StreamConfig(
+            resize_px=model.vision.image_px,
+            num_lanes=512,
+            shuffle_window=1024,
+            threads=CORES // row.processes,
+            processes=row.processes,
+        ),
         accumulation=row.accumulation,
         duration=row.duration,
         learning_rate=row.learning_rate,

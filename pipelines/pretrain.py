@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+import shlex
 
 from openwit import storage
 from openwit.errors import ConfigError, InputError
@@ -57,10 +58,10 @@ def _initial(initial: str, out: str) -> str:
             return begun.initial
     last = latest(initial)
     if last is None:
-        recipe = posixpath.basename(posixpath.dirname(posixpath.dirname(initial.rstrip("/"))))
+        work = posixpath.dirname(posixpath.dirname(initial.rstrip("/")))
+        first = f"openwit pretrain {posixpath.basename(work)} --work {shlex.quote(work)}"
         raise InputError(
-            f"{initial}: holds no checkpoint to begin with; run openwit pretrain {recipe} first, or give "
-            "--pretrain.initial MODEL"
+            f"{initial}: holds no checkpoint to begin with; run {first} first, or give --pretrain.initial MODEL"
         )
     return last
 
@@ -75,17 +76,20 @@ def _exclusions(work: str, data: tuple[str, ...]) -> str:
     beside = [storage.join(folder, "duplicates", "exclusions.parquet") for folder in folders]
     found = [url for url in dict.fromkeys(beside) if storage.exists(url)]
     if len(found) > 1:
-        raise ConfigError(f"pretrain.data: {' and '.join(found)} both exclude captions; put their uids into {own}")
+        raise ConfigError(f"pretrain.data: {' and '.join(found)} both exclude captions; put their rows into {own}")
     return found[0] if found else ""
 
 
 def _forecast(invocation: Invocation) -> None:
     """Says what the training will cost, on the shards or, before there are any, on as many pairs as the paper's."""
+    from models.tokenizer import Tokenizer
     from pipelines.pretrain_forecast import WIT_PAIRS, forecast, lines
     from train.shards import open_data_set
 
     recipe, say = invocation.recipe, invocation.log.say
     config = recipe.pretrain
+    if config.merges:
+        Tokenizer.of(config.model.text, config.merges)  # refuses a vocabulary that the model does not know
     data = config.data or (storage.join(invocation.work, "shards"),)
     if all(storage.exists(storage.join(entry.folder, MANIFEST)) for entry in parse_entries(data)):
         data_set = open_data_set(data, _exclusions(invocation.work, data))

@@ -20,7 +20,7 @@ WIT_PAIRS = 400_000_000  # the paper's data set (section 2.2)
 TEXT_TOKENS = 24  # of a caption, start and end token included: assumed
 GPU = "H100 SXM"  # or H200: the same arithmetic
 GPU_MEMORY_GB = 80
-BYTES_PER_WEIGHT = 4 + 4 + 2  # the weight, its gradient, its copy in 16 bits
+BYTES_PER_WEIGHT = 4 + 4  # the weight and its gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,7 @@ def forecast(config: PretrainConfig, steps_per_epoch: int) -> Forecast:
     again = 1 + (config.checkpoint_blocks + (config.accumulation > 1)) / 3  # a pass forward is a third of a step
     num_parameters, pair_bytes = _network(config)
     statistics = 4 if config.statistics == "bf16" else 8
+    copy = 0 if config.precision == "fp32" else 2  # in 16 bits, for the towers
     features = 2 * config.batch_pairs * config.model.embed_dim * (2 + 4)  # both sides, and their gradients
     return Forecast(
         num_parameters=num_parameters,
@@ -65,7 +66,7 @@ def forecast(config: PretrainConfig, steps_per_epoch: int) -> Forecast:
         mfu=mfu,
         again=again,
         gpu_s=sample_flops * num_samples * again / (mfu * peak) if peak else None,
-        fixed_bytes=num_parameters * (BYTES_PER_WEIGHT + statistics) + features,
+        fixed_bytes=num_parameters * (BYTES_PER_WEIGHT + statistics + copy) + features,
         pair_bytes=pair_bytes,
     )
 
@@ -90,9 +91,10 @@ def lines(config: PretrainConfig, cost: Forecast) -> Iterator[str]:
     if cost.gpu_s is None:
         yield f"no time: the peak of a GPU in {config.precision} is not known; write --pretrain.peak_tflops"
     else:
+        gpus = f"GPUs of {config.peak_tflops:g} TFLOP/s" if config.peak_tflops else "H100 or H200"
         twice = f": {cost.mfu:.0%}, with {cost.again:.2f} times the arithmetic" if cost.again > 1 else ""
         yield (
-            f"{cost.gpu_s / 3600:,.0f} GPU-hours on H100 or H200 at an MFU of {cost.mfu / cost.again:.0%} "
+            f"{cost.gpu_s / 3600:,.0f} GPU-hours on {gpus} at an MFU of {cost.mfu / cost.again:.0%} "
             f"(assumed{twice}): {cost.gpu_s / 86400 / world:,.1f} days on {world} GPUs"
         )
     pairs = config.batch_pairs // world // config.accumulation
@@ -110,7 +112,7 @@ def _way_out(config: PretrainConfig, cost: Forecast, pairs: int) -> str:
     for parts in (2**power for power in range(1, 12)):
         if pairs % parts == 0 and cost.memory_bytes(pairs // parts) <= GPU_MEMORY_GB * 1e9:
             return f"write --pretrain.accumulation {config.accumulation * parts}, or take more GPUs"
-    return "write --pretrain.checkpoint_blocks true, or take more GPUs"
+    return ("" if config.checkpoint_blocks else "write --pretrain.checkpoint_blocks true, or ") + "take more GPUs"
 
 
 def _network(config: PretrainConfig) -> tuple[int, float]:
@@ -128,6 +130,7 @@ def _peak_bytes(config: PretrainConfig, pairs: int) -> tuple[int, int]:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from models.clip import Clip
+    from train.patches import number_kept
 
     sizes = config.model.text
     tokens = TEXT_TOKENS if config.text_layout == "packed" else sizes.context_length
@@ -137,11 +140,14 @@ def _peak_bytes(config: PretrainConfig, pairs: int) -> tuple[int, int]:
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         picture_px = config.model.vision.image_px
-        images = torch.zeros(pairs, 3, picture_px, picture_px)
+        seen = [torch.zeros(pairs, 3, picture_px, picture_px)]
+        if config.patch_dropout:
+            num_kept = number_kept(config.model.vision.num_patches, config.patch_dropout)
+            seen.append(torch.zeros(pairs, num_kept, dtype=torch.int64))
         rows_NW = torch.zeros(pairs * tokens, sizes.width, requires_grad=True)
         held = _held()
         with held, torch.autocast("cpu", torch.bfloat16, enabled=config.precision != "fp32"):
-            total = model.visual(images).sum()
+            total = model.visual(*seen).sum()
             if sizes.kind == "transformer":
                 total = total + model.transformer(rows_NW, [(pairs, tokens)], causal=True).sum()
             total.backward()

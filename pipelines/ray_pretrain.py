@@ -59,12 +59,13 @@ def _require_room(config: AnyTrainingConfig) -> None:
     """Raises WorkError where the cluster could never hold all ranks: Ray itself would wait for it."""
     import ray
 
-    kind, name = ("GPU", "GPUs") if config.device == "cuda" else ("CPU", "CPUs")
+    kind = "GPU" if config.device == "cuda" else "CPU"
     there = int(ray.cluster_resources().get(kind, 0))  # type: ignore[no-untyped-call]
     if there < _num_workers(config):
+        advice = f"ranks {max(1, there // config.nodes)}" if there or kind == "CPU" else "device cpu"
         raise WorkError(
-            f"the Ray cluster has {there} {name} for {_num_workers(config)} ranks; wait for its nodes, or write "
-            f"--{config.section}.ranks {max(1, there // config.nodes)}"
+            f"the Ray cluster has {there} {kind}s for {_num_workers(config)} ranks; wait for its nodes, or write "
+            f"--{config.section}.{advice}"
         )
 
 
@@ -75,6 +76,8 @@ def _train(begun: Begun, log: Log) -> str | None:
     from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.train.v2.torch.torch_trainer import TorchTrainer
 
+    from train.ranks import TIMEOUT
+
     job, config = begun.job, begun.job.config
     on_gpus = config.device == "cuda"
     with failures_of(job, everywhere=True) as failures, _shown(begun, log):
@@ -82,7 +85,7 @@ def _train(begun: Begun, log: Log) -> str | None:
             _rank,
             train_loop_config={"url": begun.record_url, "failures": str(failures.folder)},
             scaling_config=ScalingConfig(num_workers=_num_workers(config), use_gpu=on_gpus),
-            torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
+            torch_config=TorchConfig("nccl" if on_gpus else "gloo", timeout_s=int(TIMEOUT.total_seconds())),
             run_config=RunConfig(
                 name="run", storage_path=str(Path(job.here) / "ray"), worker_runtime_env=_environment(config)
             ),
@@ -91,8 +94,6 @@ def _train(begun: Begun, log: Log) -> str | None:
             trainer.fit()
         except TrainingFailedError as error:
             return _reason(failures, error)
-        if stopped := failures.stopped():
-            raise stopped
     return None
 
 

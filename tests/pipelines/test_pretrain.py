@@ -40,7 +40,7 @@ def test_exclusions_are_those_of_the_work_folder_else_of_the_one_that_the_shards
     assert job_of(invocation(own, **shared)).exclusions == str(other / "duplicates" / "exclusions.parquet")
     assert job_of(invocation(own, data=f"{other / 'shards'}=2")).exclusions.startswith(str(other))
     mixture = {"data": f"{other / 'shards'},{third / 'shards'}"}
-    with pytest.raises(ConfigError, match=r"both exclude captions; put their uids into .*own/duplicates/exclusions"):
+    with pytest.raises(ConfigError, match=r"both exclude captions; put their rows into .*own/duplicates/exclusions"):
         job_of(invocation(own, **mixture))
     (own / "duplicates").mkdir(parents=True)
     write_exclusions(own / "duplicates" / "exclusions.parquet", ["a"])
@@ -49,7 +49,7 @@ def test_exclusions_are_those_of_the_work_folder_else_of_the_one_that_the_shards
 
 def test_a_folder_of_checkpoints_stands_for_its_last_and_one_without_any_says_which_to_train(tmp_path: Path) -> None:
     asked = invocation(tmp_path / "vit_l14_336", "vit_l14_336")
-    with pytest.raises(InputError, match=r"run openwit pretrain vit_l14 first, or give --pretrain\.initial MODEL"):
+    with pytest.raises(InputError, match=rf"run openwit pretrain vit_l14 --work {tmp_path}/vit_l14 first, or"):
         job_of(asked)
     for step in (7, 40):
         (tmp_path / "vit_l14" / "pretrain" / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
@@ -89,6 +89,11 @@ def test_the_page_names_every_field_of_a_training_and_no_other() -> None:
     assert {path for path in fields - written if not path.startswith("model.") and f"`{path}" not in page} == set()
 
 
+def test_a_dry_run_looks_at_the_vocabulary(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.gz"):
+        command(invocation(tmp_path, dry_run=True, merges=tmp_path / "none.gz"))
+
+
 def test_make_hands_gpus_nodes_and_rendezvous_to_the_command_that_trains() -> None:
     given = ["RECIPE=vit_b32", "GPUS=8", "NODES=4", "RENDEZVOUS=host:29500", "WORK=/shared/b32"]
 
@@ -106,30 +111,52 @@ def test_make_hands_gpus_nodes_and_rendezvous_to_the_command_that_trains() -> No
     assert shown("stats") == f".venv/bin/openwit stats {where}"
 
 
+def slurm_job(folder: Path, words: list[str], **scripts: str) -> subprocess.CompletedProcess[str]:
+    """pretrain.sbatch as SLURM runs it on two nodes of eight GPUs, in a folder with these bash scripts for commands."""
+    for name, body in scripts.items():
+        (folder / name).write_text(f"#!/bin/bash\n{body}\n")
+        (folder / name).chmod(0o755)
+    slurm = {
+        "SLURM_JOB_ID": "70123", "SLURM_JOB_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "8",
+        "SLURM_JOB_NODELIST": "node-[7-8]", "SLURM_CPUS_PER_TASK": "96",
+    }  # fmt: skip
+    environment = {**os.environ, **slurm, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    command = ["bash", str(SBATCH), *words]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
 @pytest.mark.parametrize(("ends_with", "requeued"), [(0, False), (143, True), (1, False), (2, False)])
 def test_the_slurm_script_starts_every_node_and_queues_a_stopped_job_again(
     tmp_path: Path, ends_with: int, requeued: bool
 ) -> None:
-    scripts = {
-        "srun": f'echo "srun $*" >> {tmp_path}/calls; exit {ends_with}',
-        "scontrol": f'echo "scontrol $*" >> {tmp_path}/calls; [ "$1" = requeue ] || printf "node-7\\nnode-8\\n"',
-    }
-    for name, body in scripts.items():
-        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
-        (tmp_path / name).chmod(0o755)
-    slurm = {
-        "SLURM_JOB_ID": "70123", "SLURM_JOB_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "8",
-        "SLURM_JOB_NODELIST": "node-[7-8]",
-    }  # fmt: skip
-    environment = {**os.environ, **slurm, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    words = ["bash", str(SBATCH), "vit_l14", "--work", "/shared/l14"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    done = slurm_job(
+        tmp_path,
+        ["vit_l14", "--work", "/shared/l14"],
+        srun=f'echo "srun $*" >> calls; exit {ends_with}',
+        scontrol='echo "scontrol $*" >> calls; [ "$1" = requeue ] || printf "node-7\\nnode-8\\n"',
+    )
     assert done.returncode == ends_with, done.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
     assert calls[0] == "scontrol show hostnames node-[7-8]"
     assert calls[1] == (
-        "srun --kill-on-bad-exit=1 .venv/bin/openwit pretrain vit_l14 --pretrain.ranks 8 --pretrain.nodes 2 "
-        "--pretrain.rendezvous node-7:30123 --work /shared/l14"
+        'srun --kill-on-bad-exit=1 --cpus-per-task=96 /bin/sh -c trap "" TERM; exec "$@" sh .venv/bin/openwit pretrain '
+        "vit_l14 --pretrain.ranks 8 --pretrain.nodes 2 --pretrain.rendezvous node-7:20123 --work /shared/l14"
     )
     assert calls[2:] == (["scontrol requeue 70123"] if requeued else [])
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
+def test_a_launcher_that_srun_ends_for_another_has_failed_does_not_queue_the_job_again(tmp_path: Path) -> None:
+    launcher = tmp_path / ".venv" / "bin" / "openwit"
+    launcher.parent.mkdir(parents=True)
+    launcher.write_text("#!/bin/bash\nkill -TERM $$; exit 2\n")
+    launcher.chmod(0o755)
+    done = slurm_job(
+        tmp_path,
+        ["vit_l14"],
+        srun='while [[ $1 == --* ]]; do shift; done; exec "$@"',
+        scontrol='[ "$1" != requeue ] || touch requeued; printf "node-7\\nnode-8\\n"',
+    )
+    assert done.returncode == 2, done.stderr
+    assert not (tmp_path / "requeued").exists()

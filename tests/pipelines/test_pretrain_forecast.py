@@ -45,12 +45,17 @@ def test_memory_grows_with_pairs_and_shrinks_with_checkpoints_and_halved_statist
     assert forecast(override(deep, {"checkpoint_blocks": "true"}), 10).pair_bytes < forecast(deep, 10).pair_bytes
     halved = forecast(dataclasses.replace(tiny, statistics="bf16"), 10)
     assert plain.fixed_bytes - halved.fixed_bytes == 4 * plain.num_parameters
+    uncopied = forecast(dataclasses.replace(tiny, precision="fp32"), 10)
+    assert plain.fixed_bytes - uncopied.fixed_bytes == 2 * plain.num_parameters
+    assert forecast(override(deep, {"patch_dropout": "0.75"}), 10).pair_bytes < forecast(deep, 10).pair_bytes
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: its memory cannot be compared")
 def test_the_forecast_memory_of_a_pair_is_what_a_gpu_takes_within_a_third() -> None:
     config = PretrainConfig(precision="bf16")
     model, peaks = Clip(config.model).cuda(), []
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)  # else the second pass has them and the first one not
     for pairs in (64, 128):
         torch.cuda.reset_peak_memory_stats()
         with torch.autocast("cuda", torch.bfloat16):
@@ -69,6 +74,9 @@ def test_what_does_not_fit_is_said_with_what_to_write() -> None:
     assert "which is more than 80 GB; write --pretrain.accumulation 16" in way_out
     roomy = override(config, {"accumulation": "16"})
     assert "more than" not in [*lines(roomy, cost)][-1]
+    hopeless = dataclasses.replace(cost, fixed_bytes=1e12)
+    assert [*lines(config, hopeless)][-1].endswith("; write --pretrain.checkpoint_blocks true, or take more GPUs")
+    assert [*lines(override(config, {"checkpoint_blocks": "true"}), hopeless)][-1].endswith("80 GB; take more GPUs")
 
 
 def test_a_precision_without_a_known_peak_has_no_time_and_a_processor_no_memory() -> None:
@@ -77,7 +85,7 @@ def test_a_precision_without_a_known_peak_has_no_time_and_a_processor_no_memory(
     assert cost.gpu_s is None
     assert any("write --pretrain.peak_tflops" in line for line in lines(unknown, cost))
     known = dataclasses.replace(unknown, peak_tflops=60.0)
-    assert any("GPU-hours" in line for line in lines(known, forecast(known, 10)))
+    assert any("GPU-hours on GPUs of 60 TFLOP/s" in line for line in lines(known, forecast(known, 10)))
     assert len([*lines(CONFIG, forecast(CONFIG, 10))]) == 3
 
 
