@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -148,12 +148,18 @@ def retry_images(run: Run, selected: Manifest, config: CrawlConfig, wanted: Retr
         run.log.say("retry: the round begun before is finished; the same command begins another")
         return made
     left = last_dropped(made.counts)
-    if not any(re.fullmatch(retry.pattern_of(wanted.reasons), reason) for reason in left):
-        reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(left.items())) or "none"
-        run.log.say(f"retry: no row failed for {', '.join(wanted.reasons)}; failures: {reasons}")
+    pattern = re.compile(retry.pattern_of(wanted.reasons))
+    again = {reason: number for reason, number in left.items() if pattern.fullmatch(reason)}
+    if not again:
+        run.log.say(f"retry: no row failed for {', '.join(wanted.reasons)}; failures: {_listed(left)}")
         return made
+    run.log.say(f"retry: {sum(again.values()):,} rows are to be fetched again: {_listed(again)}")
     rounds.begin(made, wanted)
     return crawl_images(run, selected, config)
+
+
+def _listed(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {number:,}" for reason, number in sorted(reasons.items())) or "none"
 
 
 def _made_otherwise(folder: str, config: CrawlConfig) -> str:

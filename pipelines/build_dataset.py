@@ -17,7 +17,7 @@ from openwit.run import NotYet, Run
 from pipelines.forecast import find_files, forecast
 from pipelines.recipes import Recipe
 from pipelines.serve_web import built, web_folder
-from pipelines.session import Invocation, open_run, require
+from pipelines.session import Invocation, command_line, open_run, require
 
 
 def command(invocation: Invocation) -> None:
@@ -30,8 +30,8 @@ def command(invocation: Invocation) -> None:
     for row in funnel(invocation.work):
         invocation.log.say(str(row))
     if invocation.recipe.until == "selected":
-        name, work = invocation.recipe.name, invocation.work
-        invocation.log.say(f"openwit stats {name} --work {work} shows it; without --until the pictures are fetched")
+        stats = command_line(invocation, "stats")
+        invocation.log.say(f"{stats} shows it; without --until the pictures are fetched")
 
 
 def _build(invocation: Invocation, run: Run) -> None:

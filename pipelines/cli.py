@@ -38,13 +38,15 @@ FILE_COMMANDS = {  # that take paths, not a recipe
     "convert": ("convert", "a model from one format to another: openwit, openai, open_clip, huggingface, onnx"),
     "segment": ("segment", "draw which part of a picture a model sees as which of some labels"),
 }
-OPTIONS = {  # of one command: (command, value; none for a flag, what it does)
-    "retry": ("build-dataset", "REASONS", "fetch the rows again that failed for these, e.g. timeout,dns,5xx"),
-    "uids": ("remove", "FILE", "pairs, one uid a line or a parquet file's column"),
-    "urls": ("remove", "FILE", "pictures by their URL"),
-    "domains": ("remove", "FILE", "all pictures of these domains and what is below them"),
-    "exclusions": ("remove", "", "the pairs of duplicates/exclusions.parquet"),
-    "why": ("remove", "TEXT", "what the log of removals says of the reason"),
+OPTIONS = {  # of some commands: (commands, value; none for a flag, what it does)
+    "retry": (("build-dataset",), "REASONS", "fetch the rows again that failed for these, e.g. timeout,dns,5xx"),
+    "uids": (("remove",), "FILE", "pairs, one uid a line or a parquet file's column"),
+    "urls": (("remove",), "FILE", "pictures by their URL"),
+    "domains": (("remove",), "FILE", "all pictures of these domains and what is below them"),
+    "exclusions": (("remove",), "", "the pairs of duplicates/exclusions.parquet"),
+    "why": (("remove",), "TEXT", "what the log of removals says of the reason"),
+    "resume": (("pretrain", "train-detector"), "", "go on from the last checkpoint, and nowhere else"),
+    "json": (("stats",), "", "the figures as JSON instead of a table"),
 }
 USAGE = "openwit COMMAND RECIPE [--work DIR] [--section.field VALUE …] [--dry-run] [--debug]"
 
@@ -91,7 +93,7 @@ def _run(words: list[str]) -> None:
             parser.add_argument(f"--{name}", default="")
         else:
             parser.add_argument(f"--{name}", action="store_const", const="yes", default="")
-    for flag in ("--dry-run", "--json", "--resume", "--help", "-h", "--version"):
+    for flag in ("--dry-run", "--help", "-h", "--version"):
         parser.add_argument(flag, action="store_true")
     positional = [word for word in words[:2] if not word.startswith("-")]
     given, rest = parser.parse_known_args(words[len(positional) :])
@@ -118,13 +120,13 @@ def _run(words: list[str]) -> None:
     recipe_name = recipe_name or ("demo" if command.startswith("demo") else "")
     if not recipe_name:
         if given.help or given.h:
-            print(_help())
+            print("\n".join([*_command_help(command, "RECIPE"), *_recipe_help()]))
             return
         raise ConfigError(f"{command}: which recipe? one of {', '.join(recipes.RECIPES)}")
-    for name, (owner, _, _) in OPTIONS.items():
-        if getattr(given, name) and command != owner:
-            raise ConfigError(f"--{name}: belongs to {owner}, not to {command}")
-    work = given.work or f"runs/{recipe_name}"
+    for name, (owners, _, _) in OPTIONS.items():
+        if getattr(given, name) and command not in owners:
+            raise ConfigError(f"--{name}: belongs to {' and '.join(owners)}, not to {command}")
+    work = given.work or recipes.default_work(recipe_name)
     recipe = recipes.create(recipe_name, work)
     if given.help or given.h:
         print(_field_help(command, recipe))
@@ -150,7 +152,8 @@ def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -
         log = Log(events)
         log.event("command", command=command, recipe=recipe.name)
         invocation = Invocation(
-            recipe=recipe, work=work, log=log, dry_run=given.dry_run, as_json=given.json, resume=given.resume,
+            recipe=recipe, work=work, log=log, dry_run=given.dry_run, as_json=bool(given.json),
+            resume=bool(given.resume),
             options={name: getattr(given, name) for name in OPTIONS},
         )  # fmt: skip
         carry_out(COMMANDS[command][0], invocation)
@@ -204,26 +207,36 @@ def _near(word: str, known: Iterable[str]) -> str:
 
 
 def _help() -> str:
-    from pipelines import full_recipes
-
     lines = [f"usage: {USAGE}", "", "CLIP's data set and training, rebuilt in the open.", "", "commands:"]
     lines += [f"  {name:<15} {text}" for name, (_, text) in COMMANDS.items()]
     lines += ["", "commands on files; openwit COMMAND --help says how:"]
     lines += [f"  {name:<15} {text}" for name, (_, text) in FILE_COMMANDS.items()]
-    lines += ["", "recipes: demo, laptop, cc_small, wit400m (the paper's scale, with ViT-B/32), and the paper's nine:"]
-    lines += [f"  {', '.join(full_recipes.ROWS)}", "openwit COMMAND RECIPE --help lists every field"]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_recipe_help()])
+
+
+def _recipe_help() -> list[str]:
+    from pipelines import full_recipes
+
+    return [
+        "recipes: demo, laptop, cc_small, wit400m (the paper's scale, with ViT-B/32), and the paper's nine:",
+        f"  {', '.join(full_recipes.ROWS)}",
+        "openwit COMMAND RECIPE --help lists every field",
+    ]
+
+
+def _command_help(command: str, recipe: str) -> list[str]:
+    """Usage, what the command does, and the options that only it and its like have."""
+    lines = [f"usage: {USAGE.replace('COMMAND RECIPE', f'{command} {recipe}')}", "", COMMANDS[command][1], ""]
+    own = [(f"--{name} {value}".rstrip(), text) for name, (owners, value, text) in OPTIONS.items() if command in owners]
+    if own:
+        lines += [f"options of {command}:", *(f"  {option:<16} {text}" for option, text in own), ""]
+    return lines
 
 
 def _field_help(command: str, recipe: Recipe) -> str:
     from openwit.config import describe
 
-    lines = [f"usage: openwit {command} {recipe.name} [--work DIR] [--section.field VALUE …] [--dry-run] [--debug]"]
-    lines += ["", COMMANDS[command][1], ""]
-    own = [(f"--{name} {value}".rstrip(), text) for name, (owner, value, text) in OPTIONS.items() if owner == command]
-    if own:
-        lines += [f"options of {command}:", *(f"  {option:<16} {text}" for option, text in own), ""]
-    lines += [f"fields of recipe {recipe.name}:"]
+    lines = [*_command_help(command, recipe.name), f"fields of recipe {recipe.name}:"]
     for entry in describe(recipe):
         shown = json.dumps(entry.value, ensure_ascii=False).replace('"', "")
         lines.append(f"  --{entry.path} {shown}")

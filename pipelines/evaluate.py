@@ -8,7 +8,7 @@ from openwit import storage
 from openwit.config import digest
 from openwit.errors import InputError
 from openwit.run import NotYet
-from pipelines.session import Invocation
+from pipelines.session import Invocation, command_line
 from train.checkpoint_files import latest
 from train.config import PretrainConfig
 from train.evals.config import EvaluateConfig
@@ -21,8 +21,8 @@ def command(invocation: Invocation) -> None:
     if checkpoint is None:
         if invocation.dry_run:
             raise NotYet("pretrain (it makes the checkpoint)")
-        name = invocation.recipe.name
-        raise InputError(f"{work}/pretrain: no checkpoint to evaluate; run openwit pretrain {name} first")
+        first = command_line(invocation, "pretrain")
+        raise InputError(f"{work}/pretrain: no checkpoint to evaluate; run {first} first")
     step = posixpath.basename(checkpoint)
     url = storage.join(work, "pretrain", "evals", f"{step}.json")
     made_from = _made_from(config, work, checkpoint)

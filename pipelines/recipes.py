@@ -186,6 +186,11 @@ RECIPES: dict[str, Callable[[str], Recipe]] = {
 }
 
 
+def default_work(name: str) -> str:
+    """A recipe's work folder where --work names none."""
+    return f"runs/{name}"
+
+
 def create(name: str, work: str) -> Recipe:
     """The recipe of that name for a work folder. Raises ConfigError with the nearest name where there is none."""
     if name not in RECIPES:

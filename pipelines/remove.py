@@ -6,7 +6,7 @@ from datagen.takedown.remove import remove
 from datagen.takedown.request import Request, read_list
 from openwit import storage
 from openwit.errors import ConfigError, InputError
-from pipelines.session import Invocation, open_run
+from pipelines.session import Invocation, command_line, open_run
 
 
 def command(invocation: Invocation) -> None:
@@ -34,6 +34,5 @@ def requested(invocation: Invocation) -> Request:
 def _excluded(invocation: Invocation) -> frozenset[str]:
     url = storage.join(invocation.work, "duplicates", "exclusions.parquet")
     if not storage.exists(url):
-        name = invocation.recipe.name
-        raise InputError(f"{url}: no such file; run openwit dedup-check {name} first")
+        raise InputError(f"{url}: no such file; run {command_line(invocation, 'dedup-check')} first")
     return read_list(url, "uid")

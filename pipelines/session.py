@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from openwit.log import Log
 from openwit.manifest import MANIFEST
 from openwit.run import NotYet, Run
 from openwit.stage import Plan
-from pipelines.recipes import Recipe
+from pipelines.recipes import Recipe, default_work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,5 +52,10 @@ def require(invocation: Invocation, folder: str, command: str) -> None:
         return
     if invocation.dry_run:
         raise NotYet(f"{command} (it makes {folder}/)")
-    name = invocation.recipe.name
-    raise InputError(f"{invocation.work}: has no finished {folder}/; run openwit {command} {name} first")
+    raise InputError(f"{invocation.work}: has no finished {folder}/; run {command_line(invocation, command)} first")
+
+
+def command_line(invocation: Invocation, command: str) -> str:
+    """What to type for another command of the same recipe in the same work folder."""
+    name, work = invocation.recipe.name, invocation.work
+    return f"openwit {command} {name}" + ("" if work == default_work(name) else f" --work {shlex.quote(work)}")

@@ -73,7 +73,7 @@ class OverlapConfig:
     max_distance256: float = 0.12  # of the 256-bit hash, as a share of its firm bits; this one decides
     max_color_distance: float = 15.0  # mean difference in Cr and Cb, in levels of 255; hashes see no colour
     min_contrast: float = 4.0  # standard deviation in levels of 255; hashes do not compare pictures below
-    detector: str = ""  # path on all workers: a folder of train-detector, or another descriptor; empty: only hashes
+    detector: str = ""  # path on all workers: train-detector's detector/model, another descriptor; empty: only hashes
     min_score: float = 0.9  # of the detector, a cosine, where no calibration and no threshold says another
     thresholds: tuple[str, ...] = ()  # of single sets, e.g. things:detector=0.8 or things:phash=0.1
     calibrated: bool = True  # what `openwit calibrate` found comes before the thresholds above, after `thresholds`

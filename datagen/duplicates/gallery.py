@@ -81,7 +81,7 @@ def _accuracies(report: Report) -> str:
         " were its accuracy that on the clean pictures."
     )
     if not report.model_learned_all:
-        note += " This model was trained without the overlap, so that it cannot have helped."
+        note += " This model was trained without the overlap known then, so that this cannot have helped."
     drawing = plots.overlap_and_accuracy([(entry.name, entry.share, accuracy) for entry, accuracy in asked])
     return f"<h2>What it did to the accuracy</h2><p>{page.escape(note)}</p>{page.table(header, rows)}<br>{drawing}"
 

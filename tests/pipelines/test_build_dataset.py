@@ -76,4 +76,4 @@ def test_the_report_of_nothing_names_the_command_to_run_first(work: Path, capsys
     with pytest.raises(SystemExit) as stopped:
         openwit("stats", work)
     assert stopped.value.code == 2
-    assert "has no finished cap/; run openwit build-dataset laptop first" in capsys.readouterr().err
+    assert f"has no finished cap/; run openwit build-dataset laptop --work {work} first" in capsys.readouterr().err

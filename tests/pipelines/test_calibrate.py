@@ -25,4 +25,4 @@ def test_without_shards_the_command_says_what_to_run_first(tmp_path: Path, capsy
     with pytest.raises(SystemExit) as exit_code:
         main(["calibrate", "demo", "--work", str(tmp_path)])
     assert exit_code.value.code == 2
-    assert "run openwit build-dataset demo first" in capsys.readouterr().err
+    assert f"run openwit build-dataset demo --work {tmp_path} first" in capsys.readouterr().err

@@ -46,6 +46,17 @@ def test_a_commands_help_lists_every_field_with_value_type_and_meaning() -> None
 
 
 @pytest.mark.parametrize(
+    ("command", "option"), [("remove", "--domains FILE"), ("pretrain", "--resume"), ("stats", "--json")]
+)
+def test_a_commands_help_names_its_own_options_with_a_recipe_and_without(command: str, option: str) -> None:
+    for words in ((command, "--help"), (command, "demo", "--help")):
+        result = openwit(*words)
+        assert result.returncode == 0
+        assert f"options of {command}:" in result.stdout
+        assert option in result.stdout
+
+
+@pytest.mark.parametrize(
     ("words", "part"),
     [
         (("pretrian", "demo"), "pretrian: unknown command; did you mean pretrain?"),
@@ -60,6 +71,7 @@ def test_a_commands_help_lists_every_field_with_value_type_and_meaning() -> None
         (("queries", "demo", "--cap", "5"), "--cap: is a section; set one of its fields: --cap.max_pairs"),
         (("queries", "demo", "extra"), "extra: unexpected"),
         (("stats", "demo", "--retry", "dns"), "--retry: belongs to build-dataset, not to stats"),
+        (("evaluate", "demo", "--resume"), "--resume: belongs to pretrain and train-detector, not to evaluate"),
         (("stats", "demo", "--s3_endpoint", "http://me:secret@x"), "expected http(s)://host:port, without credentials"),
         (("convert", "model.pt"), "required: TARGET; usage: openwit convert"),
         (("convret",), "convret: unknown command; did you mean convert?"),
@@ -123,7 +135,9 @@ def test_training_without_shards_says_which_command_makes_them(tmp_path: Path) -
 
 
 def test_evaluating_without_a_checkpoint_says_which_command_makes_it(tmp_path: Path) -> None:
-    assert "run openwit pretrain demo first" in refused("evaluate", "demo", "--work", str(tmp_path))
+    line = refused("evaluate", "demo", "--work", str(tmp_path))
+    assert f"run openwit pretrain demo --work {tmp_path} first" in line
+    assert "run openwit pretrain demo first" in openwit("evaluate", "demo", cwd=tmp_path).stderr  # in runs/demo
 
 
 def test_debug_shows_the_traceback() -> None:

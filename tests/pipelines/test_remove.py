@@ -45,7 +45,7 @@ def test_files_of_each_kind_are_combined(tmp_path: Path, capsys: pytest.CaptureF
 def test_the_overlap_is_removed_by_its_exclusions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plant(tmp_path)
     assert run(tmp_path, "--exclusions") == 2
-    assert "run openwit dedup-check demo first" in capsys.readouterr().err
+    assert f"run openwit dedup-check demo --work {tmp_path} first" in capsys.readouterr().err
     (tmp_path / "duplicates").mkdir()
     rows = pa.table({"uid": [pair_uid(url(3), "a picture")], "reason": ["phash"]})
     pq.write_table(rows, tmp_path / "duplicates" / "exclusions.parquet")

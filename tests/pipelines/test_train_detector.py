@@ -36,7 +36,7 @@ def train_detector(work: Path, *more: str) -> subprocess.CompletedProcess[str]:
 def test_it_trains_on_the_shards_exports_the_last_weights_and_is_done_the_second_time(tmp_path):
     refused = train_detector(tmp_path)
     assert refused.returncode == 2
-    assert "run openwit build-dataset demo first" in refused.stderr
+    assert f"run openwit build-dataset demo --work {tmp_path} first" in refused.stderr
     write_photos(tmp_path / "shards", [9, 9])
     planned = train_detector(tmp_path, "--dry-run")
     assert "train-detector: 4 steps in batches of 8 pairs from" in planned.stderr

@@ -65,7 +65,7 @@ def test_the_captions_of_the_pictures_that_came_make_a_vocabulary_that_the_token
 
 
 def test_matched_pairs_serve_before_the_crawl_and_as_many_as_asked_are_read(tmp_path: Path) -> None:
-    assert "has no finished matched/; run openwit build-dataset laptop first" in train(
+    assert f"has no finished matched/; run openwit build-dataset laptop --work {tmp_path} first" in train(
         tmp_path, "--tokenizer.captions", "matched", code=2
     )
     (tmp_path / "matched").mkdir()

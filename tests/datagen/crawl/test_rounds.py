@@ -40,7 +40,7 @@ def parts(work: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_a_round_fetches_only_the_rows_that_failed_for_the_reasons_into_new_shards(
-    tmp_path: Path, server: web.Server
+    tmp_path: Path, server: web.Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work, port = tmp_path / "work", server.server_port
     crawl_run.prepare(str(work), PATHS)
@@ -49,6 +49,7 @@ def test_a_round_fetches_only_the_rows_that_failed_for_the_reasons_into_new_shar
     before, asked = parts(work), len(server.paths)
 
     second = crawl(str(work), port, reasons=("5xx",))
+    assert "retry: 21 rows are to be fetched again: http_500 3, http_503 7, http_504 11\n" in capsys.readouterr().err
     again = [path for path in server.paths[asked:] if "robots" not in path and "tdmrep" not in path]
     assert sorted(path.partition("/")[2] for path in again) == sorted(ONCE + TWICE + NEVER[4:])
     assert {name: data for name, data in parts(work).items() if name in before} == before

@@ -109,7 +109,7 @@ def test_accuracies_are_shown_where_a_model_was_asked(tmp_path: Path, learned_al
     page = page_of(tmp_path, ROWS, [], answers)
     assert "Zero-shot accuracy of step-00000007" in page
     assert page.count("<svg") == 2
-    assert ("trained without the overlap" in page) == (not learned_all)
+    assert ("trained without the overlap known then" in page) == (not learned_all)
     cells = re.findall(r"<tr><td>birds</td>(.*?)</tr>", page)[1]
     assert re.findall(r"<td[^>]*>(.*?)</td>", cells)[:2] == ["65.0%", "66.7%"]
 
