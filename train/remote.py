@@ -23,7 +23,7 @@ from fsspec.core import url_to_fs
 from openwit import storage
 from openwit.errors import InputError, OpenwitError, WorkError
 
-LOCAL_BLOCK = 256 << 10
+LOCAL_BLOCK = 128 << 10
 REMOTE_BLOCK = 4 << 20
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
 MOST_CONNECTIONS = 64
