@@ -8,8 +8,7 @@ end in pictures of 224 pixels and rows of ids; theirs are normalised floats, our
 `normalized_vs_open_clip` has that work, on the CPU, added on our side. For the bound the same bytes are decoded,
 resized and cropped by our own functions, each crop copied to the same place, and nothing more.
 
-The photographs (224 pixels where they are the shared ones) are resized to 256 and stored as the crawl stores them, and
-img2dataset by default: JPEG of quality 95.
+The photographs (224 pixels where they are the shared ones) are resized to 256 and stored as the crawl stores them.
 
 Keys: loader_vs_open_clip (above 1: ours takes less), loader_vs_decode_bound (1: there is nothing but decoding).
 """
@@ -39,8 +38,8 @@ import torch
 from harness import quick_flag, report
 from open_clip_train import data as peer_data
 from PIL import Image
+from stored_pictures import stored
 
-from datagen.config import CrawlConfig
 from models.preprocess import normalize_pixels
 from openwit import manifest as manifests
 from openwit.manifest import Manifest, Part, PartFile
@@ -52,7 +51,7 @@ from train.shards import open_data_set
 from train.tars import TarSample, read_samples
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "openstax_photos.tar"
-STORED_PX, IMAGE_PX, NUM_SHARDS, BATCH, TURN_STEPS = 256, 224, 8, 128, 4
+IMAGE_PX, NUM_SHARDS, BATCH, TURN_STEPS = 224, 8, 128, 4
 Pair = tuple[bytes, str]
 
 
@@ -64,17 +63,6 @@ def pairs(number: int) -> Iterator[Pair]:
     with tarfile.open(PHOTOGRAPHS) as tar:
         rows = map(json.loads, tar.extractfile("meta.jsonl").read().splitlines()[:number])  # type: ignore[union-attr]
         yield from ((stored(Image.open(tar.extractfile(row["file"]))), row["alt"]) for row in rows)  # type: ignore[arg-type]
-
-
-def stored(picture: Image.Image) -> bytes:
-    """The JPEG that a crawl would keep of it."""
-    scale = STORED_PX / min(picture.size)
-    size = round(picture.width * scale), round(picture.height * scale)
-    stream = io.BytesIO()
-    picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(
-        stream, "JPEG", quality=CrawlConfig().jpeg_quality
-    )
-    return stream.getvalue()
 
 
 def made_pair(seed: int) -> Pair:
