@@ -86,6 +86,8 @@ def settle(run: Run) -> tuple[Request, Removal] | None:
 
 
 def _carry_out(run: Run, folder: str) -> Removal:
+    from datagen.duplicates.within.exclude import exclude_copies  # imports OpenCV
+
     shards = run.folder("shards")
     if not swaps.is_decided(folder):
         old = _shards(run)
@@ -95,6 +97,7 @@ def _carry_out(run: Run, folder: str) -> Removal:
             swaps.decide(folder, old, staged)
     if swaps.is_decided(folder):
         swaps.swap(folder, shards)
+    exclude_copies(run.folder("duplicates"))
     gone = read_table(storage.join(folder, "removed.parquet"))
     keys = {
         key for key, is_gone in zip(gone["key"].to_pylist(), gone["sample_gone"].to_pylist(), strict=True) if is_gone

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from datagen.duplicates.within.exclude import EXCLUSIONS
 from datagen.schemas import pair_uid
 from helpers.crawled import Fetched, jpeg, scene, write_shards
 from openwit import manifest as manifests
@@ -47,10 +48,12 @@ def test_the_overlap_is_removed_by_its_exclusions(tmp_path: Path, capsys: pytest
     assert run(tmp_path, "--exclusions") == 2
     assert f"run openwit dedup-check demo --work {tmp_path} first" in capsys.readouterr().err
     (tmp_path / "duplicates").mkdir()
-    rows = pa.table({"uid": [pair_uid(url(3), "a picture")], "reason": ["phash"]})
-    pq.write_table(rows, tmp_path / "duplicates" / "exclusions.parquet")
+    uid, other = pair_uid(url(3), "a picture"), pair_uid(url(9), "elsewhere")
+    columns = [[uid, other], ["birds"] * 2, ["phash"] * 2, [0.9] * 2, [uid, other]]
+    pq.write_table(pa.table(columns, schema=EXCLUSIONS), tmp_path / "duplicates" / "exclusions.parquet")
     main(["remove", "demo", "--work", str(tmp_path), "--exclusions"])
     assert left(tmp_path) == [url(0), url(1), url(2)]
+    assert pq.read_table(tmp_path / "duplicates" / "exclusions.parquet")["uid"].to_pylist() == [other]
 
 
 def test_it_asks_what_and_refuses_its_options_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import posixpath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datagen.duplicates.within.groups import NAME
+from datagen.takedown.request import request_folders
 from openwit import storage
-from openwit.tables import read_table
+from openwit.tables import one_chunk, read_table
 
 EXCLUSIONS = pa.schema(
     [
@@ -26,17 +28,30 @@ WITHIN = "within"
 
 def exclude_copies(folder: str) -> None:
     """In duplicates/, exclusions.parquet has a row with the reason "within" for every pair of every copy that is not
-    kept, and no other row of that reason. Where copies were never looked for, nothing changes."""
+    kept, and no other row of that reason; where copies were never looked for, it keeps those that it has. What
+    removed/, beside that folder, took out of the shards is in no row."""
     url, table = storage.join(folder, "exclusions.parquet"), storage.join(folder, WITHIN, "groups", NAME)
-    if not storage.exists(table):
+    is_there, has_copies = storage.exists(url), storage.exists(table)
+    if not is_there and not has_copies:
         return
-    before = read_table(url, EXCLUSIONS.names) if storage.exists(url) else EXCLUSIONS.empty_table()
-    others = before.filter(pc.not_equal(before["reason"], WITHIN))
-    after = pa.concat_tables([others, _copies(table)]).sort_by([("uid", "ascending"), ("eval_set", "ascending")])
-    if not storage.exists(url) or not after.equals(before):
+    before = read_table(url, EXCLUSIONS.names) if is_there else EXCLUSIONS.empty_table()
+    after = before
+    if has_copies:
+        others = before.filter(pc.not_equal(before["reason"], WITHIN))
+        after = pa.concat_tables([others, _copies(table)]).sort_by([("uid", "ascending"), ("eval_set", "ascending")])
+    gone = _removed(storage.join(posixpath.dirname(folder.rstrip("/")), "removed"))
+    after = after.filter(pc.invert(pc.is_in(after["uid"], value_set=gone)))
+    if not is_there or not after.equals(before):
         buffer = io.BytesIO()
         pq.write_table(after, buffer, compression="zstd")
         storage.write_bytes(url, buffer.getvalue())
+
+
+def _removed(folder: str) -> pa.Array:
+    """The uids of all pairs that requests of `openwit remove` took out."""
+    logs = [storage.join(request, "removed.parquet") for request in request_folders(folder)]
+    uids = [one_chunk(read_table(log, ["uid"])["uid"]) for log in logs if storage.exists(log)]
+    return pa.concat_arrays(uids) if uids else pa.array([], pa.string())
 
 
 def _copies(url: str) -> pa.Table:

@@ -47,6 +47,19 @@ def test_a_uid_that_a_kept_picture_has_too_stays(tmp_path: Path) -> None:
     assert excluded(tmp_path) == [("other", "", "within")]
 
 
+def test_what_was_removed_from_the_shards_is_in_no_row(tmp_path: Path) -> None:
+    folder, removed = tmp_path / "duplicates", tmp_path / "removed" / "0000"
+    folder.mkdir()
+    plant(folder, [(True, ["k"]), (False, ["a", "b"]), (False, ["c"])])
+    exclude_copies(str(folder))
+    assert [row[0] for row in excluded(folder)] == ["a", "b", "c"]
+    removed.mkdir(parents=True)
+    (removed / "request.parquet").touch()
+    pq.write_table(pa.table({"uid": ["a", "b", "x"]}), removed / "removed.parquet")
+    exclude_copies(str(folder))
+    assert [row[0] for row in excluded(folder)] == ["c"]
+
+
 def test_nothing_is_made_where_copies_were_never_looked_for(tmp_path: Path) -> None:
     exclude_copies(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
