@@ -78,12 +78,15 @@ class Feeders:
     def batches(self) -> Iterator[Batch]:
         """All of them. Raises what a process raised, or WorkError where one died."""
         self._start()
-        all_places = [_map_places(_hear(link), recv_handle(link)) for link in self._links]
+        with _told_of_death():
+            all_places = [_map_places(_hear(link), recv_handle(link)) for link in self._links]
         for turn in count():
-            parts: list[Batch] = [_hear(link) for link in self._links]
+            with _told_of_death():
+                parts: list[Batch] = [_hear(link) for link in self._links]
             inputs = tuple(map(self._join, zip(*(places[turn % NUM_PLACES] for places in all_places), strict=True)))
-            for link in self._links:
-                link.send_bytes(READ)
+            with _told_of_death():
+                for link in self._links:
+                    link.send_bytes(READ)
             yield self._whole(inputs, parts)
 
     def close(self) -> None:
@@ -129,15 +132,20 @@ def _own_config(config: AnyTrainingConfig) -> AnyTrainingConfig:
     return replace(config, stream=replace(stream, processes=1, cache_decoded_mb=cache_mb))
 
 
-def _hear(link: Connection) -> Any:
-    """What a process sends next. Raises what it raised."""
+@contextlib.contextmanager
+def _told_of_death() -> Iterator[None]:
     try:
-        word = link.recv()
-    except (EOFError, OSError):
+        yield
+    except (EOFError, OSError, RuntimeError):  # the last is recv_handle's
         raise WorkError(
             "a process that reads and decodes was killed, perhaps for its memory (stream.processes, "
             "stream.shuffle_window); the same command goes on"
         ) from None
+
+
+def _hear(link: Connection) -> Any:
+    """What a process sends next. Raises what it raised."""
+    word = link.recv()
     if isinstance(word, OpenwitError):
         raise word
     return word
