@@ -79,7 +79,8 @@ class Feeders:
         """All of them. Raises what a process raised, or WorkError where one died."""
         self._start()
         with _told_of_death():
-            all_places = [_map_places(_hear(link), recv_handle(link)) for link in self._links]
+            files = [(_hear(link), recv_handle(link)) for link in self._links]
+        all_places = [_map_places(layouts, handle) for layouts, handle in files]
         for turn in count():
             with _told_of_death():
                 parts: list[Batch] = [_hear(link) for link in self._links]

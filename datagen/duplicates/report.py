@@ -20,7 +20,7 @@ from openwit.config import digest
 from openwit.manifest import Manifest
 from openwit.tables import read_table
 
-VERSION = 2  # of the report's files
+VERSION = 3  # of the report's files
 REPORT = "report.json"
 PAIRS, INDEX = "pairs", "index"  # the folders of the stages
 THRESHOLDS = ("max_distance64", "max_distance256", "max_color_distance", "min_contrast", "crop")

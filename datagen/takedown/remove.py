@@ -86,7 +86,7 @@ def settle(run: Run) -> tuple[Request, Removal] | None:
 
 
 def _carry_out(run: Run, folder: str) -> Removal:
-    from datagen.duplicates.within.exclude import exclude_copies  # imports OpenCV
+    from datagen.duplicates.within.exclude import forget_removed  # imports OpenCV
 
     shards = run.folder("shards")
     if not swaps.is_decided(folder):
@@ -97,7 +97,6 @@ def _carry_out(run: Run, folder: str) -> Removal:
             swaps.decide(folder, old, staged)
     if swaps.is_decided(folder):
         swaps.swap(folder, shards)
-    exclude_copies(run.folder("duplicates"))
     gone = read_table(storage.join(folder, "removed.parquet"))
     keys = {
         key for key, is_gone in zip(gone["key"].to_pylist(), gone["sample_gone"].to_pylist(), strict=True) if is_gone
@@ -106,6 +105,7 @@ def _carry_out(run: Run, folder: str) -> Removal:
     done = {"when": _now(), "shards": removal.shards, "samples": removal.samples, "captions": removal.captions}
     storage.write_json(storage.join(folder, "done.json"), {**done, "data": manifests.read(shards).digest})
     swaps.clear(folder)
+    forget_removed(run.folder("duplicates"))  # last: the request is carried out, whatever is wrong with that file
     return removal
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from helpers.photographs import encoded, photograph
 from helpers.shards import jpeg, sample_files
 from train.examples import DecodedCache, Example, ExampleMaker
+from train.memory import SIZES, MemberMemory
 from train.order import draw
 from train.tars import TarSample, Unusable
 
@@ -57,6 +60,49 @@ def test_a_plain_pair_without_json_is_used_with_its_text_and_its_uid_counts():
     assert maker().make(sample(json=None), 0).caption.endswith("(0)")
     lone = json.dumps({"uid": "u"}).encode()
     assert maker(("u",)).make(sample(json=lone), 0).reason == "excluded"
+
+
+def noise(size: tuple[int, int] = (64, 96)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
+
+
+def stored(picture: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+TURNED = Image.Exif()
+TURNED[ExifTags.Base.Orientation] = 6
+LARGE = {
+    "plain": {"jpg": stored(noise(), "JPEG")},
+    "progressive": {"jpg": stored(noise(), "JPEG", progressive=True, quality=95)},
+    "turned": {"jpg": stored(noise(), "JPEG", exif=TURNED)},
+    "print": {"jpg": stored(noise().convert("CMYK"), "JPEG")},
+    "cut": {"jpg": stored(noise(), "JPEG")[:5000]},
+    "garbage": {"jpg": bytes(range(256)) * 20},
+    "png": {"jpg": None, "png": stored(noise(), "PNG")},
+    "webp": {"jpg": None, "webp": stored(noise(), "WEBP")},
+    "long text": {"json": None, "txt": b"words " * 1000},
+    "broken notes": {"json": b'{"captions": [' + b'{"uid": "a", "caption": "b"}, ' * 200},
+}
+
+
+@pytest.mark.parametrize("changes", LARGE.values(), ids=LARGE)
+def test_what_lies_in_lent_memory_gives_the_same_and_can_be_taken_back(changes):
+    plain, memory = sample(**changes), MemberMemory()
+    lent = {name: memory.lend(len(content)) for name, content in plain.members.items() if len(content) in SIZES}
+    assert lent
+    for name, place in lent.items():
+        place[:] = plain.members[name]
+    made, expected = (maker().make(one, 0) for one in (replace(plain, members=plain.members | lent), plain))
+    for place in lent.values():
+        memory.take_back(place)
+    if isinstance(expected, Unusable):
+        assert made == expected
+    else:
+        assert (made.key, made.caption) == (expected.key, expected.caption)
+        assert np.array_equal(made.pixels, expected.pixels)
 
 
 @pytest.mark.parametrize(

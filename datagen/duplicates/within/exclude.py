@@ -39,19 +39,33 @@ def exclude_copies(folder: str) -> None:
     if has_copies:
         others = before.filter(pc.not_equal(before["reason"], WITHIN))
         after = pa.concat_tables([others, _copies(table)]).sort_by([("uid", "ascending"), ("eval_set", "ascending")])
-    gone = _removed(storage.join(posixpath.dirname(folder.rstrip("/")), "removed"))
-    after = after.filter(pc.invert(pc.is_in(after["uid"], value_set=gone)))
+    after = _without_removed(after, folder)
     if not is_there or not after.equals(before):
-        buffer = io.BytesIO()
-        pq.write_table(after, buffer, compression="zstd")
-        storage.write_bytes(url, buffer.getvalue())
+        _write(url, after)
 
 
-def _removed(folder: str) -> pa.Array:
-    """The uids of all pairs that requests of `openwit remove` took out."""
-    logs = [storage.join(request, "removed.parquet") for request in request_folders(folder)]
+def forget_removed(folder: str) -> None:
+    """In duplicates/, exclusions.parquet, if there is one, keeps no row of what was removed from the shards."""
+    url = storage.join(folder, "exclusions.parquet")
+    if storage.exists(url):
+        before = read_table(url)
+        after = _without_removed(before, folder)
+        if len(after) < len(before):
+            _write(url, after)
+
+
+def _without_removed(rows: pa.Table, folder: str) -> pa.Table:
+    """The rows whose pair no request of `openwit remove` took out; those are in removed/, beside the folder."""
+    requests = request_folders(storage.join(posixpath.dirname(folder.rstrip("/")), "removed"))
+    logs = [storage.join(request, "removed.parquet") for request in requests]
     uids = [one_chunk(read_table(log, ["uid"])["uid"]) for log in logs if storage.exists(log)]
-    return pa.concat_arrays(uids) if uids else pa.array([], pa.string())
+    return rows.filter(pc.invert(pc.is_in(rows["uid"], value_set=pa.concat_arrays(uids)))) if uids else rows
+
+
+def _write(url: str, rows: pa.Table) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, compression="zstd")
+    storage.write_bytes(url, buffer.getvalue())
 
 
 def _copies(url: str) -> pa.Table:

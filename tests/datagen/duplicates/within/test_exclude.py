@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.duplicates.within.exclude import EXCLUSIONS, exclude_copies
+from datagen.duplicates.within.exclude import EXCLUSIONS, exclude_copies, forget_removed
 from datagen.duplicates.within.groups import WITHIN
 
 
@@ -56,6 +56,8 @@ def test_what_was_removed_from_the_shards_is_in_no_row(tmp_path: Path) -> None:
     removed.mkdir(parents=True)
     (removed / "request.parquet").touch()
     pq.write_table(pa.table({"uid": ["a", "b", "x"]}), removed / "removed.parquet")
+    forget_removed(str(folder))
+    assert [row[0] for row in excluded(folder)] == ["c"]
     exclude_copies(str(folder))
     assert [row[0] for row in excluded(folder)] == ["c"]
 
