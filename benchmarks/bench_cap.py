@@ -30,8 +30,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from harness import paired, quick_flag, report, stage_seconds  # noqa: E402
 
 from datagen.config import CapConfig, ShuffleConfig  # noqa: E402
-from datagen.distinct import Pairs  # noqa: E402
-from datagen.keys import count_matches, mark_selected, mark_windows  # noqa: E402
+from datagen.select.cap_kernel import count_matches, mark_selected, mark_windows  # noqa: E402
+from datagen.select.distinct import Pairs  # noqa: E402
 
 NUM_QUERIES, MATCHES_A_PAIR, CAP = 500_000, 4, 200
 SIZES = (10**4, 10**5, 10**6, 10**7)
@@ -146,7 +146,7 @@ def write_matched(work: Path, num_files: int, rows: int) -> None:
 
     from datagen.schemas import MATCHED, pair_uid
     from openwit import manifest
-    from openwit.storage import sha256
+    from openwit.storage.files import sha256
 
     (work / "matched").mkdir(parents=True)
     parts = []
@@ -174,10 +174,10 @@ def write_matched(work: Path, num_files: int, rows: int) -> None:
 def from_matched_to_selected(work: Path, workers: int) -> float:
     """Seconds that the real stages take on Ray, into a folder of their own beside matched/: of each from the start of
     its first partition to the end of its last one."""
-    from datagen import line
+    from datagen import pipeline
     from openwit import manifest
-    from openwit.executor import ExecutorConfig
-    from openwit.log import Log
+    from openwit.executors.executor import ExecutorConfig
+    from openwit.log.events import Log
     from openwit.run import Run
 
     folder = Path(tempfile.mkdtemp(dir=work))
@@ -185,7 +185,7 @@ def from_matched_to_selected(work: Path, workers: int) -> float:
     with Run(str(folder), "bench", ExecutorConfig(kind="ray", workers=workers), Log()) as run:
         matched = manifest.read(str(folder / "matched"))
         config = ShuffleConfig(num_partitions=16, bundle_mb=matched.parts[0].files[0].bytes / 1e6 * 1.5)
-        line.select_pairs(run, matched, config, CapConfig(max_pairs=CAP))
+        pipeline.select_pairs(run, matched, config, CapConfig(max_pairs=CAP))
     stages = ("shuffled", "distinct", "cap/windows", "cap/narrowed", "cap", "selected")
     return sum(stage_seconds(folder / stage) for stage in stages)
 

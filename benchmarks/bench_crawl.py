@@ -90,7 +90,8 @@ def serve(ports: Connection, certificate: str) -> None:
 def ours(work: Connection, folder: str) -> None:
     """The client process with our crawl."""
     from datagen.config import CrawlConfig
-    from datagen.crawl import crawl, ledger
+    from datagen.crawl import crawl
+    from datagen.crawl.politeness import scheduler
     from datagen.schemas import SELECTED
     from openwit.stage import Input, Source, Target
 
@@ -103,7 +104,7 @@ def ours(work: Connection, folder: str) -> None:
         pq.write_table(pa.table([urls, captions], schema=SELECTED), path)
         target = Target(index, Path(folder) / f"ours{index}")
         target.scratch.mkdir()
-        with ledger.serving(config) as served:
+        with scheduler.serving(config) as served:
             inputs = {"selected": (Input(url=str(path), identity=""),), "ledger": (Input(url=served.url, identity=""),)}
             before = start()
             counts = crawl.process(config, Source(index=index, inputs=inputs), target)

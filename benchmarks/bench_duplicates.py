@@ -64,23 +64,26 @@ from planted_copies import (  # noqa: E402
 )
 from stored_pictures import stored  # noqa: E402
 
-from datagen.duplicates.check import shard_sources  # noqa: E402
 from datagen.duplicates.config import OverlapConfig, SearchConfig  # noqa: E402
 from datagen.duplicates.embed import Embedder  # noqa: E402
-from datagen.duplicates.hashes import Fingerprints, decode, thumbnail  # noqa: E402
-from datagen.duplicates.indexed import index_sets, merge_sets  # noqa: E402
-from datagen.duplicates.lookup import EvalIndex, Finder  # noqa: E402
-from datagen.duplicates.overlap import BATCH_PICTURES, OVERLAP_STAGE, read_seconds  # noqa: E402
-from models.copies import TRANSFORMS  # noqa: E402
-from models.detector import Detector  # noqa: E402
-from models.detector_config import DetectorConfig, DetectorResNetConfig  # noqa: E402
+from datagen.duplicates.fingerprints import Fingerprints, decode, thumbnail  # noqa: E402
+from datagen.duplicates.index.query import EvalIndex, Finder  # noqa: E402
+from datagen.duplicates.overlap.check import (  # noqa: E402
+    index_sets,
+    merge_sets,
+    shard_sources,
+)
+from datagen.duplicates.overlap.scan import BATCH_PICTURES, OVERLAP_STAGE, read_seconds  # noqa: E402
+from models.detector.augmentations import TRANSFORMS  # noqa: E402
+from models.detector.config import DetectorConfig, DetectorResNetConfig  # noqa: E402
+from models.detector.detector import Detector  # noqa: E402
 from openwit import manifest as manifests  # noqa: E402
-from openwit.executor import ExecutorConfig  # noqa: E402
-from openwit.log import Log  # noqa: E402
+from openwit.executors.executor import ExecutorConfig  # noqa: E402
+from openwit.log.events import Log  # noqa: E402
 from openwit.manifest import Manifest, Part, PartFile  # noqa: E402
 from openwit.run import Run  # noqa: E402
 from openwit.stage import Input  # noqa: E402
-from openwit.storage import sha256  # noqa: E402
+from openwit.storage.files import sha256  # noqa: E402
 
 SMALL = DetectorConfig(image_px=64, embed_dim=128, resnet=DetectorResNetConfig(blocks=(2, 2, 2, 2), width=32))
 TRAINING = {

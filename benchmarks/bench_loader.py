@@ -2,9 +2,10 @@
 and beside decoding alone.
 
 open_clip's side is its own code (open_clip_train.data on webdataset, its training transforms on Pillow, its tokenizer)
-in this process, without workers. Ours is train.batches with one thread that reads and decodes. What counts is CPU time
-a sample, of all threads, in short turns, and the median of the turns' ratios: it stands on a busy machine too. Both
-end in pictures of 224 pixels and rows of ids; theirs are normalised floats, ours bytes, for the device normalises them:
+in this process, without workers. Ours is train.data.batches with one thread that reads and decodes. What counts is
+CPU time a sample, of all threads, in short turns, and the median of the turns' ratios: it stands on a busy machine
+too. Both end in pictures of 224 pixels and rows of ids; theirs are normalised floats, ours bytes, for the device
+normalises them:
 `normalized_vs_open_clip` has that work, on the CPU, added on our side. For the bound the same bytes are decoded,
 resized and cropped by our own functions, each crop copied to the same place, and nothing more.
 
@@ -43,12 +44,12 @@ from stored_pictures import stored
 from models.preprocess import normalize_pixels
 from openwit import manifest as manifests
 from openwit.manifest import Manifest, Part, PartFile
-from train.batches import Batches
+from openwit.shards.tar import TarSample, read_samples
 from train.config import PretrainConfig, StreamConfig
-from train.images import Pixels, crop_square, decode_resized
-from train.producer import Cursor
-from train.shards import open_data_set
-from train.tars import TarSample, read_samples
+from train.data.batches import Batches
+from train.data.dataset import open_data_set
+from train.data.decode import Pixels, crop_square, decode_resized
+from train.data.loader import Cursor
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "openstax_photos.tar"
 IMAGE_PX, NUM_SHARDS, BATCH, TURN_STEPS = 224, 8, 128, 4

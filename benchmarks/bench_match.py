@@ -23,8 +23,8 @@ import pyarrow as pa
 from harness import paired, quick_flag, report, seconds
 from wat_files import SHARED, captions
 
-from wit_queries.matcher import QueryMatcher
-from wit_queries.normalize_batch import normalize_batch
+from wit_queries.matching.matcher import QueryMatcher
+from wit_queries.text.fast_normalize import normalize_batch
 
 NUM_QUERIES = 500_000
 NUM_BIGRAMS = 100_000

@@ -31,18 +31,18 @@ from harness import Paired, paired, quick_flag, report
 from synthetic_dump import write_synthetic_dump
 from wikitext_reference import reference_text
 
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.run import Run
 from openwit.stage import Input, Source, Target
-from wit_queries.articles import ARTICLES
 from wit_queries.build import build_queries
 from wit_queries.config import PagesConfig, QueriesConfig, TermsConfig
-from wit_queries.dump import MAIN_NAMESPACE, Dump, Page
-from wit_queries.inputs import dump_urls
-from wit_queries.normalize import words
-from wit_queries.segments import cut
-from wit_queries.wikitext import plain_text
+from wit_queries.terms.articles import ARTICLES
+from wit_queries.text.normalize import words
+from wit_queries.wikipedia.dump import MAIN_NAMESPACE, Dump, Page
+from wit_queries.wikipedia.inputs import dump_urls
+from wit_queries.wikipedia.spans import cut
+from wit_queries.wikipedia.wikitext import plain_text
 
 WORST = 10
 RARE = 20  # words that the reference has less often are not compared

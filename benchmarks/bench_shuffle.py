@@ -23,7 +23,7 @@ from harness import quick_flag, report
 from open_clip_train import data as open_clip_data
 from webdataset.filters import _shuffle
 
-from train.order import Lane, Part, deal, lane_size, window_at
+from train.data.order import Lane, Part, deal, lane_size, window_at
 
 Numbers = npt.NDArray[np.int64]
 

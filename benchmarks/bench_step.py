@@ -24,11 +24,11 @@ from torch import Tensor
 
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from models.preprocess import normalize_pixels
-from models.tokenizer import Tokenizer
+from models.tokenizer.tokenizer import Tokenizer
 from train.config import PretrainConfig, StreamConfig
+from train.data.loader import Batch, Cursor
 from train.objective import objective_of
-from train.optimizer import build_optimizer
-from train.producer import Batch, Cursor
+from train.optim.optimizer import build_optimizer
 from train.ranks import Ranks
 from train.step import Learner
 

@@ -19,10 +19,9 @@ from harness import paired, quick_flag, report
 from open_clip.tokenizer import SimpleTokenizer
 from wat_files import SHARED, captions
 
-from models.bpe.cleaning import clean
-from models.bpe.exact import ExactEncoder
-from models.bpe.vocabulary import find_merges, read_vocabulary
-from models.tokenizer import Tokenizer
+from models.tokenizer.exact import ExactEncoder, clean
+from models.tokenizer.tokenizer import Tokenizer
+from models.tokenizer.vocabulary import find_merges, read_vocabulary
 
 BATCH = 1024
 

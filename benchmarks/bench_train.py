@@ -41,20 +41,19 @@ from torch import Tensor
 
 from openwit import manifest as manifests
 from openwit.manifest import Manifest, Part, PartFile
-from pipelines.full_recipes import pretraining
-from train.batches import Batches
+from pipelines.paper_recipes import pretraining
 from train.config import PretrainConfig
-from train.flops import peak_flops, training_flops
+from train.data.batches import Batches
+from train.data.dataset import open_data_set
+from train.data.loader import Batch, Cursor
+from train.metrics.flops import peak_flops, training_flops
 from train.objective import objective_of
-from train.optimizer import build_optimizer
-from train.own_time import OwnTime
-from train.producer import Batch, Cursor
+from train.optim.optimizer import build_optimizer
 from train.ranks import Ranks
-from train.shards import open_data_set
-from train.step import Learner
+from train.step import Learner, OwnTime
 
 WARM_UP, STEPS = 10, 40
-MEAN_TOKENS = 24  # of a caption, start and end token included, as pipelines.pretrain_forecast assumes
+MEAN_TOKENS = 24  # of a caption, start and end token included, as pipelines.cost.pretrain assumes
 NUM_LANES, SHARD_SAMPLES, DISTINCT = 64, 512, 256
 START_TOKEN, END_TOKEN = 49406, 49407
 WORDS = ("a", "of", "the", "in", "red", "new", "photo", "house", "people", "black", "dog", "city")  # each is one token
@@ -131,13 +130,13 @@ def lengths(number: int, most: int, random: torch.Generator) -> Tensor:
 
 @contextmanager
 def from_shards(config: PretrainConfig, folder: Path) -> Iterator[Iterator[Batch]]:
-    """Batches of train.batches."""
+    """Batches of train.data.batches."""
     data_set = open_data_set((str(folder),))
     with Batches(data_set, config, 0, 1, Cursor(), torch.device(config.device)) as batches:
         yield batches
 
 
-CASES = {  # in 139 GiB also where padded or eager, by pipelines.pretrain_forecast
+CASES = {  # in 139 GiB also where padded or eager, by pipelines.cost.pretrain
     "vit_b32": Case("vit_b32", 3072, synthetic),
     "vit_b32_eager": Case("vit_b32", 3072, synthetic, {"compile": False}),
     "vit_b32_chunked": Case("vit_b32", 3072, synthetic, {"loss": "chunked"}),

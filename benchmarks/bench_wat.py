@@ -37,13 +37,15 @@ import pyarrow.parquet as pq
 from harness import quick_flag, report, stage_seconds
 from wat_files import captions, make_word, write_wat
 
-from datagen import candidates, query_table
-from datagen.config import MatchConfig, MatcherConfig
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from datagen.config import MatchConfig
+from datagen.match import match
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.run import Run
 from openwit.stage import Counts, Input, Source, Target
-from wit_queries.normalize import words as normalized
+from wit_queries.config import MatcherConfig
+from wit_queries.matching import stage as query_table
+from wit_queries.text.normalize import words as normalized
 
 NUM_QUERIES = 500_000
 NUM_FILES = 24  # for two_workers
@@ -72,7 +74,7 @@ def stage(folder: Path, file: Path) -> Callable[[], Counts]:
     query_table.process(MatcherConfig(), listed, Target(0, folder))
     table = Input.outside(str(folder / query_table.NAME))
     source = Source(index=0, inputs={"pairs": (Input.outside(str(file)),), "matcher": (table,)})
-    return lambda: candidates.match_file(MatchConfig(), source, Target(0, folder))
+    return lambda: match.match_file(MatchConfig(), source, Target(0, folder))
 
 
 def cc2dataset(file: Path) -> Callable[[], Pairs]:
@@ -133,7 +135,7 @@ def on_ray(folder: Path, file: Path, workers: int) -> float:
     sources = [Source(index=n, inputs={"pairs": (pairs,), "matcher": (table,)}) for n in range(NUM_FILES)]
     config = ExecutorConfig(kind="ray", workers=workers)
     with tempfile.TemporaryDirectory(dir=folder) as work, Run(work, "benchmark", config, Log()) as run:
-        run.stage(candidates.MATCH, MatchConfig(), sources, run.folder("matched"))
+        run.stage(match.MATCH, MatchConfig(), sources, run.folder("matched"))
         return stage_seconds(Path(work) / "matched")
 
 

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from wat_files import SHARED
 
-from datagen.duplicates.hashes import Fingerprints, decode, distance, thumbnail
-from models.copies import STRENGTHS, TRANSFORMS, copy_of
+from datagen.duplicates.fingerprints import Fingerprints, decode, distance, thumbnail
+from models.detector.augmentations import STRENGTHS, TRANSFORMS, copy_of
 from openwit.errors import InputError
 
 NUM_TRAINING = 1800  # photographs that the detector may be trained on, at most

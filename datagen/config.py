@@ -1,4 +1,7 @@
-"""Settings of the data line: candidates and matching, the cap, the crawl. Light to import."""
+"""Settings of the data line: candidates and matching, the cap, the crawl. Light to import.
+
+How much the statistics show.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class SourcesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidatesConfig:
-    """Which pairs are worth matching (the lists are in datagen/rules.py), and how they are matched."""
+    """Which pairs are worth matching (the lists are in datagen/match/filters.py), and how they are matched."""
 
     title_without_alt: bool = True  # the title attribute is the caption where there is no alt text
     min_caption_chars: int = 1  # shorter captions are dropped
@@ -54,13 +57,6 @@ class CandidatesConfig:
             least, most = getattr(self, f"min_caption_{unit}"), getattr(self, f"max_caption_{unit}")
             if not 1 <= least <= most:
                 raise ConfigError(f"min_caption_{unit}={least}, max_caption_{unit}={most}: need 1 <= min <= max")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MatcherConfig:
-    """What the table of queries depends on."""
-
-    mode: Literal["words", "metaclip"] = "words"  # as candidates.match_mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,3 +179,17 @@ class RetryConfig:
         for reason in self.reasons or ("",):
             if not re.fullmatch(r"[a-z][a-z0-9_]*|[1-5]xx", reason):
                 raise ConfigError(f"retry={reason}: is no reason; write e.g. --retry timeout,dns,5xx")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsConfig:
+    """How much the statistics show; the numbers themselves always come from every row."""
+
+    gallery: int = 48  # sample pictures on the page
+    rows: int = 15  # of the lists: hosts, reasons, the queries' head and tail
+
+    def __post_init__(self) -> None:
+        if self.gallery < 0:
+            raise ConfigError(f"gallery={self.gallery}: must not be negative; 0 shows no pictures")
+        if self.rows < 1:
+            raise ConfigError(f"rows={self.rows}: must be at least 1")

@@ -7,23 +7,24 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from datagen import candidates, cap, distinct, query_table, selection, shuffle
 from datagen.config import (
     CandidatesConfig,
     CapConfig,
     CrawlConfig,
     MatchConfig,
-    MatcherConfig,
     RetryConfig,
     ShuffleConfig,
     SourcesConfig,
 )
-from datagen.crawl import crawl, ledger, retry
+from datagen.crawl import crawl, retries
 from datagen.crawl.adopt import refuse_adopted
-from datagen.crawl.rounds import Rounds, shard_inputs
+from datagen.crawl.politeness import scheduler
+from datagen.crawl.retries import Rounds, shard_inputs
 from datagen.funnel import last_dropped
-from datagen.sources.files import list_files
-from datagen.takedown.remove import REMOVED, settle
+from datagen.match import match
+from datagen.match.urls import list_files
+from datagen.select import cap, distinct, selection, shuffle
+from datagen.shards.remove import REMOVED, settle
 from openwit import manifest as manifests
 from openwit import stage, storage
 from openwit.config import digest
@@ -31,6 +32,8 @@ from openwit.errors import ConfigError
 from openwit.manifest import Manifest
 from openwit.run import Run
 from openwit.stage import Input, Source
+from wit_queries.config import MatcherConfig
+from wit_queries.matching import stage as query_table
 
 
 def match_candidates(run: Run, sources: SourcesConfig, config: CandidatesConfig) -> Manifest:
@@ -49,11 +52,11 @@ def match_candidates(run: Run, sources: SourcesConfig, config: CandidatesConfig)
     how = MatchConfig(kind=sources.kind, **columns, candidates=config)
     if sources.write_candidates:
         listed = [Source(index=index, inputs={"pairs": (entry,)}) for index, entry in enumerate(pairs)]
-        run.stage(candidates.LIST, how, listed, run.folder("candidates"))
+        run.stage(match.LIST, how, listed, run.folder("candidates"))
     partitions = [
         Source(index=index, inputs={"pairs": (entry,), "matcher": (table,)}) for index, entry in enumerate(pairs)
     ]
-    return run.stage(candidates.MATCH, how, partitions, run.folder("matched"))
+    return run.stage(match.MATCH, how, partitions, run.folder("matched"))
 
 
 def select_pairs(run: Run, matched: Manifest, shuffle_config: ShuffleConfig, cap_config: CapConfig) -> Manifest:
@@ -123,7 +126,7 @@ def crawl_images(run: Run, selected: Manifest, config: CrawlConfig) -> Manifest:
     refuse_adopted(run.folder("shards"))
     matched = manifests.read(run.folder("matched"))
     lineage = {"queries": _queries(run).identity, "matched": matched.digest}
-    with ledger.serving(config) as served:
+    with scheduler.serving(config) as served:
         rounds = crawl_rounds(run, selected, config, served.url)
         shards, underway = run.folder("shards"), served.ledger.underway
         made = run.stage(crawl.STAGE, rounds.config, rounds.sources(), shards, lineage, underway)
@@ -148,7 +151,7 @@ def retry_images(run: Run, selected: Manifest, config: CrawlConfig, wanted: Retr
         run.log.say("retry: the round begun before is finished; the same command begins another")
         return made
     left = last_dropped(made.counts)
-    pattern = re.compile(retry.pattern_of(wanted.reasons))
+    pattern = re.compile(retries.pattern_of(wanted.reasons))
     again = {reason: number for reason, number in left.items() if pattern.fullmatch(reason)}
     if not again:
         run.log.say(f"retry: no row failed for {', '.join(wanted.reasons)}; failures: {_listed(left)}")

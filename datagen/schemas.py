@@ -1,4 +1,7 @@
-"""The columns of the files between the stages, and the identity of a pair."""
+"""The columns of the files between the stages, and the identity of a pair.
+
+What every source gives: tables of (image URL, caption) pairs as they stand there, of a few megabytes each.
+"""
 
 from __future__ import annotations
 
@@ -80,3 +83,17 @@ def pair_uids(urls: pa.Array, captions: pa.Array) -> pa.Array:
     digits = b"".join(digests).hex().encode()
     offsets = np.arange(0, len(digits) + 1, 2 * UID_BYTES, dtype=np.int32)
     return pa.StringArray.from_buffers(len(urls), pa.py_buffer(offsets), pa.py_buffer(digits))
+
+
+NAMES = pa.dictionary(pa.int32(), pa.string())
+
+PAIRS = pa.schema(
+    [
+        ("url", pa.string()),  # as it stands in the page, maybe relative; may be empty where the caption is
+        ("caption", pa.string()),  # as it stands there, with entities and line breaks; empty where there is none
+        ("caption_from", NAMES),  # the attribute that gave it, alt or title; empty for tables
+        ("base_url", NAMES),  # what a relative URL is resolved against; empty: nothing
+        ("page_url", NAMES),  # empty where the source does not know it
+        ("place", pa.int64()),  # in the file: the record's offset, or the row
+    ]
+)

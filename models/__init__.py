@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.zoo import config_of, create, list_models
+from models.config import config_of, create, list_models
 
 if TYPE_CHECKING:
     from models.clip import Clip
     from models.config import Activation
-    from models.interchange.formats import Format
+    from models.interchange.convert import Format
 
 __all__ = ["config_of", "create", "list_models", "load", "save"]
 
@@ -20,7 +20,7 @@ def load(path: str, activation: Activation | None = None) -> Clip:
     `activation` is for files that don't say it. Raises InputError where it is none of these, or a tensor does not fit
     (with its name and both shapes); ConfigError where the activation is missing, or not the one that the files say.
     """
-    from models.interchange.load import load as load_any  # light things of this package are imported without torch
+    from models.interchange.convert import load as load_any  # light things of this package are imported without torch
 
     return load_any(path, activation)
 
@@ -30,6 +30,6 @@ def save(model: Clip, path: str, to: Format = "openwit") -> None:
 
     Raises ConfigError where the format can't tell of such a model, InputError where `path` exists already.
     """
-    from models.interchange.save import save as save_as
+    from models.interchange.convert import save as save_as
 
     save_as(model, path, to)

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from models.compiling import compiled
 from models.config import ResNetConfig
-from models.positions import resize_positions
+from models.vit import resize_positions
 
 
 class Bottleneck(nn.Module):

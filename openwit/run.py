@@ -11,8 +11,8 @@ from typing import Any
 from openwit import manifest as manifests
 from openwit import stage as stages
 from openwit import storage
-from openwit.executor import Executor, ExecutorConfig, open_executor
-from openwit.log import Log, duration
+from openwit.executors.executor import Executor, ExecutorConfig, open_executor
+from openwit.log.events import Log, duration
 from openwit.manifest import Manifest
 from openwit.stage import NO_LINEAGE, C, Lineage, Source, Stage
 

@@ -25,8 +25,8 @@ from openwit import manifest as manifests
 from openwit import storage
 from openwit.config import IsDataclass, digest
 from openwit.errors import InputError, OpenwitError, WorkError
-from openwit.executor import Executor, Failure
-from openwit.log import Log, Underway
+from openwit.executors.executor import Executor, Failure
+from openwit.log.events import Log, Underway
 from openwit.manifest import Manifest, Part, PartFile
 
 C = TypeVar("C", bound=IsDataclass)

@@ -10,33 +10,33 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from openwit.errors import ConfigError, OpenwitError
 
 if TYPE_CHECKING:
     from pipelines.recipes import Recipe
 
-COMMANDS = {  # name: (module, what it does)
+COMMANDS = {  # name: (file in pipelines/commands/, what it does); its function is run_<name>
     "demo": ("demo", "the whole line on the embedded example, from the dump to an evaluated model"),
     "demo-web": ("serve_web", "build the embedded web and serve it on loopback"),
     "queries": ("queries", "the query list, from a Wikipedia dump, page views and WordNet"),
-    "build-dataset": ("build_dataset", "candidates, matching, the cap and the crawl, into WebDataset shards"),
-    "adopt": ("adopt", "the manifest of shards/ that img2dataset wrote, so that the commands below run on them"),
-    "train-detector": ("train_detector", "the duplicate detector, trained on the shards' pictures"),
-    "calibrate": ("calibrate", "the thresholds of dedup-check, from pictures of the user's own shards"),
-    "dedup-check": ("dedup_check", "the overlap of the shards with the evaluation sets"),
-    "dedup-within": ("dedup_within", "copies inside the shards: one is kept, with the captions of the others"),
-    "remove": ("remove", "rewrite the shards without named pairs, URLs or domains (takedown)"),
-    "train-tokenizer": ("train_tokenizer", "a vocabulary of one's own captions"),
+    "build-dataset": ("dataset", "candidates, matching, the cap and the crawl, into WebDataset shards"),
+    "adopt": ("dataset", "the manifest of shards/ that img2dataset wrote, so that the commands below run on them"),
+    "train-detector": ("detector", "the duplicate detector, trained on the shards' pictures"),
+    "calibrate": ("duplicates", "the thresholds of dedup-check, from pictures of the user's own shards"),
+    "dedup-check": ("duplicates", "the overlap of the shards with the evaluation sets"),
+    "dedup-within": ("duplicates", "copies inside the shards: one is kept, with the captions of the others"),
+    "remove": ("dataset", "rewrite the shards without named pairs, URLs or domains (takedown)"),
+    "train-tokenizer": ("tokenizer", "a vocabulary of one's own captions"),
     "pretrain": ("pretrain", "contrastive training on the shards"),
     "evaluate": ("evaluate", "zero-shot classification and linear probe of the last checkpoint"),
-    "stats": ("stats", "what was selected and crawled: a table, --json, and an HTML page"),
+    "stats": ("dataset", "what was selected and crawled: a table, --json, and an HTML page"),
 }
 FILE_COMMANDS = {  # that take paths, not a recipe
-    "convert": ("convert", "a model from one format to another: openwit, openai, open_clip, huggingface, onnx"),
-    "segment": ("segment", "draw which part of a picture a model sees as which of some labels"),
+    "convert": ("models", "a model from one format to another: openwit, openai, open_clip, huggingface, onnx"),
+    "segment": ("models", "draw which part of a picture a model sees as which of some labels"),
 }
 OPTIONS = {  # of some commands: (commands, value; none for a flag, what it does)
     "retry": (("build-dataset",), "REASONS", "fetch the rows again that failed for these, e.g. timeout,dns,5xx"),
@@ -109,7 +109,7 @@ def _run(words: list[str]) -> None:
             raise ConfigError(f"no command before {words[0]}; usage: {USAGE}")
         return
     if command in FILE_COMMANDS:
-        importlib.import_module(f"pipelines.{FILE_COMMANDS[command][0]}").main(words[1:])
+        run_command(FILE_COMMANDS[command][0], command)(words[1:])
         return
     if command not in COMMANDS:
         known = [*COMMANDS, *FILE_COMMANDS]
@@ -136,9 +136,9 @@ def _run(words: list[str]) -> None:
 
 def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -> None:
     from openwit import storage
-    from openwit.log import Log
-    from openwit.log_file import log_file
-    from openwit.work_lock import holding
+    from openwit.log.events import Log
+    from openwit.log.upload import log_file
+    from openwit.storage.work_lock import holding
     from pipelines.session import Invocation, carry_out
 
     if recipe.s3_endpoint:
@@ -156,7 +156,14 @@ def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -
             resume=bool(given.resume),
             options={name: getattr(given, name) for name in OPTIONS},
         )  # fmt: skip
-        carry_out(COMMANDS[command][0], invocation)
+        carry_out(run_command(COMMANDS[command][0], command), invocation)
+
+
+def run_command(module: str, command: str) -> Callable[[Any], None]:
+    """The function run_<command> of pipelines/commands/<module>.py."""
+    found = importlib.import_module(f"pipelines.commands.{module}")
+    function: Callable[[Any], None] = getattr(found, f"run_{command.replace('-', '_')}")
+    return function
 
 
 def _has_nodes(command: str, recipe: Recipe) -> bool:
@@ -215,11 +222,11 @@ def _help() -> str:
 
 
 def _recipe_help() -> list[str]:
-    from pipelines import full_recipes
+    from pipelines import paper_recipes
 
     return [
         "recipes: demo, laptop, cc_small, wit400m (the paper's scale, with ViT-B/32), and the paper's nine:",
-        f"  {', '.join(full_recipes.ROWS)}",
+        f"  {', '.join(paper_recipes.ROWS)}",
         "openwit COMMAND RECIPE --help lists every field",
     ]
 

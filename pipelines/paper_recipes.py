@@ -6,8 +6,7 @@ import dataclasses
 import posixpath
 from dataclasses import dataclass
 
-from models.config import ResNetConfig
-from models.zoo import CONFIGS
+from models.config import CONFIGS, ResNetConfig
 from openwit import storage
 from train.config import PretrainConfig, StreamConfig
 
@@ -19,7 +18,7 @@ CRAWL_PX = 448  # shorter side of stored pictures: the largest input of the nine
 class _Row:
     """What is one model's own."""
 
-    model: str  # in models.zoo
+    model: str  # in models.config
     learning_rate: float
     checkpoint_blocks: bool = True  # this and the next so that 1,024 pairs fit a GPU of 80 GB: the batch on 32 GPUs
     accumulation: int = 1

@@ -14,13 +14,13 @@ from typing import Literal
 from datagen.config import CandidatesConfig, CapConfig, CrawlConfig, ShuffleConfig, SourcesConfig
 from datagen.duplicates.config import CalibrateConfig, OverlapConfig
 from datagen.duplicates.within.config import WithinConfig
-from models.bpe.config import TokenizerConfig
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
-from models.detector_config import DetectorConfig, DetectorResNetConfig
+from models.detector.config import DetectorConfig, DetectorResNetConfig
+from models.tokenizer.training import TokenizerConfig
 from openwit.errors import ConfigError
-from openwit.executor import ExecutorConfig
-from openwit.storage import join
-from pipelines import full_recipes
+from openwit.executors.executor import ExecutorConfig
+from openwit.storage.files import join
+from pipelines import paper_recipes
 from pipelines.demo_web.config import DemoWebConfig
 from train.config import DetectorTrainingConfig, PretrainConfig, StreamConfig
 from train.evals.config import EvaluateConfig, ZeroShotConfig
@@ -166,10 +166,10 @@ def wit400m(work: str) -> Recipe:
         candidates=CandidatesConfig(),
         shuffle=ShuffleConfig(num_partitions=2_000),
         cap=CapConfig(max_pairs=20_000),
-        crawl=CrawlConfig(image_px=full_recipes.CRAWL_PX),
+        crawl=CrawlConfig(image_px=paper_recipes.CRAWL_PX),
         overlap_executor=ExecutorConfig(kind="ray", workers=1024, address="auto"),
         overlap=OverlapConfig(),
-        pretrain=full_recipes.pretraining("vit_b32", work),
+        pretrain=paper_recipes.pretraining("vit_b32", work),
         evaluate=EvaluateConfig(),
         detector=DetectorTrainingConfig(precision="bf16"),
     )
@@ -177,12 +177,12 @@ def wit400m(work: str) -> Recipe:
 
 def full(name: str, work: str) -> Recipe:
     """One of the paper's nine models, on the data of wit400m."""
-    return dataclasses.replace(wit400m(work), name=name, pretrain=full_recipes.pretraining(name, work))
+    return dataclasses.replace(wit400m(work), name=name, pretrain=paper_recipes.pretraining(name, work))
 
 
 RECIPES: dict[str, Callable[[str], Recipe]] = {
     **{recipe.__name__: recipe for recipe in (demo, laptop, cc_small, wit400m)},
-    **{name: functools.partial(full, name) for name in full_recipes.ROWS},
+    **{name: functools.partial(full, name) for name in paper_recipes.ROWS},
 }
 
 

@@ -1,17 +1,20 @@
-"""From a command line's invocation to a run of the floor."""
+"""From a command line's invocation to a run of the floor.
+
+The command line of a command that takes paths instead of a recipe.
+"""
 
 from __future__ import annotations
 
-import importlib
+import argparse
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from openwit import storage
-from openwit.errors import InputError
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.errors import ConfigError, InputError
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.manifest import MANIFEST
 from openwit.run import NotYet, Run
 from openwit.stage import Plan
@@ -31,10 +34,10 @@ class Invocation:
     options: Mapping[str, str] = field(default_factory=dict)  # of the command alone (cli.OPTIONS); "" where not given
 
 
-def carry_out(module: str, invocation: Invocation) -> None:
-    """Runs the command of pipelines/<module>.py; a dry run ends where a stage has something to do."""
+def carry_out(command: Callable[[Invocation], None], invocation: Invocation) -> None:
+    """Runs the command; a dry run ends where a stage has something to do."""
     try:
-        importlib.import_module(f"pipelines.{module}").command(invocation)
+        command(invocation)
     except NotYet as what:
         invocation.log.say(f"what follows {what} is planned when it is done; nothing was changed")
 
@@ -59,3 +62,16 @@ def command_line(invocation: Invocation, command: str) -> str:
     """What to type for another command of the same recipe in the same work folder."""
     name, work = invocation.recipe.name, invocation.work
     return f"openwit {command} {name}" + ("" if work == default_work(name) else f" --work {shlex.quote(work)}")
+
+
+class Arguments(argparse.ArgumentParser):
+    """A parser whose complaints are errors of one line, as those of all commands."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(
+            f"openwit {command}", description=description, allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; {self.format_usage()}")

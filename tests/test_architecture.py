@@ -26,7 +26,7 @@ MAY_IMPORT_TOO = {"datagen/duplicates/embed.py": ("models",)}  # the one file th
 ONLY_IMPORTER = {
     "img2dataset": {"datagen/crawl/crawl.py"},
     "triton": {"train/loss/fused.py"},
-    "ray": {"openwit/ray_executor.py", "pipelines/ray_pretrain.py"},
+    "ray": {"openwit/executors/ray.py", "train/launch/ray.py"},
 }
 MOST_LINES = 400
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "legacy", "v2"}

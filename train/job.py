@@ -14,10 +14,10 @@ from openwit import storage
 from openwit.config import IsDataclass, describe, from_json, to_json
 from openwit.errors import ConfigError
 from train.config import AnyTrainingConfig, PretrainConfig
+from train.data.dataset import data_digest
 from train.evals.config import EvaluateConfig
-from train.initial import initial_digest
 from train.mixture import parse_entries
-from train.shards import data_digest
+from train.objectives.warm_start import initial_digest
 
 RECORD = "config.json"
 # Fields that change neither what is learned nor its order (another number of ranks changes rounding only), so a run
@@ -70,7 +70,7 @@ class Job:
     @property
     def here(self) -> str:
         """The folder of this machine for files that grow: `out`, or where that is remote one whose files are published
-        with each checkpoint (train.spool)."""
+        with each checkpoint (train.metrics.mirror)."""
         if storage.is_local(self.out):
             return storage.local_path(self.out)
         name = hashlib.blake2b(self.out.encode(), digest_size=8).hexdigest()

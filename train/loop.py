@@ -8,21 +8,21 @@ from collections.abc import Iterator
 
 import torch
 
-from openwit import work_lock
 from openwit.errors import ConfigError, WorkError
-from train.batches import Batches
-from train.checkpoint import Checkpoints, State, restore
-from train.checkpoint_files import clear_unfinished
+from openwit.storage import work_lock
+from train.checkpoints.checkpoints import Checkpoints, State, restore
+from train.checkpoints.layout import clear_unfinished
+from train.data.batches import Batches
+from train.data.dataset import open_data_set
+from train.data.loader import Cursor
 from train.job import Job
+from train.launch.preemption import Agreement, Stopped
+from train.metrics.mirror import publish, spooled
+from train.metrics.report import open_report
 from train.objective import objective_of
-from train.optimizer import build_optimizer, scheduled_learning_rate
-from train.producer import Cursor
+from train.optim.optimizer import build_optimizer, scheduled_learning_rate
 from train.ranks import Ranks
-from train.report import open_report
-from train.shards import open_data_set
-from train.spool import publish, spooled
 from train.step import Learner
-from train.stop import Agreement, Stopped
 
 LOCK_WAIT_S = 10.0
 

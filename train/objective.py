@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from openwit.shards.tar import TarSample, Unusable
 from train.config import AnyTrainingConfig, PretrainConfig
-from train.tars import TarSample, Unusable
 
 
 class Keyed(Protocol):
@@ -93,7 +93,7 @@ class Objective(Protocol[E]):
 
 def objective_of(config: AnyTrainingConfig) -> Objective[Any]:
     """The objective that the config is for."""
-    from train.clip_objective import ClipObjective
-    from train.detector_objective import DetectorObjective
+    from train.objectives.clip import ClipObjective
+    from train.objectives.detector import DetectorObjective
 
     return ClipObjective(config) if isinstance(config, PretrainConfig) else DetectorObjective(config)

@@ -1,4 +1,4 @@
-"""One rank of a training:  torchrun --nproc-per-node N -m train.main --config FOLDER/config.json"""
+"""One rank of a training:  torchrun --nproc-per-node N -m train.rank_main --config FOLDER/config.json"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 from openwit.errors import OpenwitError
-from train import stop
+from train.launch import preemption
 
 LAUNCHED = "OPENWIT_LAUNCHED"  # set where standard input is a pipe that the launcher holds open while it lives
 FAILURES = "OPENWIT_FAILURES"  # folder for what went wrong, one file a rank
@@ -22,10 +22,10 @@ FAILURES = "OPENWIT_FAILURES"  # folder for what went wrong, one file a rank
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0, 1 for failed work, 2 for the user's mistakes."""
-    parser = argparse.ArgumentParser(prog="train.main", description=__doc__)
+    parser = argparse.ArgumentParser(prog="train.rank_main", description=__doc__)
     parser.add_argument("--config", required=True, help="the config.json of a training's folder")
     url = parser.parse_args(arguments).config
-    stop.listen()
+    preemption.listen()
     _leave_with_parents()
     return carry_out(url)
 
@@ -34,7 +34,7 @@ def carry_out(url: str) -> int:
     """Trains as a rank of the job at the URL, and tells what went wrong; the exit code."""
     try:
         _train(url)
-    except stop.Stopped as stopped:
+    except preemption.Stopped as stopped:
         _tell(type(stopped).__name__, str(stopped))
         return 0  # anything else, torchrun would take for a failure
     except OpenwitError as error:
@@ -87,7 +87,7 @@ def _leave_with_parents() -> None:
             if readable:
                 if not os.read(0, 4096):
                     break
-                stop.ask()  # the launcher got SIGTERM
+                preemption.ask()  # the launcher got SIGTERM
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

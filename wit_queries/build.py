@@ -12,17 +12,16 @@ from openwit.errors import InputError
 from openwit.manifest import Manifest
 from openwit.run import NotYet, Run
 from openwit.stage import Input, Source
-from wit_queries import inputs
-from wit_queries.articles import ARTICLES, PAGES, PAIRS, WORDS
-from wit_queries.config import QueriesConfig
-from wit_queries.dumps import DUMPS, FACTS, SITE, DumpsConfig
-from wit_queries.language import latest_dump, view_projects
-from wit_queries.page_views import PAGE_VIEWS, VIEWS_FILE
-from wit_queries.pairs import BIGRAMS, DEAL, SUM, BigramsConfig, BucketsConfig, num_buckets
-from wit_queries.query_list import BLOCK_LIST, QUERIES, TERM_FACTS
-from wit_queries.segments import cut
+from wit_queries.config import QueriesConfig, latest_dump, view_projects
 from wit_queries.summary import summarize
-from wit_queries.terms import NAMED, SYNSETS, TERMS, VOCABULARY, WANTED, WORDNET, VocabularyConfig
+from wit_queries.terms.articles import ARTICLES, PAGES, PAIRS, WORDS
+from wit_queries.terms.bigrams import BIGRAMS, DEAL, SUM, BigramsConfig, BucketsConfig, num_buckets
+from wit_queries.terms.query_list import BLOCK_LIST, QUERIES, TERM_FACTS
+from wit_queries.terms.terms import NAMED, SYNSETS, TERMS, VOCABULARY, WANTED, WORDNET, VocabularyConfig
+from wit_queries.wikipedia import inputs
+from wit_queries.wikipedia.dumps import DUMPS, FACTS, SITE, DumpsConfig
+from wit_queries.wikipedia.page_views import PAGE_VIEWS, VIEWS_FILE
+from wit_queries.wikipedia.spans import cut
 
 __all__ = ["build_queries", "summarize"]
 

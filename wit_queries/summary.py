@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from openwit import storage
-from openwit.tables import read_table
-from wit_queries.merge import QUERIES_JSON, QUERIES_PARQUET, SOURCES
+from openwit.storage.tables import read_table
+from wit_queries.terms.query_list import QUERIES_JSON, QUERIES_PARQUET, SOURCES
 
 NUM_EXAMPLES = 6
 

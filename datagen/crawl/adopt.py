@@ -7,14 +7,14 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from datagen.crawl.reasons import reason
+from datagen.crawl.fetch.failures import reason
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import ConfigError, InputError, WorkError
-from openwit.executor import Failure
+from openwit.executors.executor import Failure
 from openwit.manifest import Manifest, Part, PartFile
 from openwit.run import Run
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 STAGE = "adopted"
 _STATS = re.compile(r"(\d{5,})_stats\.json")

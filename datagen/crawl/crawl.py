@@ -20,19 +20,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.config import CrawlConfig
-from datagen.crawl.freed_memory import return_large_blocks
-from datagen.crawl.images import ImageResizer, Resized
-from datagen.crawl.ledger_client import LedgerClient, LedgerGone
-from datagen.crawl.plain_tar import PlainTar
+from datagen.crawl.finalize import count_rows, seal_table, seal_tar
+from datagen.crawl.img2dataset_seams import CountingWriter, Tally, return_large_blocks, slim_import
 from datagen.crawl.policy import FetchPolicy
-from datagen.crawl.seal import count_rows, seal_table, seal_tar
-from datagen.crawl.slim_import import slim_import
-from datagen.crawl.tally import CountingWriter, Tally
+from datagen.crawl.politeness.client import LedgerClient, LedgerGone
+from datagen.crawl.resizer import ImageResizer, Resized
 from datagen.schemas import CAPTIONS, RETRIED
-from datagen.takedown.request import tombstones
+from datagen.shards.tombstones import tombstones
 from openwit.errors import WorkError
+from openwit.shards.tar import PlainTar
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 if TYPE_CHECKING:
     from img2dataset.downloader import Downloader

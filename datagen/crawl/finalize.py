@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.crawl.plain_tar import PlainTar, members
-from datagen.crawl.reasons import reason
+from datagen.crawl.fetch.failures import reason
+from openwit.shards.tar import PlainTar, members
 from openwit.stage import Counts
 
 

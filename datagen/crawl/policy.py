@@ -18,18 +18,17 @@ from types import TracebackType
 from typing import TypeVar
 
 from datagen.config import CrawlConfig
-from datagen.crawl import backoff
-from datagen.crawl.addresses import LookUp, Resolver, system_look_up
-from datagen.crawl.body_budget import BodyBudget
-from datagen.crawl.connections import Exchange, HttpClient
-from datagen.crawl.deadline import Deadline
-from datagen.crawl.image_kinds import has_image_signature, may_be_image
-from datagen.crawl.ledger_client import LedgerClient, Turn
-from datagen.crawl.reasons import FetchFailed
-from datagen.crawl.reservations import check_headers
-from datagen.crawl.robots import SiteRules
-from datagen.crawl.web_address import WebAddress
-from datagen.takedown.request import REMOVED_URL
+from datagen.crawl.fetch import limits
+from datagen.crawl.fetch.addresses import LookUp, Resolver, system_look_up
+from datagen.crawl.fetch.client import Exchange, HttpClient
+from datagen.crawl.fetch.failures import FetchFailed
+from datagen.crawl.fetch.limits import BodyBudget, Deadline
+from datagen.crawl.fetch.url import WebAddress
+from datagen.crawl.politeness.client import LedgerClient, Turn
+from datagen.crawl.politeness.reservations import check_headers
+from datagen.crawl.politeness.robots import SiteRules
+from datagen.shards.tombstones import REMOVED_URL
+from openwit.images.header import has_image_signature, may_be_image
 
 T = TypeVar("T")
 
@@ -166,14 +165,14 @@ class FetchPolicy:
                 turn.shut_s = failure.wait_s
 
     def _delay_s(self, attempt: int) -> float:
-        return backoff.delay_s(attempt, self.config.backoff_s, self.config.max_backoff_s)
+        return limits.delay_s(attempt, self.config.backoff_s, self.config.max_backoff_s)
 
     def _check_busy(self, exchange: Exchange) -> None:
         """Raises FetchFailed where the server says that it cannot answer now."""
         if exchange.status not in _FOR_NOW:
             return
         is_busy = exchange.status in _BUSY
-        wait_s = backoff.retry_after_s(exchange.headers.get("Retry-After")) if is_busy else None
+        wait_s = limits.retry_after_s(exchange.headers.get("Retry-After")) if is_busy else None
         again = wait_s is None or wait_s <= self.config.max_backoff_s
         exchange.skip()
         raise FetchFailed(f"http_{exchange.status}", exchange.reason, again=again, is_busy=is_busy, wait_s=wait_s)

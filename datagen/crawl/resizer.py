@@ -16,10 +16,10 @@ import numpy as np
 from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
 from datagen.config import CrawlConfig
-from datagen.crawl.image_colors import resizable, to_srgb
-from datagen.crawl.image_header import FORMATS, ends_early, refusal
-from datagen.crawl.image_jpeg import Shrinker, encoded, reduction
-from datagen.crawl.image_sizes import Size, framed, resized
+from datagen.crawl.resize_modes import framed, resized
+from openwit.images.color import resizable, to_srgb
+from openwit.images.header import FORMATS, ends_early, refusal
+from openwit.images.jpeg import Shrinker, Size, encoded, reduction
 
 Resized = tuple[bytes | None, int | None, int | None, int | None, int | None, str | None]
 

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.duplicates import eval_sets
 from datagen.duplicates.config import EmbedConfig
-from datagen.duplicates.hashes import F32, U8, decode
+from datagen.duplicates.eval_sets import formats
+from datagen.duplicates.fingerprints import F32, U8, decode
 from openwit import storage
 from openwit.config import digest
 from openwit.errors import ConfigError, InputError
@@ -34,7 +34,7 @@ class Embedder:
     def __init__(self, path: str, device: str) -> None:
         import torch
 
-        from models.descriptor import load_descriptor
+        from models.detector.descriptor import load_descriptor
 
         self.descriptor = load_descriptor(path, _place(device))
         self.dim = self.descriptor.dim
@@ -96,7 +96,7 @@ def embed_set(config: EmbedConfig, source: Source, target: Target) -> Counts:
     with pq.ParquetWriter(target.path(".parquet"), VECTORS) as writer:
         keys: list[str] = []
         prepared: list[U8] = []
-        for example in eval_sets.read(source.inputs["eval_set"]):
+        for example in formats.read(source.inputs["eval_set"]):
             counts["in"] += 1
             try:
                 prepared.append(embedder.prepare(example.data))
@@ -116,7 +116,7 @@ def embed_set(config: EmbedConfig, source: Source, target: Target) -> Counts:
 def made_copy(data: bytes, seed: int) -> bytes:
     """A JPEG of the picture after the transforms by which the detector learns. Raises InputError where it cannot be
     decoded."""
-    from models.copies import augment
+    from models.detector.augmentations import augment
 
     changed = augment(np.ascontiguousarray(decode(data, least_px=0)[..., ::-1]), seed)
     return cv2.imencode(".jpg", changed[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, COPY_QUALITY])[1].tobytes()

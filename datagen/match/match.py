@@ -9,17 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datagen import rules
 from datagen.config import MatchConfig
-from datagen.query_table import open_matcher
+from datagen.match import filters
+from datagen.match.urls import kind_of, resolve_all
 from datagen.schemas import CANDIDATES, MATCHED, pair_uids
 from datagen.sources.columns import Wanted
-from datagen.sources.files import kind_of
 from datagen.sources.tables import read_pairs
-from datagen.sources.urls import resolve_all
 from datagen.sources.wat import read_wat
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.tables import one_chunk
+from openwit.storage.tables import one_chunk
+from wit_queries.matching.stage import open_matcher
 
 GROUP_ROWS = 1 << 16  # of a row group: as many are held before they are written
 
@@ -63,17 +62,17 @@ def _with_captions(config: MatchConfig, source: Source, counts: Counts) -> Itera
     wanted = Wanted(config.url_column, config.caption_column)
     for pairs in read_wat(url, counts) if kind == "wat" else read_pairs(url, kind, wanted, counts):
         counts["in"] += len(pairs)
-        pairs = rules.without(pairs, rules.missing_captions(pairs), counts)
-        captions = rules.clean_captions(one_chunk(pairs["caption"]))
+        pairs = filters.without(pairs, filters.missing_captions(pairs), counts)
+        captions = filters.clean_captions(one_chunk(pairs["caption"]))
         pairs = pairs.set_column(pairs.column_names.index("caption"), "caption", captions)
-        yield rules.without(pairs, rules.caption_faults(config.candidates, pairs), counts)
+        yield filters.without(pairs, filters.caption_faults(config.candidates, pairs), counts)
 
 
 def _finished(config: MatchConfig, source: Source, pairs: pa.Table, counts: Counts) -> pa.Table:
     """The pairs with absolute URLs, uids and their origin; those with faulty URLs are dropped."""
     urls = resolve_all(one_chunk(pairs["base_url"]), one_chunk(pairs["url"]))
     pairs = pairs.set_column(pairs.column_names.index("url"), "url", urls)
-    pairs = rules.without(pairs, rules.url_faults(config.candidates, pairs["url"]), counts)
+    pairs = filters.without(pairs, filters.url_faults(config.candidates, pairs["url"]), counts)
     name = source.url("pairs").rsplit("/", 1)[-1]
     columns = {
         "uid": pair_uids(one_chunk(pairs["url"]), one_chunk(pairs["caption"])),

@@ -24,12 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.config import CapConfig
-from datagen.distinct import Pairs, read_pairs
-from datagen.keys import LAST_KEY, U32, U64, UPPER_BITS, mark_windows, match_keys
 from datagen.schemas import INSIDE, NARROWED, THRESHOLDS, WINDOWS
-from datagen.slices import each
+from datagen.select.cap_kernel import LAST_KEY, U32, U64, UPPER_BITS, mark_windows, match_keys
+from datagen.select.distinct import Pairs, read_pairs
 from openwit.stage import Counts, Input, Source, Stage, Target
-from openwit.tables import one_chunk, read_table
+from openwit.storage.slices import each
+from openwit.storage.tables import one_chunk, read_table
 
 DEVIATIONS = 8  # half the width of a window, in standard deviations of the number of keys below a value
 RANGE_BYTES = 128 << 20  # of matches that `thresholds` holds at once

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.config import ShuffleConfig
-from datagen.keys import I32, U64, PairArrays, count_matches
 from datagen.schemas import DISTINCT, QUERY_COUNTS
-from datagen.slices import each, read_slice
-from datagen.uids import first_of_each
+from datagen.select.cap_kernel import I32, U64, PairArrays, count_matches
+from openwit.kernels.uids import first_of_each
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.tables import one_chunk, read_table
+from openwit.storage.slices import each, read_slice
+from openwit.storage.tables import one_chunk, read_table
 
 
 @dataclass(frozen=True)

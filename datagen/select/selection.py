@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datagen.config import CapConfig
-from datagen.distinct import Pairs
-from datagen.keys import U32, U64, UPPER_BITS, mark_selected
 from datagen.schemas import CAPTIONS, SELECTED, TEXTS
-from datagen.slices import each, read_slice
-from datagen.uids import uid_texts
-from datagen.url_hash import url_hashes
+from datagen.select.cap_kernel import U32, U64, UPPER_BITS, mark_selected
+from datagen.select.distinct import Pairs
+from openwit.kernels.hashing import url_hashes
+from openwit.kernels.uids import uid_texts
 from openwit.stage import Counts, Input, Source, Stage, Target
-from openwit.tables import one_chunk, read_table
+from openwit.storage.slices import each, read_slice
+from openwit.storage.tables import one_chunk, read_table
 
 GROUP_ROWS = 5_000  # of a row group: a shard of the crawl reads those that hold its rows
 

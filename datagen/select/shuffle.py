@@ -22,12 +22,12 @@ import pyarrow as pa
 
 from datagen.config import ShuffleConfig
 from datagen.schemas import SHUFFLED, TEXTS
-from datagen.slices import writing_slices
-from datagen.uids import first_of_each, uid_halves
-from datagen.url_hash import url_hashes
+from openwit.kernels.hashing import url_hashes
+from openwit.kernels.uids import first_of_each, uid_halves
 from openwit.manifest import Part
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.tables import one_chunk, read_table
+from openwit.storage.slices import writing_slices
+from openwit.storage.tables import one_chunk, read_table
 
 MATCHED_COLUMNS = ("uid", "url", "caption", "page_url", "query_ids")
 BUNDLED = pa.unify_schemas([SHUFFLED, TEXTS])

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datagen.duplicates.within.groups import NAME
-from datagen.takedown.request import request_folders
+from datagen.shards.tombstones import request_folders
 from openwit import storage
-from openwit.tables import one_chunk, read_table
+from openwit.storage.tables import one_chunk, read_table
 
 EXCLUSIONS = pa.schema(
     [

@@ -13,16 +13,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.takedown import swap as swaps
-from datagen.takedown.request import Request, read_request, request_folders, write_request
-from datagen.takedown.shard import Captions, Shard, caption_rows, rewrite
+from datagen.shards import swap as swaps
+from datagen.shards.rewrite import Captions, Shard, caption_rows, rewrite
+from datagen.shards.tombstones import Request, read_request, request_folders, write_request
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest
 from openwit.run import Run
 from openwit.stage import Counts, Input, Source, Stage, Target
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 REMOVED = "removed"  # the folder of all requests
 LOG = pa.schema(
@@ -86,7 +86,7 @@ def settle(run: Run) -> tuple[Request, Removal] | None:
 
 
 def _carry_out(run: Run, folder: str) -> Removal:
-    from datagen.duplicates.within.exclude import forget_removed  # imports OpenCV
+    from datagen.shards.exclusions import forget_removed  # imports OpenCV
 
     shards = run.folder("shards")
     if not swaps.is_decided(folder):
@@ -126,7 +126,7 @@ def _stage(run: Run, folder: str, shards: Manifest) -> Manifest:
 
 
 def process(config: RemoveConfig, source: Source, target: Target) -> Counts:
-    """Writes the shard anew (see datagen.takedown.shard) with NNNNN.log.parquet (columns LOG) where the request names
+    """Writes the shard anew (see datagen.shards.rewrite) with NNNNN.log.parquet (columns LOG) where the request names
     any of its pairs, else nothing. Counts samples: kept, or `dropped.removed`; and `removed_captions` of kept ones."""
     request = _request(source.url("request"), source.input("request").identity)
     table = read_table(source.url("parquet"))

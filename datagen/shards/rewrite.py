@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.schemas import pair_uid
-from datagen.takedown.request import NO_CAPTION, REMOVED_URL
+from datagen.shards.tombstones import NO_CAPTION, REMOVED_URL
 from openwit import storage
 from openwit.errors import InputError
 from openwit.stage import Target

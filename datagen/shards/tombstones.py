@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.crawl.reasons import FetchFailed
-from datagen.crawl.web_address import WebAddress
+from datagen.crawl.fetch.failures import FetchFailed
+from datagen.crawl.fetch.url import WebAddress
 from openwit import storage
 from openwit.errors import InputError
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 KINDS = ("uid", "url", "domain")
 REQUEST = pa.schema([("kind", pa.string()), ("value", pa.string())])

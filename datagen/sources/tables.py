@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datagen.config import FileKind
-from datagen.sources.columns import Wanted, find_columns, find_in_first_row
-from datagen.sources.pairs import PAIRS
-from datagen.sources.rows import read_fields, read_objects
+from datagen.schemas import PAIRS
+from datagen.sources.columns import Wanted, find_columns, find_in_first_row, read_fields, read_objects
 from openwit import storage
 from openwit.errors import InputError
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from datagen.sources.members import open_pieces
+from datagen.sources.compressed import open_pieces
 
 _MAGIC = b"WARC/"
 _GAP = b"\r\n\r\n"  # ends a header, and stands behind each record

@@ -1,4 +1,7 @@
-"""What is in the data set: collected from the manifests and tables of a work folder, or of img2dataset's folder."""
+"""What is in the data set: collected from the manifests and tables of a work folder, or of img2dataset's folder.
+
+A few pictures with their captions, as a person would look at the data set.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,61 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from urllib.parse import urlsplit
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.crawl.reasons import reason
-from datagen.crawl.retry import Keys, is_superseded, last_words
+from datagen.config import StatisticsConfig
+from datagen.crawl.fetch.failures import reason
+from datagen.crawl.retries import Keys, is_superseded, last_words
+from datagen.duplicates.fingerprints import decode, shown
 from datagen.funnel import DroppedReason, FunnelStep, funnel, most_dropped
-from datagen.statistics.config import StatisticsConfig
 from datagen.statistics.distribution import Distribution, distribution
 from datagen.statistics.queries import QueryStatistics, collect_queries
-from datagen.statistics.samples import Sample, collect_samples
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest
+from openwit.shards.samples import Picture, read_pictures
+
+MAX_SHARDS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One picture of the shards."""
+
+    key: str
+    url: str
+    captions: list[str]
+    jpeg: bytes  # at most 128 px a side
+
+
+def collect_samples(folder: str, number: int) -> list[Sample]:
+    """The first pictures of up to eight shards spread over the folder; the same for the same shards."""
+    names = [name for name in storage.list_sizes(folder) if name.endswith(".tar")]
+    step = max(1, len(names) // MAX_SHARDS)
+    chosen = names[::step][:MAX_SHARDS]
+    samples: list[Sample] = []
+    for place, name in enumerate(chosen):
+        wanted = (number - len(samples)) // (len(chosen) - place)
+        samples += islice(_samples(read_pictures(storage.join(folder, name))), wanted)
+    return samples
+
+
+def _samples(pictures: Iterator[Picture]) -> Iterator[Sample]:
+    for picture in pictures:
+        try:
+            jpeg = shown(decode(picture.data))
+        except InputError:
+            continue  # the overlap check counts what cannot be decoded; here it is only not shown
+        record = picture.record
+        captions = [entry.caption for entry in record.captions or ()] or [record.caption or ""]
+        yield Sample(key=picture.key, url=record.url, captions=captions, jpeg=jpeg)
+
 
 SHARD = re.compile(r"\d{5,}\.parquet")
 WANTED = ("key", "url", "caption", "captions", "status", "error_message", "width", "height")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from openwit import manifest as manifests
 from openwit import storage
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 NUM_CURVE_POINTS = 60
 I64 = npt.NDArray[np.int64]

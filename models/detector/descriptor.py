@@ -29,8 +29,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.detector import Detector, fold_weight_norm
-from models.detector_config import DetectorConfig
+from models.detector.config import DetectorConfig
+from models.detector.detector import Detector, fold_weight_norm
 from models.preprocess import MEAN_RGB, STD_RGB, decode_image
 from openwit.errors import ConfigError, InputError
 

@@ -17,7 +17,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from models.compiling import compiled
 from models.config import VisionTransformerConfig
-from models.detector_config import DetectorConfig, DetectorResNetConfig
+from models.detector.config import DetectorConfig, DetectorResNetConfig
 from models.vit import VisionTransformer
 
 EXPANSION = 4  # from a bottleneck's inner channels to its outer ones

@@ -10,11 +10,10 @@ import msgspec
 
 from models.clip import Clip
 from models.config import Activation, ClipConfig, PreprocessConfig, TextConfig, VisionTransformerConfig
-from models.interchange.fitting import empty_model, fit, require_fit
 from models.interchange.openai import choose_activation
-from models.interchange.publishing import new_folder
 from models.interchange.renaming import from_hugging_face, to_hugging_face
-from models.interchange.tensors import read_tensors, save_tensors
+from models.interchange.sizes import empty_model, fit, require_fit
+from models.interchange.tensors import new_folder, read_tensors, save_tensors
 from openwit.errors import ConfigError, InputError
 
 CONFIG, PREPROCESS = "config.json", "preprocessor_config.json"

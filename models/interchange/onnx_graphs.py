@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.clip import Clip
-from models.interchange.publishing import new_folder
+from models.interchange.tensors import new_folder
 from openwit.errors import InputError, WorkError
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")

@@ -21,10 +21,9 @@ from models.config import (
     VisionConfig,
     VisionTransformerConfig,
 )
-from models.interchange.fitting import fit
 from models.interchange.openai import TEXT, choose_activation
-from models.interchange.publishing import new_folder
-from models.interchange.tensors import read_tensors, save_tensors
+from models.interchange.sizes import fit
+from models.interchange.tensors import new_folder, read_tensors, save_tensors
 from openwit.errors import ConfigError, InputError
 
 CONFIG = "open_clip_config.json"

@@ -12,10 +12,8 @@ from torch import Tensor
 from models.clip import Clip
 from models.config import Activation, ClipConfig
 from models.interchange.archive import write_archive
-from models.interchange.fitting import fit
-from models.interchange.publishing import new_file
-from models.interchange.sizes import sizes_of
-from models.interchange.tensors import read_tensors
+from models.interchange.sizes import fit, sizes_of
+from models.interchange.tensors import new_file, read_tensors
 from openwit.errors import ConfigError, InputError
 
 MARKS = ("input_resolution", "context_length", "vocab_size")  # numbers that only OpenAI's own files hold

@@ -11,10 +11,9 @@ import msgspec
 
 from models.clip import Clip
 from models.config import Activation, ClipConfig, PreprocessConfig, ResNetConfig, TextConfig, VisionTransformerConfig
-from models.interchange.fitting import fit
 from models.interchange.openai import choose_activation
-from models.interchange.publishing import new_folder
-from models.interchange.tensors import read_tensors, save_tensors
+from models.interchange.sizes import fit
+from models.interchange.tensors import new_folder, read_tensors, save_tensors
 from openwit.errors import ConfigError, InputError
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

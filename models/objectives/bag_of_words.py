@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.objectives.config import BagOfWordsConfig
-from models.objectives.towers import ImageTower, at_least_float32, between_marks, check_names, freeze
+from models.objectives.towers import BagOfWordsConfig, ImageTower, at_least_float32, between_marks, check_names, freeze
 
 
 class BagOfWordsPredictor(nn.Module):

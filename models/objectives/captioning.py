@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.objectives.config import CaptionConfig
-from models.objectives.towers import ImageTower, at_least_float32, check_names, ends, freeze
+from models.objectives.towers import CaptionConfig, ImageTower, at_least_float32, check_names, ends, freeze
 from models.transformer import Attention, Mlp
 
 

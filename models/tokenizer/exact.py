@@ -1,14 +1,19 @@
-"""The plain twin of the compiled loop: any cleaned text to ids, by the Rust engine of `tokenizers`."""
+"""The plain twin of the compiled loop: any cleaned text to ids, by the Rust engine of `tokenizers`.
+
+A text as OpenAI's tokenizer sees it, before it is split into words.
+"""
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Sequence
 
+import ftfy
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
-from models.bpe.vocabulary import END_OF_WORD, Vocabulary
+from models.tokenizer.vocabulary import END_OF_WORD, Vocabulary
 
 # The reference matches without regard to case, which in lower-case text matters for two signs: the long s (an s) and
 # U+0345 (an iota, then neither letter nor other: dropped). Its special tokens are left out on purpose: a text from the
@@ -38,3 +43,12 @@ class ExactEncoder:
     def ids(self, cleaned: Sequence[str]) -> list[list[int]]:
         """The ids of each text, all of them."""
         return [e.ids for e in self._rust.encode_batch_fast(list(cleaned), add_special_tokens=False)]
+
+
+def clean(text: str) -> str:
+    """The text as the reference sees it: mojibake and entities mended, single spaces, lower case. A lone surrogate
+    becomes U+FFFD."""
+    if not (text.isascii() and text.isprintable() and "&" not in text):  # else the next two lines change nothing
+        text = ftfy.fix_text(text)
+        text = html.unescape(html.unescape(text))
+    return " ".join(text.split()).lower()

@@ -17,13 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.bpe.cleaning import clean
-from models.bpe.exact import ExactEncoder
-from models.bpe.kernel import LEFT_TO_TWIN, Ints, SignTable, encode_texts
-from models.bpe.merge_tables import build_tables
-from models.bpe.sign_tables import cleaned_signs, raw_signs
-from models.bpe.vocabulary import END_OF_WORD, byte_order, byte_symbols, find_merges, read_vocabulary
 from models.config import TextConfig
+from models.tokenizer.exact import ExactEncoder, clean
+from models.tokenizer.kernel import LEFT_TO_TWIN, Ints, SignTable, encode_texts
+from models.tokenizer.tables import build_tables, cleaned_signs, raw_signs
+from models.tokenizer.vocabulary import END_OF_WORD, byte_order, byte_symbols, find_merges, read_vocabulary
 from openwit.errors import ConfigError
 
 

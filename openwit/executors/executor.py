@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
-from openwit.attempts import Failure
 from openwit.errors import ConfigError
-from openwit.local_executor import LocalExecutor
-from openwit.ray_executor import RayExecutor, ray_connection
+from openwit.executors.attempt import Failure
+from openwit.executors.local import LocalExecutor
+from openwit.executors.ray import RayExecutor, ray_connection
 
 __all__ = ["Executor", "ExecutorConfig", "Failure", "LocalExecutor", "RayExecutor", "open_executor"]
 

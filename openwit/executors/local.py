@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from typing import Any, TypeVar
 
-from openwit.attempts import Failure, run_attempt
 from openwit.errors import one_line
+from openwit.executors.attempt import Failure, run_attempt
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,7 +37,7 @@ class LocalExecutor:
         _dismiss(self._idle)
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R | Failure]]:
-        """See openwit.executor.Executor.map."""
+        """See openwit.executors.executor.Executor.map."""
         waiting = deque((task, 1) for task in tasks)
         idle = self._idle
         idle.extend(_LocalWorker() for _ in range(min(self.workers, len(tasks)) - len(idle)))

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from openwit.attempts import Failure, run_attempt
 from openwit.errors import WorkError, one_line
-from openwit.storage import S3_ENDPOINT
+from openwit.executors.attempt import Failure, run_attempt
+from openwit.storage.files import S3_ENDPOINT
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -128,7 +128,7 @@ class RayExecutor:
         self.workers, self.attempts = workers, attempts
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R | Failure]]:
-        """See openwit.executor.Executor.map."""
+        """See openwit.executors.executor.Executor.map."""
         import ray
 
         shared = ray.put(function)

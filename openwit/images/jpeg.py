@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from datagen.crawl.image_sizes import Size
+Size = tuple[int, int]  # width, height in pixels
 
 # A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves so many times the size that is wanted. With less left, the
 # 8x8 blocks that it is made of begin to tell.

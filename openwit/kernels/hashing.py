@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wit_queries.text_buffers import Bytes, Offsets, utf8_buffers
+from openwit.kernels.buffers import Bytes, Offsets, utf8_buffers
 
 U64 = npt.NDArray[np.uint64]
 

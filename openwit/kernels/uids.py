@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from openwit.errors import InputError
-from wit_queries.text_buffers import utf8_buffers
+from openwit.kernels.buffers import utf8_buffers
 
 U64 = npt.NDArray[np.uint64]
 DIGITS = 32

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from openwit.errors import WorkError
-from openwit.storage import writing
+from openwit.storage.files import writing
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

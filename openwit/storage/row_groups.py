@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from openwit import storage
 from openwit.errors import InputError
-from wit_queries.count_kernel import I64
+from wit_queries.terms.count_kernel import I64
 
 MOST_ROWS = 1 << 22  # that are held beside the sum of those before
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from openwit import storage
 from openwit.errors import InputError
-from openwit.tables import RANGE_BYTES
+from openwit.storage.tables import RANGE_BYTES
 
 P = TypeVar("P")
 T = TypeVar("T")

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.duplicates import eval_sets
-from datagen.duplicates.accuracy import CORRECT
 from datagen.duplicates.config import split_eval_set
+from datagen.duplicates.eval_sets import formats
+from datagen.duplicates.overlap.accuracy import CORRECT
 from openwit import storage
 from openwit.config import digest
 from openwit.errors import ConfigError, InputError
 from openwit.stage import Input
 from pipelines.session import Invocation
-from train.checkpoint_files import latest
+from train.checkpoints.layout import latest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,7 +47,7 @@ class _Asked:
     def examples(self) -> Iterator[tuple[str, bytes, str]]:
         """Key, picture and label of all pictures that have a label."""
         for part in self.parts:
-            yield from ((found.key, found.data, found.label) for found in eval_sets.read(part) if found.label)
+            yield from ((found.key, found.data, found.label) for found in formats.read(part) if found.label)
 
 
 @dataclass
@@ -109,7 +109,7 @@ def _weights(path: str) -> str:
 
 def _asked(folder: str, entry: str, marks: str) -> _Asked:
     name, url = split_eval_set(entry)
-    parts = eval_sets.partitions(url)
+    parts = formats.partitions(url)
     identities = [[entry.identity for entry in part] for part in parts]
     return _Asked(name, url, parts, storage.join(folder, f"{name}.parquet"), digest(marks, identities))
 
@@ -125,7 +125,7 @@ def _answer(invocation: Invocation, path: str, todo: Sequence[_Asked]) -> None:
     import torch
 
     import models
-    from models.tokenizer import Tokenizer
+    from models.tokenizer.tokenizer import Tokenizer
     from train.evals.zero_shot import classifier_weights, predict
 
     config, device = invocation.recipe.evaluate.zero_shot, invocation.recipe.overlap.device

@@ -1,29 +1,82 @@
-"""openwit demo: the whole line on the embedded example, and a summary of what came out."""
+"""openwit demo: the whole line on the embedded example, and a summary of what came out.
+
+How much memory a run takes with all its processes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 
 from datagen.funnel import funnel
 from openwit import storage
-from openwit.log import duration
-from pipelines.memory import peak_memory
+from openwit.log.events import duration
+from pipelines.commands.dataset import run_build_dataset, run_stats
+from pipelines.commands.duplicates import run_dedup_check
+from pipelines.commands.evaluate import run_evaluate
+from pipelines.commands.pretrain import run_pretrain
+from pipelines.commands.queries import run_queries
 from pipelines.session import Invocation, carry_out
 
+EVERY_S = 1.0
+
+
+class PeakMemory:
+    """The largest sum of the proportional set sizes (shared pages counted once) of a process tree, in bytes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._stop = threading.Event()
+
+    def watch(self) -> None:
+        """Samples until stopped."""
+        me = psutil.Process()
+        while not self._stop.wait(EVERY_S):
+            self.bytes = max(self.bytes, sum(map(_size, [me, *me.children(recursive=True)])))
+
+    def stop(self) -> None:
+        """Ends the sampling."""
+        self._stop.set()
+
+
+def _size(process: psutil.Process) -> int:
+    try:
+        memory = process.memory_full_info()
+        return int(getattr(memory, "pss", memory.rss))
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0
+
+
+@contextlib.contextmanager
+def peak_memory() -> Iterator[PeakMemory]:
+    """Measures while the context is open."""
+    peak = PeakMemory()
+    thread = threading.Thread(target=peak.watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        peak.stop()
+        thread.join()
+
+
 # The overlap is looked for twice: before training, which leaves it out, and after it, for what it did to the accuracy.
-STEPS = ("queries", "build_dataset", "dedup_check", "pretrain", "evaluate", "dedup_check", "stats")
+STEPS = (run_queries, run_build_dataset, run_dedup_check, run_pretrain, run_evaluate, run_dedup_check, run_stats)
 
 
-def command(invocation: Invocation) -> None:
+def run_demo(invocation: Invocation) -> None:
     """Runs every step (a step that is done takes no time), prints the summary and writes summary.json."""
     started = time.monotonic()
     with peak_memory() as peak:
         for step in STEPS:
-            invocation.log.say(f"── {step.replace('_', '-')}")
+            invocation.log.say(f"── {step.__name__.removeprefix('run_').replace('_', '-')}")
             carry_out(step, invocation)
     if invocation.dry_run:
         return

@@ -12,14 +12,14 @@ import msgspec
 from openwit import storage
 from openwit.errors import ConfigError
 from pipelines.session import Invocation, require
-from train.checkpoint_files import latest
+from train.checkpoints.layout import latest
 from train.config import DetectorTrainingConfig
-from train.launch import Job, launch
+from train.launch.torchrun import Job, launch
 
-MODEL, CONFIG = "model.safetensors", "config.json"  # as models.descriptor reads them
+MODEL, CONFIG = "model.safetensors", "config.json"  # as models.detector.descriptor reads them
 
 
-def command(invocation: Invocation) -> None:
+def run_train_detector(invocation: Invocation) -> None:
     """Trains, or goes on from the last checkpoint, then writes detector/model/; --resume insists on a checkpoint."""
     config = invocation.recipe.detector
     if not config.data:

@@ -9,12 +9,12 @@ from openwit.config import digest
 from openwit.errors import InputError
 from openwit.run import NotYet
 from pipelines.session import Invocation, command_line
-from train.checkpoint_files import latest
+from train.checkpoints.layout import latest
 from train.config import PretrainConfig
 from train.evals.config import EvaluateConfig
 
 
-def command(invocation: Invocation) -> None:
+def run_evaluate(invocation: Invocation) -> None:
     """Writes pretrain/evals/step-NNNNNNNN.json and prints the accuracies."""
     work, config, say = invocation.work, invocation.recipe.evaluate, invocation.log.say
     checkpoint = latest(storage.join(work, "pretrain", "checkpoints"))
@@ -49,8 +49,8 @@ def _made_from(config: EvaluateConfig, work: str, checkpoint: str) -> str:
 
 
 def _scores(config: EvaluateConfig, checkpoint: str) -> dict[str, dict[str, float]]:
-    from models.tokenizer import Tokenizer
-    from train.checkpoint import load_model, load_state
+    from models.tokenizer.tokenizer import Tokenizer
+    from train.checkpoints.checkpoints import load_model, load_state
     from train.evals.suite import Suite
 
     model = load_model(checkpoint)

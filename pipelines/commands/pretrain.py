@@ -10,13 +10,13 @@ from openwit import storage
 from openwit.errors import ConfigError, InputError
 from openwit.manifest import MANIFEST
 from pipelines.session import Invocation, require
-from train.checkpoint_files import latest, steps
+from train.checkpoints.layout import latest, steps
 from train.config import PretrainConfig
 from train.job import RECORD, Job, read_record
 from train.mixture import parse_entries
 
 
-def command(invocation: Invocation) -> None:
+def run_pretrain(invocation: Invocation) -> None:
     """Trains, or goes on from the last checkpoint; --resume insists that there is one."""
     config = invocation.recipe.pretrain
     if invocation.dry_run:
@@ -28,11 +28,11 @@ def command(invocation: Invocation) -> None:
     if invocation.resume and latest(job.checkpoints) is None:
         raise ConfigError(f"--resume: no checkpoint in {job.out}; leave --resume out to start from the beginning")
     if invocation.recipe.launcher == "ray":
-        from pipelines.ray_pretrain import launch_on_ray
+        from train.launch.ray import launch_on_ray
 
         launch_on_ray(job, invocation.recipe.overlap_executor, invocation.log)
         return
-    from train.launch import launch
+    from train.launch.torchrun import launch
 
     launch(job, invocation.log)
 
@@ -82,9 +82,9 @@ def _exclusions(work: str, data: tuple[str, ...]) -> str:
 
 def _forecast(invocation: Invocation) -> None:
     """Says what the training will cost, on the shards or, before there are any, on as many pairs as the paper's."""
-    from models.tokenizer import Tokenizer
-    from pipelines.pretrain_forecast import WIT_PAIRS, forecast, lines
-    from train.shards import open_data_set
+    from models.tokenizer.tokenizer import Tokenizer
+    from pipelines.cost.pretrain import WIT_PAIRS, forecast, lines
+    from train.data.dataset import open_data_set
 
     recipe, say = invocation.recipe, invocation.log.say
     config = recipe.pretrain

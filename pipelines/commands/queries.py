@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 from openwit import storage
-from openwit.log import duration
+from openwit.log.events import duration
 from openwit.run import NotYet, Run
 from pipelines.session import Invocation, open_run
 
 INVENTED_HOURS = 6
 
 
-def command(invocation: Invocation) -> None:
+def run_queries(invocation: Invocation) -> None:
     """Builds queries/queries.parquet and prints what is in it."""
     from wit_queries.build import build_queries, summarize
 
@@ -29,8 +29,8 @@ def command(invocation: Invocation) -> None:
 def _invent_page_views(run: Run) -> None:
     """The excerpt of Wikipedia has no page views of its own: a day of them, in the documented format."""
     from pipelines.demo_web.pageviews import write_pageviews
-    from wit_queries import inputs
-    from wit_queries.dump import read_titles
+    from wit_queries.wikipedia import inputs
+    from wit_queries.wikipedia.dump import read_titles
 
     folder = run.folder("pageviews")
     if len(storage.list_sizes(folder)) == INVENTED_HOURS:

@@ -28,7 +28,7 @@ def web_folder(invocation: Invocation) -> str:
     return storage.local_path(storage.join(invocation.work, "web"))
 
 
-def command(invocation: Invocation) -> None:
+def run_demo_web(invocation: Invocation) -> None:
     """Builds, then serves until interrupted."""
     from pipelines.demo_web.server import serve
 

@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
-from models.bpe.config import TokenizerConfig
+from models.tokenizer.training import TokenizerConfig
 from openwit import storage
 from openwit.config import digest
 from openwit.errors import InputError
@@ -16,7 +16,7 @@ MERGES = "merges.txt.gz"
 TABLE = re.compile(r"\d{5,}\.parquet")
 
 
-def command(invocation: Invocation) -> None:
+def run_train_tokenizer(invocation: Invocation) -> None:
     """Writes tokenizer/merges.txt.gz, which `Tokenizer(merges_path=…)` reads, and tokenizer/tokenizer.json."""
     config, log = invocation.recipe.tokenizer, invocation.log
     require(invocation, config.captions, "build-dataset")
@@ -47,8 +47,8 @@ def _tables(folder: str) -> list[str]:
 
 def _train(tables: list[str], config: TokenizerConfig, merges_url: str) -> dict[str, int]:
     """Publishes the merges; what is worth knowing of them."""
-    from models.bpe.training import missing_ids, train_vocabulary
-    from models.bpe.vocabulary import to_bytes
+    from models.tokenizer.training import missing_ids, train_vocabulary
+    from models.tokenizer.vocabulary import to_bytes
 
     counter = itertools.count()
     captions = (caption for url in tables for caption in _captions(url))

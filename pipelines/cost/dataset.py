@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datagen import cost
 from datagen.config import FileKind, SourcesConfig
-from datagen.cost import Done, Settings, StageCost
-from datagen.sources.files import kind_of, list_files
+from datagen.match.urls import kind_of, list_files
 from datagen.statistics.terminal import human_bytes
 from openwit import manifest as manifests
 from openwit import stage as stages
 from openwit import storage
 from openwit.errors import InputError
-from openwit.log import duration
+from openwit.log.events import duration
 from openwit.stage import Plan
+from pipelines.cost import rates
+from pipelines.cost.rates import Done, Settings, StageCost
 from pipelines.recipes import Recipe
 
 HEADER = ("stage", "partitions", "done", "to do", "core-hours", "writes", "keeps", "known from")
-UNITS = {**dict.fromkeys(cost.OF_QUERIES, "queries"), "crawl": "images"}
+UNITS = {**dict.fromkeys(rates.OF_QUERIES, "queries"), "crawl": "images"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +44,15 @@ def forecast(recipe: Recipe, work: str, files: Files, plans: Sequence[Plan[Any]]
         files=files.number,
         bundle_bytes=recipe.shuffle.bundle_mb * 1e6,
         num_partitions=recipe.shuffle.num_partitions,
-        num_queries=max(manifests.read(queries).rows, 1) if made else cost.NUM_QUERIES,
+        num_queries=max(manifests.read(queries).rows, 1) if made else rates.NUM_QUERIES,
         max_pairs=recipe.cap.max_pairs,
         shard_rows=recipe.crawl.shard_rows,
         until=recipe.until,
     )
-    costs = cost.estimate(settings, {plan.stage.name: _done(plan) for plan in plans})
+    costs = rates.estimate(settings, {plan.stage.name: _done(plan) for plan in plans})
     yield f"{recipe.name}: {files.number:,} files of pairs, {human_bytes(files.bytes)}{files.note}"
     if not made:
-        yield f"{cost.NUM_QUERIES:,} queries (assumed: openwit queries {recipe.name} has not made the list yet)"
+        yield f"{rates.NUM_QUERIES:,} queries (assumed: openwit queries {recipe.name} has not made the list yet)"
     yield from table(costs)
     yield from _sums(costs, recipe.executor.workers)
 
@@ -68,10 +68,10 @@ def find_files(sources: SourcesConfig) -> Files:
             if not sources.wat_paths or storage.is_local(sources.wat_paths):
                 raise
             why = str(error)
-    number = min(sources.max_files or cost.SNAPSHOT_FILES, cost.SNAPSHOT_FILES)
-    size = number * cost.SNAPSHOT_FILE_BYTES
+    number = min(sources.max_files or rates.SNAPSHOT_FILES, rates.SNAPSHOT_FILES)
+    size = number * rates.SNAPSHOT_FILE_BYTES
     note = f" (assumed, as in one Common Crawl snapshot: {why})"
-    return Files(number=number, bytes=size, pairs=size / 1e6 * cost.PAIRS_PER_MB["wat"], listed=False, note=note)
+    return Files(number=number, bytes=size, pairs=size / 1e6 * rates.PAIRS_PER_MB["wat"], listed=False, note=note)
 
 
 def _listed(urls: Sequence[str], kind: FileKind) -> Files:
@@ -79,11 +79,11 @@ def _listed(urls: Sequence[str], kind: FileKind) -> Files:
     size, pairs, remote = 0, 0.0, 0
     for url in urls:
         local = storage.is_local(url)
-        file_bytes = Path(storage.local_path(url)).stat().st_size if local else cost.SNAPSHOT_FILE_BYTES
+        file_bytes = Path(storage.local_path(url)).stat().st_size if local else rates.SNAPSHOT_FILE_BYTES
         size += file_bytes
-        pairs += file_bytes / 1e6 * cost.PAIRS_PER_MB[kind_of(url, kind)]
+        pairs += file_bytes / 1e6 * rates.PAIRS_PER_MB[kind_of(url, kind)]
         remote += not local
-    note = f" ({human_bytes(cost.SNAPSHOT_FILE_BYTES)} each: assumed)" if remote else ""
+    note = f" ({human_bytes(rates.SNAPSHOT_FILE_BYTES)} each: assumed)" if remote else ""
     return Files(number=len(urls), bytes=size, pairs=pairs, listed=True, note=note)
 
 

@@ -1,8 +1,8 @@
 """What a pretraining will cost, by its config alone: arithmetic, GPU-hours, memory.
-`python -m pipelines.pretrain_forecast` prints the table of docs/pretraining.md.
+`python -m pipelines.cost.pretrain` prints the table of docs/pretraining.md.
 
-Nothing here was measured on a GPU. FLOPs are counted (train.flops), memory is that of the network's own operations, run
-on tensors without contents, and the MFU is assumed.
+Nothing here was measured on a GPU. FLOPs are counted (train.metrics.flops), memory is that of the network's own
+operations, run on tensors without contents, and the MFU is assumed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from models.config import ClipConfig, ResNetConfig
 from train.config import PretrainConfig
-from train.flops import peak_flops, training_flops
+from train.metrics.flops import peak_flops, training_flops
 
 WIT_PAIRS = 400_000_000  # the paper's data set (section 2.2)
 TEXT_TOKENS = 24  # of a caption, start and end token included: assumed
@@ -130,7 +130,7 @@ def _peak_bytes(config: PretrainConfig, pairs: int) -> tuple[int, int]:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from models.clip import Clip
-    from train.patches import number_kept
+    from train.objectives.clip import number_kept
 
     sizes = config.model.text
     tokens = TEXT_TOKENS if config.text_layout == "packed" else sizes.context_length
@@ -189,13 +189,13 @@ def _held() -> Any:
 
 def table() -> Iterator[str]:
     """The nine trainings, in Markdown; memory is that of 1,024 pairs a GPU."""
-    from pipelines import full_recipes
+    from pipelines import paper_recipes
 
     header = "recipe", "M parameters", "GFLOPs a sample", "FLOPs", "MFU", "H100-days", "GB", "parts", "checkpointed"
     yield f"| {' | '.join(header)} |"
     yield "|---" * len(header) + "|"
-    for name in full_recipes.ROWS:
-        yield table_row(name, full_recipes.pretraining(name, name))
+    for name in paper_recipes.ROWS:
+        yield table_row(name, paper_recipes.pretraining(name, name))
 
 
 def table_row(name: str, config: PretrainConfig) -> str:

@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 
 from openwit.config import to_json
 from openwit.errors import InputError, OpenwitError, WorkError
-from openwit.executor import Failure, LocalExecutor
-from openwit.log import Log
+from openwit.executors.executor import Failure, LocalExecutor
+from openwit.log.events import Log
 from pipelines.demo_web.config import DemoWebConfig
 from pipelines.demo_web.faults import Fault, plan_faults, stored_bytes
 from pipelines.demo_web.layout import HOSTS, TRACKER, Image, Page, lay_out, place

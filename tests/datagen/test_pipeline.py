@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datagen import line
+from datagen import pipeline
 from helpers import line_run, processes, select_run, web
 from openwit import manifest
 from openwit.errors import InputError
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.manifest import Part, PartFile
 from openwit.run import Run
 
@@ -197,7 +197,7 @@ def test_a_selected_partition_is_crawled_in_shards_of_at_most_so_many_rows(tmp_p
     parts = [Part(index=i, key="", rows=rows, counts={}, files=(file(i),)) for i, rows in enumerate([7, 0, 3, 10])]
     made = manifest.Manifest(stage="select", version=1, config={}, inputs={}, parts=tuple(parts))
     with Run(str(tmp_path), "test", ExecutorConfig(), Log()) as run:
-        sources = line.crawl_sources(run, made, 3)
+        sources = pipeline.crawl_sources(run, made, 3)
     assert [source.index for source in sources] == list(range(8))
     spans = [(source.input("selected").url[-13:-8], source.input("selected").span) for source in sources]
     assert spans == [

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from datagen import cap, distinct, selection, shuffle
 from datagen.config import CapConfig, ShuffleConfig
+from datagen.select import cap, distinct, selection, shuffle
 from helpers.pairs import Pair, run_step, write_matched
 from openwit.stage import Counts, Input, check_counts
 

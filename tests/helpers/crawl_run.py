@@ -10,14 +10,14 @@ from typing import Literal, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen import line
+from datagen import pipeline
 from datagen.config import RetryConfig
-from datagen.crawl.reasons import reason
+from datagen.crawl.fetch.failures import reason
 from datagen.schemas import SELECTED, pair_uid
 from helpers.fetching import crawl_config
 from openwit import manifest, storage
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.manifest import Manifest, Part, PartFile
 from openwit.run import Run
 
@@ -55,8 +55,8 @@ def crawl(work: str, port: int, executor: ExecutorConfig, reasons: Sequence[str]
     selected = manifest.read(storage.join(work, "selected"))
     with Run(work, "test", executor, Log()) as run:
         if reasons:
-            return line.retry_images(run, selected, config, RetryConfig(reasons=tuple(reasons)))
-        return line.crawl_images(run, selected, config)
+            return pipeline.retry_images(run, selected, config, RetryConfig(reasons=tuple(reasons)))
+        return pipeline.crawl_images(run, selected, config)
 
 
 def content(work: str) -> dict[str, bytes]:

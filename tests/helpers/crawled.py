@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from datagen.schemas import CAPTIONS, pair_uid
 from openwit import manifest as manifests
 from openwit import storage
-from openwit.attempts import Failure, run_attempt
+from openwit.executors.attempt import Failure, run_attempt
 from openwit.manifest import Manifest, Part, PartFile
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class InThisProcess:
     """An executor without workers."""
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R | Failure]]:
-        """See openwit.executor.Executor.map."""
+        """See openwit.executors.executor.Executor.map."""
         return ((task, run_attempt(function, task)) for task in tasks)
 
 

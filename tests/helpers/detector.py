@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 import torch
 
 from helpers.shards import InThisProcess, add_member, jpeg
-from models.copies import copy_of
-from models.descriptor import squeeze
-from models.detector import Detector
-from models.detector_config import DetectorConfig, DetectorResNetConfig
+from models.detector.augmentations import copy_of
+from models.detector.config import DetectorConfig, DetectorResNetConfig
+from models.detector.descriptor import squeeze
+from models.detector.detector import Detector
 from models.preprocess import normalize_pixels
 from openwit import stage as stages
 from openwit.config import override
-from openwit.log import Log
+from openwit.log.events import Log
 from openwit.manifest import Manifest
 from openwit.stage import Input, Source, Stage, Target
 from train.config import DetectorTrainingConfig, StreamConfig

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from datagen.duplicates import eval_sets
 from datagen.duplicates.config import EmbedConfig, IndexConfig, Limits, MergeConfig
 from datagen.duplicates.embed import detector_input, embed_set
-from datagen.duplicates.index import build
-from datagen.duplicates.lookup import EvalIndex, Finder
-from datagen.duplicates.search import merge
+from datagen.duplicates.eval_sets import formats
+from datagen.duplicates.index.build import merge
+from datagen.duplicates.index.fingerprint import build
+from datagen.duplicates.index.query import EvalIndex, Finder
 from helpers.crawled import write_eval_set
 from openwit.stage import Input, Source, Target
 
@@ -31,7 +31,7 @@ def index_files(
     for name, pictures in sets.items():
         place = folder / name
         place.mkdir(parents=True)
-        (part,) = eval_sets.partitions(str(write_eval_set(folder / f"{name}.parquet", pictures)))
+        (part,) = formats.partitions(str(write_eval_set(folder / f"{name}.parquet", pictures)))
         build(IndexConfig(name=name, crop=crop), Source(index=0, inputs={"eval_set": part}), Target(0, place))
         index.append(Input.outside(str(place / "00000.parquet")))
         if detector:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from datagen.config import CrawlConfig
-from datagen.crawl import ledger
-from datagen.crawl.addresses import LookUp, system_look_up
-from datagen.crawl.ledger_client import LedgerClient
+from datagen.crawl.fetch.addresses import LookUp, system_look_up
+from datagen.crawl.fetch.failures import reason
 from datagen.crawl.policy import FetchPolicy
-from datagen.crawl.reasons import reason
+from datagen.crawl.politeness import scheduler
+from datagen.crawl.politeness.client import LedgerClient
 
 AGENT = "openwit/0.1 (+https://example.test/bot)"
 
@@ -36,7 +36,7 @@ def crawl_config(port: int, **fields: object) -> CrawlConfig:
 def fetching(port: int, look_up: LookUp = system_look_up, **fields: object) -> Iterator[FetchPolicy]:
     """A policy whose ledger is served meanwhile."""
     config = crawl_config(port, **fields)
-    with ledger.serving(config) as served:
+    with scheduler.serving(config) as served:
         client = LedgerClient(served.url)
         try:
             yield FetchPolicy(config, client, look_up)

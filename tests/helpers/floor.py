@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openwit import stage as stages
-from openwit.executor import ExecutorConfig, open_executor
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig, open_executor
+from openwit.log.events import Log
 from openwit.manifest import Manifest
 from openwit.stage import Input, Source, Stage, Target
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from openwit.attempts import Failure, run_attempt
+from openwit.executors.attempt import Failure, run_attempt
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class InProcess:
-    """See openwit.executor.Executor."""
+    """See openwit.executors.executor.Executor."""
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R | Failure]]:
         """Each task with what one attempt came to."""

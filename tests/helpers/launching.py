@@ -12,9 +12,9 @@ import psutil
 
 from helpers.processes import descendants, start, wait_until
 from helpers.training import train_here
-from train import stop
 from train.job import Job, make_record, write_record
-from train.metrics import last_record
+from train.launch import preemption
+from train.metrics.metrics import last_record
 
 
 def launched(job: Job, tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path]:
@@ -27,7 +27,7 @@ def launched(job: Job, tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path]:
 def ranks_of(launcher_pid: int) -> list[psutil.Process]:
     """The ranks that live."""
     family = [(process, _words(process)) for process in descendants(launcher_pid)]
-    return [p for p, words in family if "train.main" in words and "torch.distributed.run" not in words]
+    return [p for p, words in family if "train.rank_main" in words and "torch.distributed.run" not in words]
 
 
 def agent_of(launcher_pid: int) -> psutil.Process | None:
@@ -52,7 +52,7 @@ def steps_done(job: Job) -> int:
 def train_until(job: Job, step: int) -> str:
     """Trains as a rank of helpers.ranks; the last rank is asked to stop when the step is done. What the training says
     when it stops."""
-    stop.listen()
+    preemption.listen()
     if int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1:
 
         def ask() -> None:
@@ -62,6 +62,6 @@ def train_until(job: Job, step: int) -> str:
         threading.Thread(target=ask, daemon=True).start()
     try:
         train_here(job)
-    except stop.Stopped as stopped:
+    except preemption.Stopped as stopped:
         return str(stopped)
     raise AssertionError("it was over before it was asked to stop")

@@ -9,15 +9,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen import line
+from datagen import pipeline
 from datagen.config import CandidatesConfig, CapConfig, CrawlConfig, ShuffleConfig, SourcesConfig
 from helpers.pairs import image_link, wat_record
 from openwit import manifest
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.manifest import Manifest, Part, PartFile
 from openwit.run import Run
-from openwit.storage import sha256
+from openwit.storage.files import sha256
 
 NUM_PICTURES, NUM_PARTITIONS = 120, 4
 
@@ -49,15 +49,15 @@ def build(work: Path, port: int, executor: ExecutorConfig) -> Manifest:
     """Everything from the WAT files to the shards, or at port 0 to selected/."""
     with Run(str(work), "test", executor, Log()) as run:
         sources = SourcesConfig(wat_paths=str(work / "wat.paths"), wat_prefix=str(work))
-        matched = line.match_candidates(run, sources, CandidatesConfig())
+        matched = pipeline.match_candidates(run, sources, CandidatesConfig())
         shuffle = ShuffleConfig(num_partitions=NUM_PARTITIONS, bundle_mb=0.01)
-        selected = line.select_pairs(run, matched, shuffle, CapConfig(max_pairs=50))
+        selected = pipeline.select_pairs(run, matched, shuffle, CapConfig(max_pairs=50))
         if not port:
             return selected
         crawl = CrawlConfig(
             connect_to=(f"*.example.test=127.0.0.1:{port}",), host_requests_per_s=1e4, threads=4, image_px=64
         )
-        return line.crawl_images(run, selected, crawl)
+        return pipeline.crawl_images(run, selected, crawl)
 
 
 if __name__ == "__main__":

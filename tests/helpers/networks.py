@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.config import ClipConfig, ResNetConfig, TextConfig, VisionTransformerConfig
-from models.zoo import config_of
+from models.config import ClipConfig, ResNetConfig, TextConfig, VisionTransformerConfig, config_of
 
 VOCABULARY = 60
 

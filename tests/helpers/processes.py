@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
+from helpers.places import ROOT
 
 
 def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:

@@ -6,15 +6,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from datagen import line
+from datagen import pipeline
 from datagen.config import CapConfig, ShuffleConfig
 from helpers.pairs import write_matched
 from openwit import manifest
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.manifest import Manifest, Part, PartFile
 from openwit.run import Run
-from openwit.storage import sha256
+from openwit.storage.files import sha256
 
 FOLDERS = ("shuffled", "distinct", "cap/windows", "cap/narrowed", "cap", "selected")
 
@@ -38,7 +38,7 @@ def select(work: Path, executor: ExecutorConfig, num_partitions: int = 6, bundle
     """Everything from matched/ to selected/."""
     with Run(str(work), "test", executor, Log()) as run:
         shuffle = ShuffleConfig(num_partitions=num_partitions, bundle_mb=bundle_mb)
-        return line.select_pairs(run, manifest.read(str(work / "matched")), shuffle, CapConfig(max_pairs=100))
+        return pipeline.select_pairs(run, manifest.read(str(work / "matched")), shuffle, CapConfig(max_pairs=100))
 
 
 def content(work: Path) -> dict[str, bytes]:

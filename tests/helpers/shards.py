@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from openwit import stage as stages
-from openwit.log import Log
+from openwit.log.events import Log
 from openwit.manifest import Manifest
 from openwit.stage import Input, Source, Stage, Target
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from openwit.config import override
 from openwit.errors import OpenwitError
-from openwit.log import Log
+from openwit.log.events import Log
 from train.config import PretrainConfig, StreamConfig
 from train.job import Job, read_record
-from train.launch import launch
-from train.metrics import CLOCK_FIELDS, read_records
+from train.launch.torchrun import launch
+from train.metrics.metrics import CLOCK_FIELDS, read_records
 
 MODEL = ClipConfig(
     embed_dim=16,

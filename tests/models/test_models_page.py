@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 import models
+from helpers.places import ROOT
 from models.config import ResNetConfig
-from models.interchange.fitting import empty_model
-from models.interchange.formats import FORMATS
-from models.interchange.save import WRITERS
+from models.interchange.convert import FORMATS, WRITERS
+from models.interchange.sizes import empty_model
 
-PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> dict[str, list[str]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from helpers.floor import SIEVE, Bench, SieveConfig, contents
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.manifest import Manifest
 from openwit.run import NotYet, Run
 from openwit.stage import Plan

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from helpers.floor import SIEVE, Bench, SieveConfig, contents, sieve
 from helpers.in_process import InProcess
-from openwit import log as logs
 from openwit import manifest as manifests
 from openwit import stage as stages
 from openwit import storage
 from openwit.errors import InputError, WorkError
-from openwit.executor import ExecutorConfig, Failure
-from openwit.log import Underway
+from openwit.executors.executor import ExecutorConfig, Failure
+from openwit.log import events as logs
+from openwit.log.events import Underway
 from openwit.stage import Input, Source, Stage, Target, check_counts, partition_key
 
 T = TypeVar("T")
@@ -233,7 +233,7 @@ def test_an_object_store_is_a_folder_like_any_other(bench: Bench, tmp_path: Path
         def map(self, function, tasks):  # type: ignore[no-untyped-def]
             return ((task, function(task)) for task in tasks)
 
-    from openwit.log import Log
+    from openwit.log.events import Log
 
     manifest = stages.run(plan, Here(), Log(None, (tmp_path / "log").open("w")))
     assert stages.is_complete(stages.plan(SIEVE, bench.config(), bench.sources(), folder))

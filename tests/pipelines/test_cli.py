@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from helpers import s3_server
+from helpers.places import ROOT
 from openwit import storage
-from openwit.work_lock import holding
-
-ROOT = Path(__file__).parents[2]
+from openwit.storage.work_lock import holding
 
 
 def openwit(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

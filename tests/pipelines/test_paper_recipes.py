@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from models.zoo import CONFIGS
+from models.config import CONFIGS
 from pipelines import recipes
-from pipelines.full_recipes import CRAWL_PX, ROWS, pretraining
+from pipelines.paper_recipes import CRAWL_PX, ROWS, pretraining
 
 PAPER = {  # section 2.5 and appendix F: the highest learning rate, AdamW's beta2 and eps
     "rn50": ("RN50", 5e-4, 0.999, 1e-8),

@@ -5,7 +5,7 @@ import pytest
 from helpers.training import CONFIG
 from openwit.config import describe, from_json, override, to_json
 from openwit.errors import ConfigError
-from train.config import DetectorTrainingConfig, PretrainConfig
+from train.config import DetectorTrainingConfig, PretrainConfig, parse_duration
 
 
 def test_the_defaults_are_the_papers_and_valid():
@@ -46,3 +46,17 @@ def test_what_cannot_be_right_is_refused_with_what_to_write(change, advice):
 def test_the_detectors_pictures_are_decoded_by_the_cpu_which_makes_their_copies():
     with pytest.raises(ConfigError, match="copies of pictures are made by the CPU; write cpu"):
         override(DetectorTrainingConfig(), {"stream.decoder": "gpu"})
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [("400 steps", 400), ("12.8e9 samples", 390625), ("3 epochs", 36_621), ("0.5 epochs", 6104), ("1 samples", 1)],
+)
+def test_each_unit_becomes_the_nearest_number_of_steps(text: str, steps: int) -> None:
+    assert parse_duration(text).steps(batch_pairs=32768, steps_per_epoch=12207) == steps
+
+
+@pytest.mark.parametrize("text", ["", "400", "steps", "4 weeks", "-1 steps", "0 epochs", "1.5 steps", "1e999 steps"])
+def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"duration="):
+        parse_duration(text)

@@ -15,9 +15,9 @@ from helpers.training import CONFIG, alone, curve, job, train_here
 from openwit import storage
 from openwit.config import override
 from openwit.errors import ConfigError, InputError, WorkError
-from train.batches import Batches
-from train.producer import Cursor
-from train.shards import open_data_set
+from train.data.batches import Batches
+from train.data.dataset import open_data_set
+from train.data.loader import Cursor
 
 pytestmark = pytest.mark.timeout(100)
 

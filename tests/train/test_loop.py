@@ -13,8 +13,8 @@ from helpers.shards import rewritten, write_shards
 from helpers.training import alone, curve, job, train_here
 from openwit.errors import WorkError
 from train import loop
-from train.checkpoint import load_model, load_state
-from train.checkpoint_files import folder_of, latest, steps
+from train.checkpoints.checkpoints import load_model, load_state
+from train.checkpoints.layout import folder_of, latest, steps
 
 
 @pytest.fixture(scope="module")

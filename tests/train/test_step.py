@@ -5,6 +5,7 @@ import dataclasses
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -23,19 +24,18 @@ from helpers.shards import write_shards
 from helpers.training import CONFIG, MODEL, alone, curve, job, train_here
 from models.clip import Clip
 from models.config import ResNetConfig
-from models.detector_config import DetectorConfig, DetectorResNetConfig
-from train.batches import Batches
-from train.checkpoint_files import folder_of
-from train.clip_objective import ClipObjective
+from models.detector.config import DetectorConfig, DetectorResNetConfig
+from train.checkpoints.layout import folder_of
 from train.config import AnyTrainingConfig, DetectorTrainingConfig, PretrainConfig, StreamConfig
+from train.data.batches import Batches
+from train.data.dataset import open_data_set
+from train.data.loader import Batch, Cursor
 from train.loss import contrastive_loss
 from train.objective import objective_of
-from train.optimizer import build_optimizer, scheduled_learning_rate, steps_taken
-from train.patches import kept_patches
-from train.producer import Batch, Cursor
+from train.objectives.clip import ClipObjective, kept_patches
+from train.optim.optimizer import build_optimizer, scheduled_learning_rate, steps_taken
 from train.ranks import Ranks
-from train.shards import open_data_set
-from train.step import Learner
+from train.step import Learner, OwnTime
 
 PAIRS = 48  # of a global batch: 1 to 4 ranks' parts can be cut into 1, 2 and 4
 VOCABULARY = 300
@@ -365,3 +365,23 @@ def test_two_hundred_steps_from_shards_cost_what_they_cost_open_clip(tmp_path) -
     assert len(ours) == 200
     assert ours[-1] < ours[0] - 0.3
     assert ours == pytest.approx(peer, abs=1e-4)
+
+
+def test_only_what_lies_between_begin_and_end_counts_and_a_lap_begins_anew():
+    own = OwnTime(torch.device("cpu"))
+    for _ in range(2):
+        own.begin()
+        time.sleep(0.02)
+        own.end()
+    time.sleep(0.5)  # in the collective
+    assert 0.02 <= own.lap() < 0.5
+    assert own.lap() == 0.0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_it_is_the_streams_time():
+    own = OwnTime(torch.device("cuda"))
+    own.begin()
+    torch.cuda._sleep(100_000_000)
+    own.end()
+    assert own.lap() > 0.02

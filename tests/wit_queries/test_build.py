@@ -24,20 +24,20 @@ from helpers.in_process import InProcess
 from openwit import manifest as manifests
 from openwit.config import to_json
 from openwit.errors import InputError
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.manifest import Manifest
 from openwit.run import NotYet, Run
 from pipelines.demo_web.pageviews import write_pageviews
 from wit_queries.build import build_queries
 from wit_queries.config import PagesConfig, QueriesConfig, TermsConfig, ViewsConfig
-from wit_queries.merge import QUERIES
+from wit_queries.terms.query_list import QUERIES_MERGE
 
 DRIVER = """
 import sys
 from openwit.config import from_json
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.run import Run
 from wit_queries.build import build_queries
 from wit_queries.config import QueriesConfig
@@ -97,7 +97,7 @@ def counted_before(built: Path, folder: Path) -> Path:
 
 def test_a_small_dump_gives_exactly_this_list(built: Path) -> None:
     table = pq.read_table(built / "queries" / "queries.parquet")
-    assert table.schema.equals(QUERIES)
+    assert table.schema.equals(QUERIES_MERGE)
     rows = [(r["query_id"], r["query"], r["source"], r["count"]) for r in table.to_pylist()]
     assert rows == [
         (0, "the", "word", 8),

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from openwit.errors import InputError
-from wit_queries.merge import Measures, merge
 from wit_queries.summary import summarize
+from wit_queries.terms.query_list import Measures, merge
 
 TERMS = {
     "word": [f"word{n}" for n in range(40)],

@@ -37,12 +37,12 @@ from models.interchange.openwit_folder import CONFIG, config_json
 from openwit import storage
 from openwit.config import from_json
 from openwit.errors import ConfigError, InputError, OpenwitError, WorkError
-from train import checkpoint_files
-from train.checkpoint_files import NAME, STATE, folder_of, latest, unfinished
-from train.checkpoint_writer import SafetensorsWriter
+from train.checkpoints import layout
+from train.checkpoints.layout import NAME, STATE, folder_of, latest, unfinished
+from train.checkpoints.writer import SafetensorsWriter
 from train.config import AnyTrainingConfig, PretrainConfig
-from train.optimizer import load_state_by_name, state_by_name
-from train.producer import Cursor
+from train.data.loader import Cursor
+from train.optim.optimizer import load_state_by_name, state_by_name
 from train.ranks import Ranks
 
 MODEL, OPTIMIZER = "model.safetensors", "optimizer-{rank:05d}.safetensors"
@@ -114,13 +114,13 @@ class Checkpoints:
 
         def commit(files: list[str]) -> None:
             self.before_commit()
-            checkpoint_files.commit(self.folder, step, files, about | {STATE: _state_json(state, files)})
-            checkpoint_files.keep_newest(self.folder, self.keep_last)
+            layout.commit(self.folder, step, files, about | {STATE: _state_json(state, files)})
+            layout.keep_newest(self.folder, self.keep_last)
 
         writer = SafetensorsWriter(
             unfinished(self.folder, step),
             lambda name: own if "/" in name else MODEL,
-            lambda: checkpoint_files.begin(self.folder, step),
+            lambda: layout.begin(self.folder, step),
             commit,
         )
         writing = self._thread.submit(save_distributed, tensors, storage_writer=writer, process_group=self._group)
@@ -136,7 +136,7 @@ class Checkpoints:
         except (Exception, CheckpointException) as error:  # which is no Exception to torch
             if self.ranks.is_first:
                 with contextlib.suppress(OSError, OpenwitError):
-                    checkpoint_files.discard(self.folder, step)
+                    layout.discard(self.folder, step)
             raise _first_error(error, folder_of(self.folder, step)) from error
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from train.images import Picture
+from train.data.decode import Picture
 
 Shape = tuple[int, ...]
 

@@ -9,12 +9,11 @@ from types import TracebackType
 
 import torch
 
-from train.ahead import Ahead
 from train.config import AnyTrainingConfig
-from train.feeders import Feeders
+from train.data.dataset import DataSet
+from train.data.loader import Ahead, Batch, Cursor, Producer
+from train.data.workers import Feeders
 from train.objective import CPU
-from train.producer import Batch, Cursor, Producer
-from train.shards import DataSet
 
 
 class Batches:

@@ -9,11 +9,10 @@ from itertools import islice
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import ConfigError, InputError
-from train.memory import MemberMemory
+from openwit.shards.tar import MemberMemory, TarSample, Unusable, read_samples
+from openwit.storage.readahead import TarFiles
+from train.data.order import Lane, Part, Segment, deal, lane_size, steps_per_epoch
 from train.mixture import Entry, parse_entries
-from train.order import Lane, Part, Segment, deal, lane_size, steps_per_epoch
-from train.remote import TarFiles
-from train.tars import TarSample, Unusable, read_samples
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def _shards_of(folder: str, alone: bool) -> list[Shard]:
 
 
 def _without(data_set: DataSet, exclusions: str) -> DataSet:
-    from openwit.tables import read_table
+    from openwit.storage.tables import read_table
 
     table = read_table(exclusions, ["uid", "picture"])
     uids, pictures = (frozenset(table[name].to_pylist()) for name in ("uid", "picture"))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from models.preprocess import to_rgb
 from openwit.errors import InputError
-from train.tars import Encoded
+from openwit.shards.tar import Encoded
 
 Pixels = npt.NDArray[np.uint8]
 Picture = Pixels | Tensor  # uint8 [H, W, 3]; a Tensor where a device decoded it

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import msgspec
 
 from openwit.errors import InputError
-from train.images import Picture, crop_square, decode_resized
-from train.order import draw
-from train.tars import Encoded, TarSample, Unusable
+from openwit.shards.tar import Encoded, TarSample, Unusable
+from train.data.decode import Picture, crop_square, decode_resized
+from train.data.order import draw
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from train.images import decode_resized, plain_size, resized
-from train.tars import Encoded
+from openwit.shards.tar import Encoded
+from train.data.decode import decode_resized, plain_size, resized
 
 END_OF_IMAGE = b"\xff\xd9"
 MAX_PIXELS = 1 << 24  # a larger picture is cheaper to decode at reduced scale, which nvJPEG does not do

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from openwit.errors import WorkError
+from openwit.shards.tar import TarSample, Unusable
+from train.data.dataset import Rows
+from train.data.order import Window, window_at
 from train.objective import E, Maker
-from train.order import Window, window_at
-from train.shards import Rows
-from train.tars import TarSample, Unusable
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,11 @@ import torch
 from torch import Tensor
 
 from openwit.errors import OpenwitError, WorkError
-from train.ahead import Ahead
 from train.config import AnyTrainingConfig
+from train.data.batch_images import BatchMemory
+from train.data.dataset import DataSet
+from train.data.loader import Ahead, Batch, Cursor, Producer
 from train.objective import CPU
-from train.pictures import BatchMemory
-from train.producer import Batch, Cursor, Producer
-from train.shards import DataSet
 
 NUM_PLACES = 2
 ALIGNED = 64

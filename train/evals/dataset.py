@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.preprocess import decode_image
 from openwit.errors import InputError
-from openwit.storage import open_input
+from openwit.storage.files import open_input
 
 COLUMNS = ("key", "image", "label")
 

@@ -17,7 +17,7 @@ from typing import Any
 from openwit.errors import ConfigError, InputError, OpenwitError, WorkError
 from train.config import AnyTrainingConfig
 from train.job import Job
-from train.stop import Stopped
+from train.launch.preemption import Stopped
 
 FAILURES = "failures"  # of a training's folder, where its nodes share one
 MEET_S = 600  # until the last node has come
@@ -55,7 +55,7 @@ def output_name(config: AnyTrainingConfig) -> str:
 
 @dataclass(frozen=True)
 class Failures:
-    """What ranks of this run tell of their failure, one file a rank (train.main writes them)."""
+    """What ranks of this run tell of their failure, one file a rank (train.rank_main writes them)."""
 
     folder: Path
     patience_s: float = 0.0  # for what went wrong on another node to be seen on this one

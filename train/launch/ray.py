@@ -9,25 +9,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openwit.errors import ConfigError, WorkError, one_line
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
-from openwit.ray_executor import ray_connection
-from train import main as rank_main
+from openwit.executors.executor import ExecutorConfig
+from openwit.executors.ray import ray_connection
+from openwit.log.events import Log
+from train import rank_main
 from train.config import AnyTrainingConfig
 from train.job import Job
-from train.launch import Begun, begin
-from train.metrics import LiveLine, last_record
-from train.nodes import Failures, failures_of
+from train.launch.nodes import Failures, failures_of
+from train.launch.torchrun import Begun, begin
+from train.metrics.metrics import LiveLine, last_record
 
 LOOK_S = 0.5
 
 
 def launch_on_ray(job: Job, executor: ExecutorConfig, log: Log) -> None:
-    """Trains as train.launch.launch does, on `ranks` times `nodes` workers of the Ray cluster at the executor's
-    address; from the last checkpoint again where a worker died, `attempts` times in all. The training's folder must be
-    one that all of the cluster's nodes see.
+    """Trains as train.launch.torchrun.launch does, on `ranks` times `nodes` workers of the Ray cluster at the
+    executor's address; from the last checkpoint again where a worker died, `attempts` times in all. The training's
+    folder must be one that all of the cluster's nodes see.
 
-    Raises what train.launch.launch raises; WorkError too where the cluster has too little for the ranks.
+    Raises what train.launch.torchrun.launch raises; WorkError too where the cluster has too little for the ranks.
     """
     if executor.address.startswith("ray://"):
         raise ConfigError(

@@ -15,19 +15,19 @@ from pathlib import Path
 
 from openwit import storage
 from openwit.errors import ConfigError, InputError, OpenwitError, WorkError
-from openwit.log import Log
-from train import main as rank_main
-from train.checkpoint_files import latest, steps
+from openwit.log.events import Log
+from train import rank_main
+from train.checkpoints.layout import latest, steps
 from train.config import AnyTrainingConfig
+from train.data.dataset import open_data_set
 from train.job import RECORD, Job, Record, make_record, on_this_machine, read_record, require_same, write_record
-from train.metrics import LiveLine, last_record
-from train.nodes import Failures, failures_of, meeting_options, on_loopback, output_name
-from train.shards import open_data_set
-from train.stop import PassedOn
+from train.launch.nodes import Failures, failures_of, meeting_options, on_loopback, output_name
+from train.launch.preemption import PassedOn
+from train.metrics.metrics import LiveLine, last_record
 
 __all__ = ["Begun", "Job", "begin", "launch"]
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 STOP_S = 10.0
 
 
@@ -121,7 +121,7 @@ def _command(job: Job, url: str) -> list[str]:
     unmoved = ["/bin/sh", "-c", 'trap "" TERM; exec "$@"', "sh"]  # SLURM signals all: only the ranks are to answer
     torchrun = [*unmoved, sys.executable, "-m", "torch.distributed.run", *meeting_options(job)]
     torchrun += ["--signals-to-handle=SIGINT,SIGHUP,SIGQUIT"]
-    return [*torchrun, f"--nproc-per-node={job.config.ranks}", "-m", "train.main", "--config", url]
+    return [*torchrun, f"--nproc-per-node={job.config.ranks}", "-m", "train.rank_main", "--config", url]
 
 
 def _environment(config: AnyTrainingConfig, failures: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from models.config import ClipConfig, ResNetConfig, TextConfig, VisionConfig, VisionTransformerConfig
-from models.detector_config import DetectorConfig, DetectorResNetConfig
+from models.detector.config import DetectorConfig, DetectorResNetConfig
 from train.config import AnyTrainingConfig, PretrainConfig, TrainingConfig
 
 BACKWARD_SHARE = 2  # a product's two gradients cost a product each
@@ -96,7 +96,7 @@ def first_layer_flops(config: VisionConfig, patch_dropout: float = 0.0) -> float
 
 
 def _kept(config: VisionTransformerConfig, patch_dropout: float) -> int:
-    return max(1, round((1 - patch_dropout) * config.num_patches))  # as train.patches, which needs numpy
+    return max(1, round((1 - patch_dropout) * config.num_patches))  # as train.objectives.clip, which needs numpy
 
 
 def text_flops(config: TextConfig, embed_dim: int, tokens: float) -> float:

@@ -18,7 +18,7 @@ import torch
 from openwit import storage
 from openwit.errors import WorkError
 from train.job import Job
-from train.metrics import Metrics, read_records
+from train.metrics.metrics import Metrics, read_records
 from train.ranks import Ranks
 from train.step import Measured
 

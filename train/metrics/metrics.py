@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from openwit import storage
-from openwit.log import duration
+from openwit.log.events import duration
 
 CLOCK_FIELDS = frozenset(
     {

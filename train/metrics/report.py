@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 
 from models.clip import Clip
-from train.batches import Batches
 from train.config import AnyTrainingConfig, PretrainConfig
-from train.flops import peak_flops, training_flops
+from train.data.batches import Batches
+from train.data.loader import Batch, Cursor
 from train.job import Job
-from train.metrics import Clock, LiveLine, Metrics, Work, batch_digest, key_sum, of_all_ranks
-from train.optimizer import scheduled_learning_rate
-from train.producer import Batch, Cursor
+from train.metrics.flops import peak_flops, training_flops
+from train.metrics.loss_monitor import Watch
+from train.metrics.metrics import Clock, LiveLine, Metrics, Work, batch_digest, key_sum, of_all_ranks
+from train.metrics.trackers import Tracker, open_trackers, require_packages, scalars
+from train.optim.optimizer import scheduled_learning_rate
 from train.ranks import Ranks
 from train.step import Learner, Measured
-from train.trackers import Tracker, open_trackers, require_packages, scalars
-from train.watch import Watch
 
 if TYPE_CHECKING:
-    from train.evals.periodic import Periodic
+    from train.evals.suite import Periodic
 
 EVALS = "evals.jsonl"  # beside metrics.jsonl
 MAX_NOTICES = 20
@@ -157,7 +157,7 @@ def _evaluations(job: Job) -> Periodic | None:
     """Those while it trains, if the config wants any."""
     if not isinstance(job.config, PretrainConfig) or not job.config.eval_every:
         return None
-    from train.evals.periodic import Periodic  # scikit-learn takes a second to import
+    from train.evals.suite import Periodic  # scikit-learn takes a second to import
 
     return Periodic(job.config, job.evals)
 

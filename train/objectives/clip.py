@@ -1,4 +1,9 @@
-"""CLIP's objective: a picture and its caption (paper, section 2.3)."""
+"""CLIP's objective: a picture and its caption (paper, section 2.3).
+
+Which patches of its pictures a step sees: a random subset, by counters (Li et al. 2022, FLIP, arXiv 2212.00794).
+
+Shapes: B pictures · P patches of one · K kept of them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -14,14 +21,37 @@ from models.clip import Clip
 from models.compiling import require_compiler
 from models.config import VisionTransformerConfig
 from models.preprocess import normalize_pixels
-from models.tokenizer import Tokenizer
+from models.tokenizer.tokenizer import Tokenizer
 from train.config import PretrainConfig
-from train.examples import DecodedCache, Example, ExampleMaker
-from train.images import Picture, decode_resized
-from train.initial import put_initial
+from train.data.batch_images import BatchMemory, DevicePictures, Pictures
+from train.data.decode import Picture, decode_resized
+from train.data.examples import DecodedCache, Example, ExampleMaker
 from train.objective import CPU
-from train.patches import kept_patches, number_kept
-from train.pictures import BatchMemory, DevicePictures, Pictures
+from train.objectives.warm_start import put_initial
+
+STEP = np.uint64(0x9E3779B97F4A7C15)  # of splitmix64 (Steele et al. 2014), as are the two multipliers
+MULTIPLIERS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
+
+
+def number_kept(num_patches: int, dropped: float) -> int:
+    """How many patches of a picture a step sees if that share is dropped; at least one."""
+    return max(1, round((1 - dropped) * num_patches))
+
+
+def kept_patches(seeds: Sequence[int], num_patches: int, num_kept: int) -> npt.NDArray[np.int64]:
+    """[B, K], rising in each row: the patches whose numbers are the lowest of P that a picture's seed of 64 bits alone
+    draws."""
+    drawn_BP = splitmix64(np.array(seeds, np.uint64)[:, None], num_patches)
+    return np.sort(np.argpartition(drawn_BP, num_kept - 1, axis=1)[:, :num_kept], axis=1)
+
+
+def splitmix64(seed: npt.NDArray[np.uint64], length: int) -> npt.NDArray[np.uint64]:
+    """[…, length]: the first numbers of the generator for seeds […, 1]."""
+    state = seed + STEP * np.arange(1, length + 1, dtype=np.uint64)
+    for shift, multiplier in MULTIPLIERS:
+        state = (state ^ (state >> shift)) * multiplier
+    numbers: npt.NDArray[np.uint64] = state ^ (state >> np.uint64(31))
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -56,7 +86,7 @@ class ClipObjective:
         stream = self.config.stream
         decode: Callable[..., Picture] = decode_resized
         if stream.decoder == "gpu":
-            from train.gpu_images import decode_resized_on  # torchvision takes a second to import
+            from train.data.gpu_decode import decode_resized_on  # torchvision takes a second to import
 
             decode = partial(decode_resized_on, device)
         cache = DecodedCache(stream.cache_decoded_mb << 20, partial(decode, reduced=stream.reduced_decode))

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from models.compiling import require_compiler
-from models.copies import augment
-from models.descriptor import squeeze
-from models.detector import Detector
+from models.detector.augmentations import augment
+from models.detector.descriptor import squeeze
+from models.detector.detector import Detector
 from models.preprocess import normalize_pixels
+from openwit.shards.tar import TarSample, Unusable
 from train.config import DetectorTrainingConfig
-from train.examples import DecodedCache, resized_picture, usable_captions
-from train.images import Pixels, decode_resized
+from train.data.batch_images import BatchMemory, Pictures
+from train.data.decode import Pixels, decode_resized
+from train.data.examples import DecodedCache, resized_picture, usable_captions
+from train.data.order import draw
 from train.objective import CPU
-from train.order import draw
-from train.pictures import BatchMemory, Pictures
-from train.tars import TarSample, Unusable
 
 
 @dataclass(frozen=True)

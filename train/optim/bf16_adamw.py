@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from train.order import draw
+from train.data.order import draw
 
 BUCKET_ELEMENTS = 1 << 24  # of the parameters that are moved together: bounds the memory for float32 copies
 

@@ -8,8 +8,8 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from train.bf16_adamw import Bf16AdamW
 from train.config import TrainingConfig
+from train.optim.bf16_adamw import Bf16AdamW
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:

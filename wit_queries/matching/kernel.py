@@ -9,7 +9,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from wit_queries.match_slots import (
+from openwit.kernels.buffers import Bytes, Offsets, prefetch
+from wit_queries.matching.slots import (
     GOES_ON,
     QUERIES,
     SEVERAL,
@@ -22,8 +23,6 @@ from wit_queries.match_slots import (
     place_of,
     step_key,
 )
-from wit_queries.prefetch import prefetch
-from wit_queries.text_buffers import Bytes, Offsets
 
 Table = tuple[Slots, Bits, Ids, Bytes]  # slots, filter of steps, lists, long tokens
 

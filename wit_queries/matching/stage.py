@@ -7,12 +7,12 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from datagen.config import MatcherConfig
 from openwit import storage
 from openwit.stage import Counts, Input, Source, Stage, Target
-from openwit.tables import read_table
-from wit_queries import match_table
-from wit_queries.matcher import QueryMatcher
+from openwit.storage.tables import read_table
+from wit_queries.config import MatcherConfig
+from wit_queries.matching import table as match_table
+from wit_queries.matching.matcher import QueryMatcher
 
 NAME = "queries.table"
 

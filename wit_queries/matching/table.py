@@ -23,9 +23,8 @@ import numpy.typing as npt
 
 from openwit import storage
 from openwit.errors import ConfigError, InputError
-from wit_queries.match_insert import fill_filter, insert_queries
-from wit_queries.match_slots import NODE_BITS, SEVERAL, Bits, Ids, Slots
-from wit_queries.text_buffers import Bytes, Offsets
+from openwit.kernels.buffers import Bytes, Offsets
+from wit_queries.matching.slots import NODE_BITS, SEVERAL, Bits, Ids, Slots, fill_filter, insert_queries
 
 MAGIC = b"WITMATCH"
 VERSION = 1

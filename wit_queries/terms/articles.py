@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from openwit.stage import Source, Stage, Target
+from openwit.storage.row_groups import write_buckets
 from wit_queries.config import PagesConfig
-from wit_queries.dump import MAIN_NAMESPACE, BrokenPage, Dump, Page, Site
-from wit_queries.row_groups import write_buckets
-from wit_queries.wikitext import plain_text
-from wit_queries.words import Counted, TextCounts, split_pairs
+from wit_queries.terms.word_counts import Counted, TextCounts, split_pairs
+from wit_queries.wikipedia.dump import MAIN_NAMESPACE, BrokenPage, Dump, Page, Site
+from wit_queries.wikipedia.wikitext import plain_text
 
 WORDS, PAIRS, PAGES = ".words.parquet", ".pairs.parquet", ".pages.parquet"
 WORD_COUNTS = pa.schema([("word", pa.string()), ("count", pa.int64())])

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from wit_queries.text_buffers import Bytes, Offsets
+from openwit.kernels.buffers import Bytes, Offsets
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]

@@ -1,8 +1,12 @@
-"""The stage "terms": words, titles and synsets over their thresholds, and the vocabulary that pairs are counted in."""
+"""The stage "terms": words, titles and synsets over their thresholds, and the vocabulary that pairs are counted in.
+
+Names of WordNet's synsets from its database files (https://wordnet.princeton.edu/documentation/wndb5wn).
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,15 +19,41 @@ import pyarrow.parquet as pq
 
 from openwit.errors import InputError
 from openwit.stage import Source, Stage, Target
-from openwit.tables import read_table
-from wit_queries import titles, wordnet
-from wit_queries.articles import PAGES, WORD_BUCKETS, WORDS
-from wit_queries.count_kernel import I64
-from wit_queries.dumps import FACTS, SITE, read_site
-from wit_queries.page_views import VIEWS_FILE
-from wit_queries.row_groups import add_up, read_bucket
-from wit_queries.streams import InputStream
-from wit_queries.words import join_pairs
+from openwit.storage.row_groups import add_up, read_bucket
+from openwit.storage.tables import read_table
+from wit_queries.terms import titles
+from wit_queries.terms.articles import PAGES, WORD_BUCKETS, WORDS
+from wit_queries.terms.count_kernel import I64
+from wit_queries.terms.word_counts import join_pairs
+from wit_queries.text.normalize import normalize
+from wit_queries.wikipedia.compressed import InputStream
+from wit_queries.wikipedia.dumps import FACTS, SITE, read_site
+from wit_queries.wikipedia.page_views import VIEWS_FILE
+
+_SYNSET = re.compile(r"\d{8} \d\d [nvasr] [0-9a-f]{2} ")
+_ADJECTIVE_MARK = re.compile(r"\((?:a|p|ip)\)$")
+
+
+def synset_queries(stream: InputStream, *, only_first: bool) -> list[str]:
+    """The normalised lemmas of a file's synsets, sorted, each once; of each synset its first lemma, or all. Raises
+    InputError where the file is none of WordNet's data files."""
+    text = b"".join(stream.chunks()).decode("utf-8", "replace")
+    found: set[str] = set()
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("  ") or not line:
+            continue  # the licence
+        if not _SYNSET.match(line):
+            raise InputError(
+                f"{stream.url}: line {number} is {line[:40]!r}; expected WordNet's data file: offset, file, kind, words"
+            )
+        fields = line.split(" ")
+        num_lemmas = 1 if only_first else int(fields[3], 16)
+        found.update(fields[4 : 4 + 2 * num_lemmas : 2])
+    if not found:
+        raise InputError(f"{stream.url}: holds no synset; expected one of WordNet's data files")
+    queries = {normalize(_ADJECTIVE_MARK.sub("", lemma).replace("_", " ")) for lemma in found}
+    return sorted(queries - {""})
+
 
 VOCABULARY, WANTED = ".vocabulary.parquet", ".wanted.parquet"
 NAMED, SYNSETS = ".titles.parquet", ".synsets.parquet"
@@ -54,7 +84,7 @@ def collect_terms(config: VocabularyConfig, source: Source, target: Target) -> C
     """Writes the vocabulary (word · count), the wanted pairs (see `wanted_pairs`), titles (query · views) and synsets
     (query); returns counts of terms."""
     streams = [InputStream(url) for url in source.urls(WORDNET)]
-    synsets = {q for s in streams for q in wordnet.synset_queries(s, only_first=config.wordnet_names == "first")}
+    synsets = {q for s in streams for q in synset_queries(s, only_first=config.wordnet_names == "first")}
     counts = Counter({"in": len(synsets), "kept": len(synsets)})
     named = pa.table({"query": pa.array([], pa.string()), "views": pa.array([], pa.int64())})
     if source.inputs[VIEWS_FILE]:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from openwit.errors import InputError
-from wit_queries.articles import TITLES
-from wit_queries.normalize import normalize
+from wit_queries.terms.articles import TITLES
+from wit_queries.text.normalize import normalize
 
 MAX_REDIRECTS = 5
 ROWS_AT_ONCE = 1 << 20

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wit_queries.count_kernel import I64, U64, Vocabulary, count_equal, count_lines, fill_slots
-from wit_queries.normalize_batch import normalize_batch
-from wit_queries.text_buffers import utf8_buffers
+from openwit.kernels.buffers import utf8_buffers
+from wit_queries.terms.count_kernel import I64, U64, Vocabulary, count_equal, count_lines, fill_slots
+from wit_queries.text.fast_normalize import normalize_batch
 
 I32 = npt.NDArray[np.int32]
 

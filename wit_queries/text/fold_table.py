@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
-from wit_queries import normalize
-from wit_queries.text_buffers import Bytes
+from openwit.kernels.buffers import Bytes
+from wit_queries.text import normalize
 
 TABLE_END = 0x34000  # above stand no letters that are in use, only planes of variants, tags and private use
 BETWEEN = "\U0010ffff"  # stands outside the table, folds to itself, is no part of a word

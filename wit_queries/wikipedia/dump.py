@@ -10,8 +10,8 @@ from html import unescape
 from urllib.parse import unquote
 
 from openwit.errors import InputError
-from wit_queries.page_xml import MAIN_NAMESPACE, BrokenPage, Page, read_any, read_plain
-from wit_queries.streams import DamagedInput, InputStream, Span
+from wit_queries.wikipedia.compressed import DamagedInput, InputStream, Span
+from wit_queries.wikipedia.page_xml import MAIN_NAMESPACE, BrokenPage, Page, read_any, read_plain
 
 __all__ = ["MAIN_NAMESPACE", "BrokenPage", "Dump", "Page", "Site", "read_titles"]
 

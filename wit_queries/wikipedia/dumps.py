@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from openwit import storage
 from openwit.errors import InputError
 from openwit.stage import Source, Stage, Target
-from wit_queries.dump import Dump, Site
-from wit_queries.streams import file_facts
+from wit_queries.wikipedia.compressed import file_facts
+from wit_queries.wikipedia.dump import Dump, Site
 
 SITE, FACTS = ".site.json", ".facts.json"
 

@@ -19,9 +19,9 @@ from openwit.config import to_json
 from openwit.errors import InputError
 from openwit.stage import Source, Stage, Target
 from wit_queries.config import ViewsConfig
-from wit_queries.dump import MAIN_NAMESPACE, Site
-from wit_queries.dumps import FACTS, read_site
-from wit_queries.streams import InputStream
+from wit_queries.wikipedia.compressed import InputStream
+from wit_queries.wikipedia.dump import MAIN_NAMESPACE, Site
+from wit_queries.wikipedia.dumps import FACTS, read_site
 
 VIEWS_FILE = ".views.parquet"
 VIEWS = pa.schema([("title", pa.string()), ("views", pa.int64())])

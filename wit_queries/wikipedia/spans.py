@@ -17,7 +17,15 @@ from fsspec.core import url_to_fs
 
 from openwit import storage
 from openwit.errors import InputError
-from wit_queries.streams import BZ2_START, BZ2_START_BYTES, MAGIC_BYTES, DamagedInput, InputStream, Span, kind_of
+from wit_queries.wikipedia.compressed import (
+    BZ2_START,
+    BZ2_START_BYTES,
+    MAGIC_BYTES,
+    DamagedInput,
+    InputStream,
+    Span,
+    kind_of,
+)
 
 _LINE = re.compile(rb"(\d+):\d+:")
 _DUMP_NAME = re.compile(r"(.*-multistream)(\d*)\.xml(.*)\.bz2")

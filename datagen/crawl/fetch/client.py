@@ -14,10 +14,10 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Any, cast
 
-from datagen.crawl.addresses import Resolver
-from datagen.crawl.deadline import Deadline
-from datagen.crawl.reasons import FetchFailed, failure_of
-from datagen.crawl.web_address import WebAddress
+from datagen.crawl.fetch.addresses import Resolver
+from datagen.crawl.fetch.failures import FetchFailed, failure_of
+from datagen.crawl.fetch.limits import Deadline
+from datagen.crawl.fetch.url import WebAddress
 
 _MAX_IDLE = 256  # connections kept open in a worker
 _IDLE_S = 15.0  # for so long

@@ -1,8 +1,17 @@
-"""One deadline for everything that a fetch does."""
+"""One deadline for everything that a fetch does.
+
+A limit on the bytes of fetched bodies that a worker holds at once.
+
+How long to wait before the next try: exponential with full jitter, or what the server asks.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import email.utils
+import random
+import threading
 import time
 from collections.abc import Iterator
 
@@ -28,3 +37,43 @@ class Deadline:
             yield
         finally:
             self.at += time.monotonic() - started
+
+
+class BodyBudget:
+    """Bodies are taken in whole before they are read, so no two half-read ones can wait for each other."""
+
+    def __init__(self, num_bytes: int) -> None:
+        self._free = num_bytes
+        self._changed = threading.Condition()
+
+    def take(self, num_bytes: int) -> None:
+        """Waits until so many bytes are free, and holds them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= num_bytes)
+            self._free -= num_bytes
+
+    def give_back(self, num_bytes: int) -> None:
+        """Lets others have them."""
+        if num_bytes:
+            with self._changed:
+                self._free += num_bytes
+                self._changed.notify_all()
+
+
+def delay_s(attempt: int, first_s: float, most_s: float) -> float:
+    """Seconds before try number `attempt` + 1 (0 has just failed): uniform between 0 and first_s * 2**attempt."""
+    return random.uniform(0, min(most_s, first_s * 2 ** min(attempt, 30)))
+
+
+def retry_after_s(value: str | None, now: datetime.datetime | None = None) -> float | None:
+    """Seconds that a Retry-After header asks to wait, in its form of seconds or of a date; None where it is none."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:12])
+    try:
+        then = email.utils.parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=datetime.UTC)
+    return max(0.0, (then - (now or datetime.datetime.now(datetime.UTC))).total_seconds())

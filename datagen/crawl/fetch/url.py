@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import idna
 
-from datagen.crawl.reasons import FetchFailed
+from datagen.crawl.fetch.failures import FetchFailed
 
 MAX_URL_BYTES = 8192  # what servers commonly take
 PORTS = {"http": 80, "https": 443}

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from datagen.crawl.handshake import introduce
-from datagen.crawl.ledger import Ask, Done, Grant, Tell
-from datagen.crawl.reasons import FetchFailed
+from datagen.crawl.fetch.failures import FetchFailed
+from datagen.crawl.politeness.authentication import introduce
+from datagen.crawl.politeness.scheduler import Ask, Done, Grant, Tell
 
 _CONNECT_S = 10.0
 _SILENCE_S = 60  # after which a silent connection is probed by the kernel

@@ -8,7 +8,7 @@ from email.message import Message
 
 import msgspec
 
-from datagen.crawl.reasons import FetchFailed
+from datagen.crawl.fetch.failures import FetchFailed
 
 TDMREP_PATH = "/.well-known/tdmrep.json"
 _WITH_VALUE = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}

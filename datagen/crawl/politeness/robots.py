@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from protego import Protego
 
 from datagen.config import CrawlConfig
-from datagen.crawl.reasons import FetchFailed
-from datagen.crawl.remembered import Remembered, settle
-from datagen.crawl.reservations import TDMREP_PATH, TdmRules
-from datagen.crawl.web_address import WebAddress
+from datagen.crawl.fetch.addresses import Remembered, settle
+from datagen.crawl.fetch.failures import FetchFailed
+from datagen.crawl.fetch.url import WebAddress
+from datagen.crawl.politeness.reservations import TDMREP_PATH, TdmRules
 
 ReadText = Callable[[str, int], tuple[int, bytes]]  # (URL, limit in bytes) → status and the first bytes of the body
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from datagen.config import CrawlConfig
-from datagen.crawl.handshake import MOST_BYTES, Doorkeeper, new_token
+from datagen.crawl.politeness.authentication import MOST_BYTES, Doorkeeper, new_token
 from openwit.errors import WorkError
-from openwit.log import Underway
+from openwit.log.events import Underway
 
 _LEASE_MARGIN_S = 60.0  # a turn ends at the latest so long after the deadline of its request
 _SWEEP_S = 5.0

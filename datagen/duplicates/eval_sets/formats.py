@@ -21,8 +21,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.duplicates import torchvision_sets
-from datagen.duplicates.torchvision_sets import Example
+from datagen.duplicates.eval_sets import torchvision
+from datagen.duplicates.eval_sets.torchvision import Example
 from openwit import storage
 from openwit.config import digest
 from openwit.errors import InputError
@@ -36,8 +36,8 @@ CLASS_NAMES = "classnames.txt"
 def partitions(url: str) -> list[tuple[Input, ...]]:
     """The set's partitions: of each what is read, and perhaps the file with the names of its classes. Raises
     InputError where nothing is there, or nothing that is an evaluation set."""
-    if url.startswith(torchvision_sets.SCHEME):
-        spec, identity, number = torchvision_sets.describe(url)
+    if url.startswith(torchvision.SCHEME):
+        spec, identity, number = torchvision.describe(url)
         return _slices(Input(url=spec, identity=identity), number)
     names = storage.list_sizes(url) if "*" not in url and "{" not in url and "::" not in url else {}
     if "nshards.txt" in names:
@@ -60,9 +60,9 @@ def partitions(url: str) -> list[tuple[Input, ...]]:
 def read(inputs: Sequence[Input]) -> Iterator[Example]:
     """The pictures of a partition, in order. Raises InputError, naming the file, where it cannot be read."""
     whole = inputs[0]
-    if whole.url.startswith(torchvision_sets.SCHEME):
+    if whole.url.startswith(torchvision.SCHEME):
         assert whole.span is not None
-        return torchvision_sets.read(whole.url, whole.span)
+        return torchvision.read(whole.url, whole.span)
     if whole.url.endswith(".tar"):
         return _read_tar(whole.url, [entry.url for entry in inputs[1:]])
     if whole.url.endswith(".parquet") or not storage.list_tree(whole.url):

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datagen.duplicates.config import MergeConfig
-from datagen.duplicates.hashes import F32
-from datagen.duplicates.index import WORDS
-from datagen.duplicates.popcount import shared_bits
+from datagen.duplicates.fingerprints import F32
+from datagen.duplicates.index.fingerprint import WORDS
+from datagen.duplicates.index.hamming_kernel import shared_bits
 from openwit import storage
 from openwit.errors import InputError
 from openwit.stage import Counts, Input, Source, Stage, Target
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 WIDTHS = {"hash64": 1, "firm64": 1, "hash256": 4, "firm256": 4}
 ROWS = ("eval_set", "eval_key", "sha256", "pixels")

@@ -13,10 +13,10 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.duplicates import eval_sets
 from datagen.duplicates.config import IndexConfig
-from datagen.duplicates.hashes import SHOWN_PX, U8, Fingerprints, decode, pixels_sha256, shown, thumbnail
-from datagen.duplicates.torchvision_sets import Example
+from datagen.duplicates.eval_sets import formats
+from datagen.duplicates.eval_sets.torchvision import Example
+from datagen.duplicates.fingerprints import SHOWN_PX, U8, Fingerprints, decode, pixels_sha256, shown, thumbnail
 from openwit import storage
 from openwit.errors import InputError
 from openwit.stage import Counts, Source, Stage, Target
@@ -50,7 +50,7 @@ def build(config: IndexConfig, source: Source, target: Target) -> Counts:
     keys: set[str] = set()
     inputs = source.inputs["eval_set"]
     with pq.ParquetWriter(target.path(".parquet"), INDEX, compression="zstd") as writer:
-        examples = eval_sets.read(inputs)
+        examples = formats.read(inputs)
         while batch := list(itertools.islice(examples, BATCH_PICTURES)):
             rows = []
             for example in batch:

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datagen.duplicates.config import Limits
-from datagen.duplicates.hashes import F32, Fingerprints
-from datagen.duplicates.popcount import find_near, most_of_views
-from datagen.duplicates.search import DIGESTS, on_this_machine
+from datagen.duplicates.fingerprints import F32, Fingerprints
+from datagen.duplicates.index.build import DIGESTS, on_this_machine
+from datagen.duplicates.index.hamming_kernel import find_near, most_of_views
 from openwit.stage import Input
 
 NEAR_DISTANCE = 0.05  # beyond the 256-bit hash's threshold: pairs that just missed it

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from openwit import storage
 from openwit.config import digest
 from openwit.errors import InputError
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 CONFIDENCE = 0.995  # of the interval (paper, section 5)
 CORRECT = pa.schema([("eval_key", pa.string()), ("correct", pa.bool_())])

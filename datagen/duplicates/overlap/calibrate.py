@@ -20,23 +20,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datagen.duplicates import eval_sets
-from datagen.duplicates.calibration import CALIBRATION, Calibration, Nearest, SetCalibration, choose
-from datagen.duplicates.check import read_shards, shard_sources
 from datagen.duplicates.config import CalibrateConfig, CopiesConfig, OthersConfig, OverlapConfig
 from datagen.duplicates.embed import Embedder, made_copy, open_embedder
-from datagen.duplicates.hashes import F32, Fingerprints, decode, distance, pixels_sha256, thumbnail
-from datagen.duplicates.index import views_of
-from datagen.duplicates.indexed import IndexedSet, index_sets, merge_sets
-from datagen.duplicates.lookup import Finder, open_finder
-from datagen.duplicates.popcount import nearest256
-from datagen.pictures import Picture, read_pictures
+from datagen.duplicates.eval_sets import formats
+from datagen.duplicates.fingerprints import F32, Fingerprints, decode, distance, pixels_sha256, thumbnail
+from datagen.duplicates.index.fingerprint import views_of
+from datagen.duplicates.index.hamming_kernel import nearest256
+from datagen.duplicates.index.query import Finder, open_finder
+from datagen.duplicates.overlap.check import IndexedSet, index_sets, merge_sets, read_shards, shard_sources
+from datagen.duplicates.overlap.thresholds import CALIBRATION, Calibration, Nearest, SetCalibration, choose
 from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest
 from openwit.run import Run
+from openwit.shards.samples import Picture, read_pictures
 from openwit.stage import Counts, Input, Source, Stage, Target
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 SURE_DISTANCE = 0.04  # of the 256-bit hash: nearer pictures are copies (OverlapConfig tells the experiment)
 SURE_SCORE = 0.95  # of the detector: higher ones are copies
@@ -116,7 +115,7 @@ def score_copies(config: CopiesConfig, source: Source, target: Target) -> Counts
     embedder = _embedder(source, config.device)
     counts: Counts = Counter({"in": 0, "kept": 0, "dropped.undecodable": 0})
     drawn = heapq.nsmallest(
-        config.pictures, eval_sets.read(source.inputs["eval_set"]), key=lambda e: (_hash01(config.seed, e.key), e.key)
+        config.pictures, formats.read(source.inputs["eval_set"]), key=lambda e: (_hash01(config.seed, e.key), e.key)
     )
     rows = []
     for example in drawn:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from datagen.duplicates.config import REASONS, Limits
-from datagen.duplicates.hashes import F32, Fingerprints, pixels_sha256
-from datagen.duplicates.lookup import NEAR_DISTANCE, NEAR_SCORE, ByHash, Finder
+from datagen.duplicates.fingerprints import F32, Fingerprints, pixels_sha256
+from datagen.duplicates.index.query import NEAR_DISTANCE, NEAR_SCORE, ByHash, Finder
 
 PIXELS_DISTANCE = 0.06  # of the 256-bit hash: what is farther has other pixels, so they are not compared
 

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datagen import page
-from datagen.duplicates import plots
 from datagen.duplicates.config import REASONS
-from datagen.duplicates.report import INDEX, PAIRS, Report, SetReport, points, shown, shown_p
+from datagen.duplicates.overlap import plots
+from datagen.duplicates.overlap.report import INDEX, PAIRS, Report, SetReport, points, shown, shown_p
 from openwit import manifest as manifests
 from openwit import storage
 

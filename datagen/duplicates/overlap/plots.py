@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from datagen.duplicates.accuracy import Accuracy
+from datagen.duplicates.overlap.accuracy import Accuracy
 from datagen.page import escape
 
 WIDTH, HEIGHT = 480, 320

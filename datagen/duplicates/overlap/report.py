@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datagen.duplicates.accuracy import NO_ANSWERS, Accuracy, Answers, measure_accuracy
 from datagen.duplicates.config import REASONS, OverlapConfig
-from datagen.duplicates.overlap import OVERLAP
-from datagen.duplicates.within.exclude import EXCLUSIONS
+from datagen.duplicates.overlap.accuracy import NO_ANSWERS, Accuracy, Answers, measure_accuracy
+from datagen.duplicates.overlap.scan import OVERLAP
+from datagen.shards.exclusions import EXCLUSIONS
 from openwit import storage
 from openwit.config import digest
 from openwit.manifest import Manifest
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 VERSION = 3  # of the report's files
 REPORT = "report.json"

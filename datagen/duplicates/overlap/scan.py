@@ -14,17 +14,17 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.duplicates.cascade import Match, decide, same_pictures, same_pixels
 from datagen.duplicates.config import REASONS, SearchConfig
 from datagen.duplicates.embed import Embedder, open_embedder
-from datagen.duplicates.hashes import SHOWN_PX, U8, Fingerprints, decode, shown, thumbnail
-from datagen.duplicates.lookup import Finder, open_finder
-from datagen.pictures import Picture, read_pictures
+from datagen.duplicates.fingerprints import SHOWN_PX, U8, Fingerprints, decode, shown, thumbnail
+from datagen.duplicates.index.query import Finder, open_finder
+from datagen.duplicates.overlap.cascade import Match, decide, same_pictures, same_pixels
 from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest
+from openwit.shards.samples import Picture, read_pictures
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 BATCH_PICTURES = 256
 SECONDS = ("read", "decode", "hash", "lookup", "embed", "search", "write")

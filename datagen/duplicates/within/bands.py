@@ -9,7 +9,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from datagen.duplicates.hashes import U64
+from datagen.duplicates.fingerprints import U64
 
 SIDE, LOW = 16, 100  # of the 256 bits those of the 100 lowest frequencies, which a crop or a blur moves least
 SHA256, PIXELS = 255, 254  # kinds of keys beside the bands' numbers: equal bytes, equal pixels

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from datagen.duplicates.within.config import FREE_OF_GROUPS, WithinConfig
 from datagen.schemas import CAPTIONS, pair_uid
-from datagen.takedown.shard import Captions, Shard, rewrite
+from datagen.shards.rewrite import Captions, Shard, rewrite
 from openwit import storage
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 RANGE_SHARDS = 256  # kept pictures of so many shards are gathered at once
 GATHERED = pa.schema([("shard", pa.int32()), ("key", pa.string()), ("captions", CAPTIONS)])

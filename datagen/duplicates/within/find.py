@@ -7,21 +7,21 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from datagen.duplicates.embed import detector_input
-from datagen.duplicates.within import merge as merges
+from datagen.duplicates.within import captions as merges
 from datagen.duplicates.within.config import WithinConfig
-from datagen.duplicates.within.exclude import exclude_copies
 from datagen.duplicates.within.fingerprint import FINGERPRINT
 from datagen.duplicates.within.groups import GROUP_STAGE, NAME
 from datagen.duplicates.within.pairs import PAIR_STAGE
-from datagen.takedown import swap as swaps
-from datagen.takedown.remove import settle
+from datagen.shards import swap as swaps
+from datagen.shards.exclusions import exclude_copies
+from datagen.shards.remove import settle
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest, Part
 from openwit.run import Run
 from openwit.stage import Input, Source
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.duplicates.embed import Embedder, open_embedder
-from datagen.duplicates.hashes import U64, Fingerprints, decode, pixels_sha256, thumbnail
+from datagen.duplicates.fingerprints import U64, Fingerprints, decode, pixels_sha256, thumbnail
 from datagen.duplicates.within.bands import PIXELS, SHA256, band_keys, digest_keys, partitions
 from datagen.duplicates.within.config import FREE_OF_PRINTS, WithinConfig
-from datagen.pictures import Picture, read_pictures
 from datagen.schemas import CAPTIONS
-from datagen.slices import writing_slices
-from datagen.takedown.shard import caption_rows
+from datagen.shards.rewrite import caption_rows
 from openwit.errors import InputError
+from openwit.shards.samples import Picture, read_pictures
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.tables import read_table
+from openwit.storage.slices import writing_slices
+from openwit.storage.tables import read_table
 
 BATCH_PICTURES = 256
 WORD = pa.binary(32)

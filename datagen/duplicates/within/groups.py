@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.duplicates.config import REASONS
-from datagen.duplicates.hashes import U64
+from datagen.duplicates.fingerprints import U64
 from datagen.duplicates.within.config import FREE_OF_GROUPS, WithinConfig
 from datagen.duplicates.within.fingerprint import NODES, shards_of
 from datagen.duplicates.within.pairs import I64, PAIRS
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.tables import one_chunk, read_table
+from openwit.storage.tables import one_chunk, read_table
 
 NAME = "within.parquet"
 WITHIN = pa.schema(

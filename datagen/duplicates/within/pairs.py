@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.duplicates.config import REASONS
-from datagen.duplicates.hashes import F32, U8, U64, distance
+from datagen.duplicates.fingerprints import F32, U8, U64, distance
 from datagen.duplicates.within.bands import PIXELS, SHA256, kinds
 from datagen.duplicates.within.config import FREE_OF_PAIRS, WithinConfig
 from datagen.duplicates.within.fingerprint import BANDED
-from datagen.slices import each, read_slice
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.tables import one_chunk
+from openwit.storage.slices import each, read_slice
+from openwit.storage.tables import one_chunk
 
 PAIRS = pa.schema([("a", pa.uint64()), ("b", pa.uint64()), ("reason", pa.int8()), ("score", pa.float32())])
 CANDIDATE_DISTANCE = 0.25  # of the 256-bit hash, up to which a detector is asked

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pytest
 
 from datagen.crawl import adopt
-from datagen.crawl.slim_import import slim_import
+from datagen.crawl.img2dataset_seams import slim_import
 from helpers import crawl_run, web
 from openwit import manifest
 from openwit.errors import ConfigError, InputError, WorkError
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.run import Run
 from pipelines.cli import main
-from train.shards import open_data_set
+from train.data.dataset import open_data_set
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,17 @@ import pytest
 from PIL import Image
 
 from datagen.config import CrawlConfig
-from datagen.crawl import crawl, ledger
-from datagen.crawl.ledger_client import LedgerGone
+from datagen.crawl import crawl
+from datagen.crawl.politeness import scheduler
+from datagen.crawl.politeness.client import LedgerGone
 from datagen.schemas import SELECTED, pair_uid
 from helpers import web
 from helpers.fetching import crawl_config
 from helpers.pairs import run_step
 from openwit import stage
 from openwit.errors import ConfigError
-from openwit.executor import ExecutorConfig, open_executor
-from openwit.log import Log, Underway
+from openwit.executors.executor import ExecutorConfig, open_executor
+from openwit.log.events import Log, Underway
 from openwit.stage import Input, Source
 
 HOST = "http://pictures.example.test"
@@ -65,7 +66,7 @@ def crawl_once(folder: Path, port: int, threads: int = 4) -> dict[str, int]:
 
 def crawl_part(config: CrawlConfig, selected: Input, shards: Path, index: int = 0) -> dict[str, int]:
     """Counts of one partition, whose ledger is served meanwhile."""
-    with ledger.serving(config) as served:
+    with scheduler.serving(config) as served:
         inputs = {"selected": (selected,), "ledger": (Input(url=served.url, identity="ledger"),)}
         return run_step(crawl.process, config, inputs, shards, index=index)
 
@@ -176,7 +177,7 @@ def test_every_row_keeps_the_rule_that_refused_it(shard: tuple[dict[str, int], P
 def test_all_bodies_are_given_back_when_a_partition_is_done(port: int, tmp_path: Path) -> None:
     config = crawl_config(port, max_body_bytes=5000, max_held_bytes=5000, deadline_s=0.5)
     selected = write_selected(tmp_path / "selected.parquet", [f"{HOST}/{path}" for path in PATHS])
-    with ledger.serving(config) as served:
+    with scheduler.serving(config) as served:
         inputs = {"selected": (selected,), "ledger": (Input(url=served.url, identity="ledger"),)}
         run_step(crawl.process, config, inputs, tmp_path / "shards")
         assert crawl._policy(config, served.url).bodies._free == 5000
@@ -192,7 +193,7 @@ def test_a_partition_whose_ledger_ends_fails_and_a_new_one_serves_the_next_try(t
     selected = write_selected(tmp_path / "selected.parquet", [f"{HOST}/ok/{number}" for number in range(40)])
     with web.running(delay_s=0.05) as port:
         config = crawl_config(port, host_connections=1)
-        context = ledger.serving(config)
+        context = scheduler.serving(config)
         served = context.__enter__()
         ending = threading.Timer(0.4, context.__exit__, (None, None, None))
         ending.start()
@@ -241,7 +242,7 @@ def test_a_shard_in_the_making_shows_in_the_progress_of_the_run(tmp_path: Path) 
     log = Log(tmp_path / "log.jsonl", said)
     with web.running(delay_s=0.3) as port:
         config = crawl_config(port, threads=3, host_connections=3)
-        with ledger.serving(config) as served, open_executor(ExecutorConfig(workers=1)) as executor:
+        with scheduler.serving(config) as served, open_executor(ExecutorConfig(workers=1)) as executor:
             turns = Input(url=served.url, identity="ledger")
             parts = [Source(index=0, inputs={"selected": (selected,), "ledger": (turns,)})]
             plan = stage.plan(crawl.STAGE, config, parts, str(tmp_path / "shards"))
@@ -271,7 +272,7 @@ def test_a_hosts_limits_hold_over_two_ray_workers_as_the_server_sees_it(tmp_path
         config = crawl_config(server.server_port, host_requests_per_s=rate, host_connections=at_once, threads=16)
         sources = [write_selected(tmp_path / f"{part}.parquet", [f"{HOST}/ok/{part}{k}" for k in range(number)])
                    for part in (1, 2)]  # fmt: skip
-        with ledger.serving(config) as served, open_executor(ExecutorConfig(kind="ray", workers=2)) as executor:
+        with scheduler.serving(config) as served, open_executor(ExecutorConfig(kind="ray", workers=2)) as executor:
             turns = Input(url=served.url, identity="ledger")
             parts = [Source(index=k, inputs={"selected": (s,), "ledger": (turns,)}) for k, s in enumerate(sources)]
             plan = stage.plan(crawl.STAGE, config, parts, str(tmp_path / "shards"))

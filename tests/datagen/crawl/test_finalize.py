@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.crawl.seal import count_rows, seal_table, seal_tar
+from datagen.crawl.finalize import count_rows, seal_table, seal_tar
 from datagen.schemas import RETRIED
 
 ROWS = {  # key: status, error, sha256; in the order of arrival

@@ -15,7 +15,7 @@ import pytest
 
 from helpers import crawl_run, flaky_proxy, processes, s3_server, web
 from openwit import storage
-from openwit.executor import ExecutorConfig
+from openwit.executors.executor import ExecutorConfig
 
 KILLS = int(os.environ.get("OPENWIT_KILLS", "20"))
 NUM_SHARDS = 10 + KILLS

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from datagen.config import CrawlConfig
-from datagen.crawl.images import ImageResizer, carefully_scaled
-from datagen.crawl.slim_import import slim_import
+from datagen.crawl.img2dataset_seams import slim_import
+from datagen.crawl.resizer import ImageResizer, carefully_scaled
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 KINDS = {"JPEG": {"quality": 98}, "PNG": {}, "WEBP": {"lossless": True}, "GIF": {}, "BMP": {}, "TIFF": {}}

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.duplicates import eval_sets
 from datagen.duplicates.config import EmbedConfig
 from datagen.duplicates.embed import Embedder, detector_input, embed_set, made_copy, open_embedder
-from datagen.duplicates.hashes import decode
+from datagen.duplicates.eval_sets import formats
+from datagen.duplicates.fingerprints import decode
 from helpers.crawled import jpeg, png, scene, write_eval_set
 from helpers.descriptors import write_descriptor
 from openwit.errors import ConfigError, InputError
@@ -24,7 +24,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def embed(folder: Path, pictures: Mapping[str, bytes], detector: str) -> Counts:
-    (part,) = eval_sets.partitions(str(write_eval_set(folder / "e.parquet", pictures)))
+    (part,) = formats.partitions(str(write_eval_set(folder / "e.parquet", pictures)))
     source = Source(index=0, inputs={"eval_set": part, "detector": (detector_input(detector),)})
     return embed_set(EmbedConfig(name="things", device="cpu"), source, Target(0, folder))
 

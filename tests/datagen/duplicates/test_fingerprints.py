@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.duplicates.hashes import Fingerprints, decode, distance, pixels_sha256, shown, thumbnail
+from datagen.duplicates.fingerprints import Fingerprints, decode, distance, pixels_sha256, shown, thumbnail
 from helpers.crawled import altered, jpeg, png, scene
 from openwit.errors import InputError
 

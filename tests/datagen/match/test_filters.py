@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen import rules
 from datagen.config import CandidatesConfig
+from datagen.match import filters
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20) | st.text(
     "a &;#x0193nbsp\t\x1c\x85\xa0\u2003\u3000", max_size=20
@@ -20,21 +20,21 @@ TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20) | st.text
 def caption_reason(caption: str, url: str = "http://s.test/a", origin: str = "alt", **config: object) -> str:
     """The first fault of a pair."""
     pairs = pa.table({"url": [url], "caption": [caption], "caption_from": pa.array([origin]).dictionary_encode()})
-    return first(rules.caption_faults(CandidatesConfig(**config), pairs))  # type: ignore[arg-type]
+    return first(filters.caption_faults(CandidatesConfig(**config), pairs))  # type: ignore[arg-type]
 
 
 def url_reason(url: str | None, **config: bool) -> str:
-    return first(rules.url_faults(CandidatesConfig(**config), pa.chunked_array([[url]], pa.string())))
+    return first(filters.url_faults(CandidatesConfig(**config), pa.chunked_array([[url]], pa.string())))
 
 
-def first(faults: dict[str, rules.Mask]) -> str:
+def first(faults: dict[str, filters.Mask]) -> str:
     return next((reason for reason, found in faults.items() if found[0]), "")
 
 
 @given(st.lists(TEXT, max_size=5))
 def test_entities_are_decoded_and_white_space_is_one_space(texts: list[str]) -> None:
     expected = [" ".join(html.unescape(text).split()) for text in texts]
-    assert rules.clean_captions(pa.array(texts, pa.string())).to_pylist() == expected
+    assert filters.clean_captions(pa.array(texts, pa.string())).to_pylist() == expected
 
 
 @pytest.mark.parametrize(
@@ -119,5 +119,5 @@ def test_pictures_of_alike_addresses_are_kept(url: str) -> None:
 def test_each_row_is_counted_once_under_its_first_fault() -> None:
     counts: Counter[str] = Counter()
     faults = {"a": np.array([True, True, False, False]), "b": np.array([True, False, True, False])}
-    assert rules.without(pa.table({"x": [0, 1, 2, 3]}), faults, counts)["x"].to_pylist() == [3]
+    assert filters.without(pa.table({"x": [0, 1, 2, 3]}), faults, counts)["x"].to_pylist() == [3]
     assert counts == {"dropped.a": 2, "dropped.b": 1}

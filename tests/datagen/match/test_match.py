@@ -6,14 +6,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datagen import candidates, query_table
-from datagen.config import CandidatesConfig, MatchConfig, MatcherConfig, SourcesConfig
+from datagen.config import CandidatesConfig, MatchConfig, SourcesConfig
+from datagen.match import match as candidates
 from datagen.schemas import CANDIDATES, MATCHED, pair_uid
 from datagen.sources import wat as sources_wat
 from helpers.pairs import run_step
 from helpers.wat import image, page, wat_file
 from openwit.errors import ConfigError
 from openwit.stage import Counts, Input, check_counts
+from wit_queries.config import MatcherConfig
+from wit_queries.matching import stage
 
 LINKS = [
     image("1.jpg", "A black cat on St. Louis' bridge"),
@@ -36,8 +38,8 @@ def match(folder: Path, name: str, config: MatchConfig) -> tuple[Counts, pq.Parq
     """The file of that name matched with three queries."""
     pq.write_table(pa.table({"query": ["cat", "st louis", "dog"]}), folder / "queries.parquet")
     queries = (Input.outside(str(folder / "queries.parquet")),)
-    run_step(query_table.process, MatcherConfig(), {"queries": queries}, folder / "table")
-    table = (Input.outside(str(folder / "table" / query_table.NAME)),)
+    run_step(stage.process, MatcherConfig(), {"queries": queries}, folder / "table")
+    table = (Input.outside(str(folder / "table" / stage.NAME)),)
     inputs = {"pairs": (Input.outside(str(folder / name)),), "matcher": table}
     counts = run_step(candidates.match_file, config, inputs, folder / "matched")
     check_counts(counts)

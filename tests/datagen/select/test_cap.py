@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen import cap
 from datagen.config import CapConfig
-from datagen.keys import match_keys
 from datagen.schemas import DISTINCT, pair_uid
+from datagen.select import cap
+from datagen.select.cap_kernel import match_keys
 from helpers.capped import carry, decide, find_distinct, narrow, outside, select, selections, thresholds
 from helpers.pairs import Pair, run_step
 from helpers.plain_keys import mix, plain_key, unmix

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen import keys
-from datagen.keys import LAST_KEY
 from datagen.schemas import pair_uid
+from datagen.select import cap_kernel
+from datagen.select.cap_kernel import LAST_KEY
 from helpers.plain_keys import mix, plain_key, unmix
 
 U64 = st.integers(0, LAST_KEY)
@@ -14,7 +14,7 @@ QUERY = st.integers(0, 5)
 PAIRS = st.lists(st.tuples(U64, U64, st.lists(QUERY, max_size=4, unique=True)), max_size=30)
 
 
-def arrays(pairs: list[tuple[int, int, list[int]]]) -> keys.PairArrays:
+def arrays(pairs: list[tuple[int, int, list[int]]]) -> cap_kernel.PairArrays:
     high, low = (np.array([pair[half] for pair in pairs], np.uint64) for half in (0, 1))
     offsets = np.cumsum([0, *(len(pair[2]) for pair in pairs)]).astype(np.int32)
     return high, low, offsets, np.array([query for pair in pairs for query in pair[2]], np.int32)
@@ -24,7 +24,7 @@ def test_subsets_do_not_move_from_version_to_version() -> None:
     uid = pair_uid("http://a.test/x.jpg", "a cat")
     high, low = (np.array([int(half, 16)], np.uint64) for half in (uid[:16], uid[16:]))
     matches = high, low, np.array([41], np.int32)
-    found = [int(keys.match_keys(np.uint64(seed), *matches)[0]) for seed in (0, 7)]
+    found = [int(cap_kernel.match_keys(np.uint64(seed), *matches)[0]) for seed in (0, 7)]
     assert found == [5438363827826321640, 14326755066912839548]
 
 
@@ -32,7 +32,7 @@ def test_subsets_do_not_move_from_version_to_version() -> None:
 @given(st.integers(0, LAST_KEY), st.lists(st.tuples(U64, U64, st.integers(0, 2**31 - 1)), max_size=20))
 def test_a_key_is_the_plain_definition(seed: int, matches: list[tuple[int, int, int]]) -> None:
     high, low = (np.array([match[half] for match in matches], np.uint64) for half in (0, 1))
-    found = keys.match_keys(np.uint64(seed), high, low, np.array([match[2] for match in matches], np.int32))
+    found = cap_kernel.match_keys(np.uint64(seed), high, low, np.array([match[2] for match in matches], np.int32))
     assert found.tolist() == [plain_key(seed, *match) for match in matches]
 
 
@@ -45,7 +45,7 @@ def test_windows_count_the_keys_under_them_and_mark_those_inside(
     first, last = (np.array([window[end] for window in windows], np.uint32) for end in (0, 1))
     data = arrays(pairs)
     below, inside = np.zeros(6, np.int32), np.zeros(len(data[3]), bool)
-    keys.mark_windows(np.uint64(3), data, (first, last), below, inside)
+    cap_kernel.mark_windows(np.uint64(3), data, (first, last), below, inside)
     uppers = [(query, plain_key(3, high, low, query) >> 32) for high, low, ids in pairs for query in ids]
     assert inside.tolist() == [windows[query][0] <= upper <= windows[query][1] for query, upper in uppers]
     for query in (0, 1, 2, 3, 5):
@@ -66,7 +66,9 @@ def test_a_pair_is_selected_up_to_the_last_key_and_uid(
     built = arrays(pairs)
     chosen, number = np.empty(len(matches), bool), np.empty(len(pairs), np.int32)
     columns = tuple(np.array([entry[part] for entry in last], np.uint64) for part in range(3))
-    keys.mark_selected(np.uint64(3), built, (columns[0] >> np.uint64(32)).astype(np.uint32), columns, chosen, number)
+    cap_kernel.mark_selected(
+        np.uint64(3), built, (columns[0] >> np.uint64(32)).astype(np.uint32), columns, chosen, number
+    )
     assert chosen.tolist() == [(plain_key(3, *match), *match[:2]) <= last[match[2]] for match in matches]
     assert number.tolist() == [int(chosen[start:end].sum()) for start, end in zip(built[2], built[2][1:], strict=False)]
 
@@ -78,14 +80,14 @@ def test_of_equal_keys_those_of_the_smaller_uids_are_selected() -> None:
     last = tuple(np.array([part], np.uint64) for part in (plain_key(0, *pairs[0][:2], 0), *pairs[0][:2]))
     chosen, number = np.empty(3, bool), np.empty(3, np.int32)
     upper = (last[0] >> np.uint64(32)).astype(np.uint32)
-    keys.mark_selected(np.uint64(0), arrays(pairs), upper, last, chosen, number)
+    cap_kernel.mark_selected(np.uint64(0), arrays(pairs), upper, last, chosen, number)
     assert chosen.tolist() == [True, True, False]
 
 
 def test_keys_are_spread_evenly() -> None:
     uids = [pair_uid("http://x.test/", str(i)) for i in range(4000)]
     high, low = (np.array([int(uid[part], 16) for uid in uids], np.uint64) for part in (slice(16), slice(16, 32)))
-    found = keys.match_keys(np.uint64(0), high, low, np.zeros(4000, np.int32))
+    found = cap_kernel.match_keys(np.uint64(0), high, low, np.zeros(4000, np.int32))
     shares = np.histogram(found.astype(np.float64) / 2.0**64, bins=8, range=(0, 1))[0] / 4000
     assert np.abs(shares - 1 / 8).max() < 0.02
 
@@ -93,5 +95,5 @@ def test_keys_are_spread_evenly() -> None:
 @given(st.lists(QUERY, max_size=50))
 def test_matches_are_counted(query_ids: list[int]) -> None:
     found = np.zeros(6, np.int32)
-    keys.count_matches(np.array(query_ids, np.int32), found)
+    cap_kernel.count_matches(np.array(query_ids, np.int32), found)
     assert found.tolist() == [query_ids.count(query) for query in range(6)]

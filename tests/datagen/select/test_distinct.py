@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.distinct import read_pairs
 from datagen.schemas import pair_uid
+from datagen.select.distinct import read_pairs
 from helpers.capped import find_distinct
 from helpers.pairs import Pair
 

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 
 from datagen.config import CapConfig
 from datagen.schemas import SELECTED, pair_uid
-from datagen.selection import group_by_image
-from datagen.url_hash import url_hashes
+from datagen.select.selection import group_by_image
 from helpers.capped import carry
 from helpers.pairs import Pair
+from openwit.kernels.hashing import url_hashes
 
 PAIRS: list[Pair] = [(f"http://h{i % 7}.test/{i // 3}.jpg", f"caption {i}", [i % 5, 9]) for i in range(300)]
 

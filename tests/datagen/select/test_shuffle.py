@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from datagen import shuffle
 from datagen.config import ShuffleConfig
 from datagen.schemas import pair_uid
-from datagen.slices import read_slice
-from datagen.url_hash import url_hashes
+from datagen.select import shuffle
 from helpers.pairs import Pair, run_step, write_matched
 from openwit.errors import ConfigError
+from openwit.kernels.hashing import url_hashes
 from openwit.manifest import Part, PartFile
+from openwit.storage.slices import read_slice
 
 PAIRS: list[Pair] = [(f"http://h{i % 7}.test/{i // 3}.jpg", f"caption {i}", [i % 5, 9]) for i in range(200)]
 

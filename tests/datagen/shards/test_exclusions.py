@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.duplicates.within.exclude import EXCLUSIONS, exclude_copies, forget_removed
 from datagen.duplicates.within.groups import WITHIN
+from datagen.shards.exclusions import EXCLUSIONS, exclude_copies, forget_removed
 
 
 def plant(folder: Path, copies: list[tuple[bool, list[str]]]) -> None:

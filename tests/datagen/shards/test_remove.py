@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from datagen.schemas import pair_uid
-from datagen.takedown.remove import Removal, remove, settle
-from datagen.takedown.request import Request
+from datagen.shards.remove import Removal, remove, settle
+from datagen.shards.tombstones import Request
 from helpers import crawl_run, s3_server, web
 from helpers.crawled import Fetched, InThisProcess, jpeg, scene, write_shards
 from helpers.processes import kill, start, wait_until
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import InputError
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.run import Run
 
 

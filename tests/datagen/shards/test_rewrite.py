@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.takedown.shard import MESSAGE, Shard, edited_table, rewrite
+from datagen.shards.rewrite import MESSAGE, Shard, edited_table, rewrite
 from helpers.crawled import Fetched, jpeg, scene, write_shards
 from openwit.errors import InputError
 from openwit.stage import Target

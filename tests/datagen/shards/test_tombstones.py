@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datagen.schemas import SELECTED, pair_uid
-from datagen.takedown.request import (
+from datagen.shards.tombstones import (
     REMOVED_URL,
     Request,
     read_list,

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 import zstandard
 
-from datagen.sources import members
-from datagen.sources.members import GZIP_MAGIC, open_pieces
+from datagen.sources import compressed
+from datagen.sources.compressed import GZIP_MAGIC, open_pieces
 from openwit.errors import InputError
 
 NOISE = random.Random(0).randbytes(5000)
@@ -22,7 +22,7 @@ def pieces(data: bytes) -> tuple[list[tuple[int, bytes | None]], Counter[str]]:
 
 @pytest.mark.parametrize("read_bytes", [10, 33, 1 << 20])
 def test_members_come_whole_at_any_size_of_reads(monkeypatch: pytest.MonkeyPatch, read_bytes: int) -> None:
-    monkeypatch.setattr(members, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(compressed, "READ_BYTES", read_bytes)
     texts = [b"one" * 50, b"", GZIP_MAGIC * 30, NOISE[:300]]
     found, counts = pieces(b"".join(gzip.compress(text) for text in texts))
     assert b"".join(piece or b"" for _, piece in found) == b"".join(texts)
@@ -44,7 +44,7 @@ def test_the_look_of_a_member_inside_another_cuts_nothing() -> None:
 @pytest.mark.parametrize("read_bytes", [50, 1 << 20])
 @pytest.mark.parametrize("place", [0, 2, 3, 30, -1, -5])
 def test_damage_stays_in_its_member(monkeypatch: pytest.MonkeyPatch, place: int, read_bytes: int) -> None:
-    monkeypatch.setattr(members, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(compressed, "READ_BYTES", read_bytes)
     damaged = bytearray(gzip.compress(b"two" + NOISE[:200]))
     damaged[place] ^= 0x5F
     found, counts = pieces(gzip.compress(b"one") + bytes(damaged) + gzip.compress(b"three") + gzip.compress(b"four"))

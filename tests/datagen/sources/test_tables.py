@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from datagen.match.urls import kind_of
+from datagen.schemas import PAIRS
 from datagen.sources import tables
 from datagen.sources.columns import Wanted
-from datagen.sources.files import kind_of
-from datagen.sources.pairs import PAIRS
+from helpers.places import SHARED
 from openwit.errors import InputError
 
-SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 USUAL = Wanted()
 PAIR_ROWS = [("http://a.test/1.jpg", "A cat"), ("http://a.test/2.jpg", 'A "dog", ü')]
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from datagen.sources import members
+from datagen.sources import compressed
 from datagen.sources.warc import read_records
 from helpers.wat import member, plain_record
 
@@ -26,7 +26,7 @@ def blocks(data: bytes, size: int) -> bytes:
 
 @pytest.mark.parametrize("read_bytes", [10, 33, 1 << 20])
 def test_records_are_found_however_they_are_packed(monkeypatch: pytest.MonkeyPatch, read_bytes: int) -> None:
-    monkeypatch.setattr(members, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(compressed, "READ_BYTES", read_bytes)
     plain = b"".join(plain_record(b"", body) for body in BODIES)
     packed = b"".join(member(b"", body) for body in BODIES)
     for data in (plain, packed, gzip.compress(plain), blocks(plain, 50)):

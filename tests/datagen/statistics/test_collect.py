@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from datagen.config import StatisticsConfig
 from datagen.schemas import THRESHOLDS
 from datagen.statistics.collect import Statistics, collect, to_json
-from datagen.statistics.config import StatisticsConfig
 from datagen.statistics.queries import QueryShare
 from helpers.crawled import Fetched, jpeg, part, scene, write_manifest, write_shards
 from openwit.errors import ConfigError, InputError
-from wit_queries.merge import QUERIES
+from wit_queries.terms.query_list import QUERIES_MERGE
 
 
 @pytest.fixture
@@ -42,7 +42,8 @@ def add_queries(work: Path) -> None:
     blank = {"count": 0, "pmi": 0.0, "views": 0}
     (work / "queries").mkdir()
     pq.write_table(
-        pa.Table.from_pylist([{**row, **blank} for row in rows], schema=QUERIES), work / "queries" / "queries.parquet"
+        pa.Table.from_pylist([{**row, **blank} for row in rows], schema=QUERIES_MERGE),
+        work / "queries" / "queries.parquet",
     )
     write_manifest(work / "queries", "queries", [])
     numbers = [(0, 3), (1, 10), (2, 3)]

@@ -13,8 +13,7 @@ from rich.console import Console
 
 from datagen.statistics.collect import collect
 from datagen.statistics.distribution import distribution
-from datagen.statistics.page import render, write_page
-from datagen.statistics.plots import head_and_tail, histogram, short_power
+from datagen.statistics.page import head_and_tail, histogram, render, short_power, write_page
 from datagen.statistics.terminal import human_bytes, print_table
 from helpers.crawled import Fetched, jpeg, scene, write_manifest, write_shards
 

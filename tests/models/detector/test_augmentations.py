@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import copies
-from models.copies import INTERPOLATIONS, STRENGTHS, TRANSFORMS, augment, copy_of
+from models.detector import augmentations
+from models.detector.augmentations import INTERPOLATIONS, STRENGTHS, TRANSFORMS, augment, copy_of
 
 NAMES = list(TRANSFORMS)
 
@@ -67,8 +67,8 @@ def test_each_transform_that_makes_up_pixels_uses_every_interpolation(monkeypatc
         used.add(flags)
         return real_warp(picture, matrix, size, flags=flags, borderMode=borderMode)
 
-    monkeypatch.setattr(copies.cv2, "resize", resize)
-    monkeypatch.setattr(copies.cv2, "warpAffine", warp)
+    monkeypatch.setattr(augmentations.cv2, "resize", resize)
+    monkeypatch.setattr(augmentations.cv2, "warpAffine", warp)
     for name in ("crop", "aspect", "rescale", "rotation"):
         used.clear()
         for seed in range(60):
@@ -83,7 +83,7 @@ def test_a_crop_shows_a_part_of_the_picture_at_its_size():
     ramp[..., 1] = np.arange(90)[:, None]
     copy = copy_of(ramp, "crop", 1.0, 5)
     assert copy.shape == ramp.shape
-    kept = 1 - copies.MAX_CUT
+    kept = 1 - augmentations.MAX_CUT
     for channel, length in ((0, 120), (1, 90)):
         span = float(copy[..., channel].max()) - float(copy[..., channel].min())
         assert span == pytest.approx(kept * length, abs=3)
@@ -101,7 +101,7 @@ def test_a_rotation_turns_by_its_angle_and_leaves_no_empty_corner():
     line[100] = 255
     turned = copy_of(line, "rotation", 1.0, 1)[..., 0]
     rows = [float(np.average(np.arange(201), weights=turned[:, x] + 1e-9)) for x in (60, 140)]
-    assert abs(np.degrees(np.arctan2(rows[1] - rows[0], 80))) == pytest.approx(copies.MAX_ANGLE, abs=0.5)
+    assert abs(np.degrees(np.arctan2(rows[1] - rows[0], 80))) == pytest.approx(augmentations.MAX_ANGLE, abs=0.5)
 
 
 def test_compression_loses_more_with_strength_and_keeps_the_size():

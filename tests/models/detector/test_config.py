@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.detector_config import DetectorConfig, DetectorResNetConfig, DetectorVitConfig
+from models.detector.config import DetectorConfig, DetectorResNetConfig, DetectorVitConfig
 from openwit.config import describe, from_json, to_json
 from openwit.errors import ConfigError
 

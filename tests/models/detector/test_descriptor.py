@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from models.descriptor import IMAGENET_MEAN, IMAGENET_STD, decode_reduced, load_descriptor, squeeze
-from models.detector import Detector
-from models.detector_config import DetectorConfig, DetectorResNetConfig
+from models.detector.config import DetectorConfig, DetectorResNetConfig
+from models.detector.descriptor import IMAGENET_MEAN, IMAGENET_STD, decode_reduced, load_descriptor, squeeze
+from models.detector.detector import Detector
 from models.preprocess import normalize_pixels
 from openwit.errors import ConfigError, InputError
 

@@ -7,15 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.detector import (
-    GELU_GAIN,
-    AntialiasedResNet,
-    BlurPool,
-    Bottleneck,
-    Detector,
-    fold_weight_norm,
-)
-from models.detector_config import DetectorConfig, DetectorResNetConfig, DetectorVitConfig
+from models.detector.config import DetectorConfig, DetectorResNetConfig, DetectorVitConfig
+from models.detector.detector import GELU_GAIN, AntialiasedResNet, BlurPool, Bottleneck, Detector, fold_weight_norm
 
 TINY = DetectorConfig(image_px=32, embed_dim=8, resnet=DetectorResNetConfig(blocks=(1, 2, 1, 1), width=4))
 TINY_VIT = DetectorConfig(

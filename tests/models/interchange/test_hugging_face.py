@@ -14,8 +14,7 @@ from PIL import Image
 
 from helpers.clips import RESNET, VIT, inputs, logits, random_clip
 from models.config import ClipConfig, PreprocessConfig
-from models.interchange.load import load
-from models.interchange.save import save
+from models.interchange.convert import load, save
 from models.preprocess import preprocess
 from openwit.errors import ConfigError, InputError
 

@@ -11,7 +11,7 @@ import torch
 
 from helpers.clips import RESNET, VIT, inputs, random_clip
 from models.config import ClipConfig
-from models.interchange.save import save
+from models.interchange.convert import save
 from openwit.errors import InputError
 
 FLAT = dataclasses.replace(VIT, vision=dataclasses.replace(VIT.vision, layers=1))

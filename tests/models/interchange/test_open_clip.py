@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 
 from helpers.clips import RESNET, VIT, logits, random_clip
 from models.config import ClipConfig
-from models.interchange.load import load
-from models.interchange.save import save
+from models.interchange.convert import load, save
 from openwit.errors import ConfigError, InputError
 
 GELU = dataclasses.replace(VIT, activation="gelu")

@@ -8,8 +8,7 @@ import torch
 
 from helpers.clips import RESNET, VIT, random_clip, same_weights
 from models.config import PreprocessConfig, VisionTransformerConfig
-from models.interchange.load import load
-from models.interchange.save import save
+from models.interchange.convert import load, save
 from openwit.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

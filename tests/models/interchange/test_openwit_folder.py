@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from helpers.clips import RESNET, VIT, random_clip, same_weights
-from models.interchange.load import load
+from models.interchange.convert import load, save
 from models.interchange.openwit_folder import config_json
-from models.interchange.save import save
 from openwit.errors import ConfigError, InputError
 
 

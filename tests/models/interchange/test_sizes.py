@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from helpers.clips import RESNET, VIT
-from models.config import ClipConfig
-from models.interchange.fitting import empty_model
-from models.interchange.sizes import sizes_of
-from models.zoo import CONFIGS
+from models.config import CONFIGS, ClipConfig
+from models.interchange.sizes import empty_model, sizes_of
 from openwit.errors import InputError
 
 WHERE = Path("weights.pt")

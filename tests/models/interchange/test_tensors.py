@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 from pathlib import Path
 from random import Random
@@ -10,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from models.interchange.archive import write_archive
-from models.interchange.tensors import read_tensors, save_tensors
-from openwit.errors import InputError
+from models.interchange.tensors import new_file, new_folder, read_tensors, save_tensors
+from openwit.errors import InputError, WorkError
 
 WEIGHTS = {"visual.proj": torch.randn(3, 4), "logit_scale": torch.tensor(1.0)}
 
@@ -130,3 +131,32 @@ def test_random_damage_is_refused_or_harmless_never_another_error(tmp_path: Path
         except InputError:
             refused += 1
     assert refused > 20
+
+
+@pytest.mark.parametrize("publish", [new_file, new_folder])
+def test_nothing_is_there_when_the_writer_fails(tmp_path: Path, publish) -> None:
+    def write() -> None:
+        with publish(tmp_path / "target") as made:
+            (made / "part" if publish is new_folder else made).write_text("half")
+            raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_an_error_that_names_the_target(tmp_path: Path) -> None:
+    def write() -> None:
+        with new_file(tmp_path / "target"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(WorkError, match=r"target: cannot be written \(No space left on device\); free some space"):
+        write()
+
+
+def test_a_folder_appears_with_all_its_files(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "target") as made:
+        (made / "a").write_text("1")
+        (made / "b").write_text("2")
+    assert sorted(path.name for path in (tmp_path / "target").iterdir()) == ["a", "b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]

@@ -7,7 +7,7 @@ import torch
 
 from helpers.small_towers import EIGHT, VOCABULARY, pictures, rows, small_tower
 from models.objectives.bag_of_words import BagOfWordsPredictor
-from models.objectives.config import BagOfWordsConfig
+from models.objectives.towers import BagOfWordsConfig
 
 CONFIG = BagOfWordsConfig(vocabulary_size=VOCABULARY, expected_tokens=2.0)
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from helpers.small_towers import EIGHT, VOCABULARY, pictures, rows, small_tower
-from models.objectives.caption import CaptionPredictor, DecoderBlock
-from models.objectives.config import CaptionConfig
+from models.objectives.captioning import CaptionPredictor, DecoderBlock
+from models.objectives.towers import CaptionConfig
 
 CONFIG = CaptionConfig(context_length=10, vocabulary_size=VOCABULARY, width=8, layers=2, heads=2)
 

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
-import pytest
+import html
 
-from models.bpe.exact import ExactEncoder, word_splitter
-from models.bpe.vocabulary import find_merges, read_vocabulary
+import ftfy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.tokenizer.exact import ExactEncoder, clean, word_splitter
+from models.tokenizer.vocabulary import find_merges, read_vocabulary
 
 
 def test_the_twin_gives_the_reference_ids_of_cleaned_texts() -> None:
@@ -15,3 +20,16 @@ def test_the_twin_gives_the_reference_ids_of_cleaned_texts() -> None:
 def test_words_are_letters_single_numbers_others_and_the_ends_of_contractions() -> None:
     words = [word for word, _ in word_splitter().pre_tokenize_str("i've 12 dogs!'s x'sun")]
     assert words == ["i", "'ve", "1", "2", "dogs", "!'", "s", "x", "'s", "un"]
+
+
+@given(st.text(st.characters(max_codepoint=0x7F), max_size=60))
+def test_the_shortcut_for_plain_ascii_cleans_like_the_long_way(text: str) -> None:
+    assert clean(text) == " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
+
+
+def test_mojibake_entities_space_and_case_are_mended() -> None:
+    assert clean("  A caf\u00c3\u00a9 \n &amp;amp; MORE ") == "a café & more"
+
+
+def test_half_of_a_surrogate_pair_becomes_the_replacement_sign_and_a_whole_pair_its_sign() -> None:
+    assert clean("\ud800 a \ud83d\ude00") == "\ufffd a 😀"

@@ -7,9 +7,9 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.bpe.kernel import MOST_BYTES, NONE, append, contraction, decode, find_pair, merge
-from models.bpe.merge_tables import MergeTables, build_tables
-from models.bpe.vocabulary import Vocabulary, find_merges, read_vocabulary
+from models.tokenizer.kernel import MOST_BYTES, NONE, append, contraction, decode, find_pair, merge
+from models.tokenizer.tables import MergeTables, build_tables
+from models.tokenizer.vocabulary import Vocabulary, find_merges, read_vocabulary
 
 
 @functools.cache

@@ -19,13 +19,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.bpe.cleaning import clean
-from models.bpe.exact import ExactEncoder
-from models.bpe.vocabulary import find_merges, read_vocabulary
-from models.tokenizer import Tokenizer
+from helpers.places import ROOT, SHARED
+from models.tokenizer.exact import ExactEncoder, clean
+from models.tokenizer.tokenizer import Tokenizer
+from models.tokenizer.vocabulary import find_merges, read_vocabulary
 from openwit.errors import InputError
-
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 HOSTILE = [
     "",
@@ -243,6 +241,8 @@ def test_a_wrong_merges_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_tokenizer_does_not_import_open_clip() -> None:
-    code = "import sys; from models.tokenizer import Tokenizer; Tokenizer(); print('open_clip' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    code = (
+        "import sys; from models.tokenizer.tokenizer import Tokenizer; Tokenizer(); print('open_clip' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "False", done.stderr

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from models.bpe.config import TokenizerConfig
-from models.bpe.training import missing_ids, train_vocabulary
-from models.bpe.vocabulary import to_bytes
-from models.tokenizer import Tokenizer
-from openwit.errors import InputError
+from helpers.places import ROOT
+from models.tokenizer.tokenizer import Tokenizer
+from models.tokenizer.training import TokenizerConfig, missing_ids, train_vocabulary
+from models.tokenizer.vocabulary import to_bytes
+from openwit.errors import ConfigError, InputError
 
-ROOT = Path(__file__).parents[3]
 CAPTIONS = [
     f"A {size} {colour} {thing}, it’s on the {place} &amp; {number} more 😀"
     for size in ("big", "small", "tiny")
@@ -41,9 +40,9 @@ def test_order_of_captions_and_process_do_not_change_a_byte() -> None:
     code = f"""
 import os, sys
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
-from models.bpe.config import TokenizerConfig
-from models.bpe.training import train_vocabulary
-from models.bpe.vocabulary import to_bytes
+from models.tokenizer.training import TokenizerConfig
+from models.tokenizer.training import train_vocabulary
+from models.tokenizer.vocabulary import to_bytes
 print(to_bytes(train_vocabulary({CAPTIONS!r}, TokenizerConfig(vocabulary_size=700))).hex())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -73,3 +72,17 @@ def test_two_ways_to_one_word_are_one_id() -> None:
 def test_captions_without_neighbours_are_refused() -> None:
     with pytest.raises(InputError, match="no two signs stand together 2 times"):
         train_vocabulary(["a b c", ""], TokenizerConfig())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("vocabulary_size", 514, "are 514 ids; write more"),
+        ("context_length", 2, "write 3 or more"),
+        ("min_count", 0, "min_count=0: must be at least 1"),
+        ("max_captions", 0, "max_captions=0: must be at least 1"),
+    ],
+)
+def test_a_size_that_holds_no_word_is_refused(name: str, value: int, part: str) -> None:
+    with pytest.raises(ConfigError, match=part):
+        TokenizerConfig(**{name: value})

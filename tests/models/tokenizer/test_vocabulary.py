@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.bpe.vocabulary import Vocabulary, byte_order, byte_symbols, find_merges, read_vocabulary, to_bytes
+from models.tokenizer.vocabulary import Vocabulary, byte_order, byte_symbols, find_merges, read_vocabulary, to_bytes
 from openwit.errors import InputError
 
 SMALL = Vocabulary((("a", "b"), ("ab", "c</w>"), ("d", "ab")), 16)

@@ -14,9 +14,10 @@ import pytest
 
 from helpers import tasks
 from helpers.floor import Bench, contents
+from helpers.places import ROOT
 from helpers.processes import descendants, gone, kill, start, wait_until
 from openwit.errors import ConfigError, WorkError
-from openwit.executor import Executor, ExecutorConfig, Failure, LocalExecutor, RayExecutor, open_executor
+from openwit.executors.executor import Executor, ExecutorConfig, Failure, LocalExecutor, RayExecutor, open_executor
 
 LOCAL = ExecutorConfig(workers=2)
 RAY = ExecutorConfig(kind="ray", workers=2)
@@ -26,7 +27,7 @@ RAY = ExecutorConfig(kind="ray", workers=2)
 def ray_here() -> Iterator[Executor]:
     before = descendants(os.getpid())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        patch.setenv("PYTHONPATH", str(ROOT / "tests"))
         with open_executor(RAY) as executor:
             started = [process for process in descendants(os.getpid()) if process not in before]
             yield executor
@@ -141,7 +142,7 @@ LISTENING = """
 import contextlib, os, psutil
 from helpers import tasks
 from helpers.processes import descendants
-from openwit.executor import ExecutorConfig, open_executor
+from openwit.executors.executor import ExecutorConfig, open_executor
 
 if __name__ == "__main__":
     with open_executor(ExecutorConfig(kind="ray", workers=2)) as executor:
@@ -165,7 +166,7 @@ def test_ray_on_this_machine_listens_on_loopback_only(tmp_path: Path) -> None:
 
 STARTING = """
 from openwit.errors import WorkError
-from openwit.executor import ExecutorConfig, open_executor
+from openwit.executors.executor import ExecutorConfig, open_executor
 
 try:
     with open_executor(ExecutorConfig(kind="ray")):

@@ -6,7 +6,7 @@ import psutil
 
 from helpers import tasks
 from helpers.processes import descendants, gone
-from openwit.local_executor import LocalExecutor
+from openwit.executors.local import LocalExecutor
 
 
 def states(executor: LocalExecutor) -> set[str]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from datagen.config import CrawlConfig
-from datagen.crawl.image_header import decoding_bytes, ends_early, refusal
-from datagen.crawl.images import ImageResizer
+from datagen.crawl.resizer import ImageResizer
+from openwit.images.header import decoding_bytes, ends_early, has_image_signature, may_be_image, refusal
 
 SIZE = (3000, 2000)
 SLACK_BYTES = 12_000_000  # the resized picture, libraries' buffers, the allocator's
@@ -104,3 +104,29 @@ def test_a_file_shorter_than_its_header_says_ends_early(kind: str) -> None:
     assert not ends_early(stream.getvalue())
     assert ends_early(stream.getvalue()[:-9])
     assert not ends_early(b"")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF"])
+def test_every_format_that_is_decoded_is_known_by_its_first_bytes(kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow cannot write AVIF")
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(stream, kind)
+    assert has_image_signature(stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"\xff\xd8", b"%PDF-1.7", b"RIFF1234WAVE", b"....ftypmp42", b"PK\3\4"]
+)
+def test_what_starts_otherwise_is_none(body: bytes) -> None:
+    assert not has_image_signature(body)
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", "IMAGE/PNG; q=1", "image/x-anything", "", "application/octet-stream"])
+def test_a_type_of_a_picture_or_one_that_says_nothing_is_let_through(kind: str) -> None:
+    assert may_be_image(kind)
+
+
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "image/svg+xml", "video/mp4", "application/json"])
+def test_a_type_of_something_else_is_not(kind: str) -> None:
+    assert not may_be_image(kind)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,10 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from datagen.crawl.image_jpeg import REDUCING_GAP, Shrinker, encoded, reduction, resampled
-from datagen.crawl.images import carefully_scaled
+from datagen.crawl.resizer import carefully_scaled
+from helpers.places import SHARED
+from openwit.images.jpeg import REDUCING_GAP, Shrinker, encoded, reduction, resampled
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "openstax_photos.tar"
+REAL = SHARED / "openstax_photos.tar"
 
 
 def photograph(width: int, height: int) -> Image.Image:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import itertools
 
+import numba
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wit_queries.text_buffers import text_array, utf8_buffers
+from openwit.kernels.buffers import prefetch, text_array, utf8_buffers
 
 any_text = st.text(alphabet=st.characters(exclude_categories=[]))
 
@@ -36,3 +38,19 @@ def test_nulls_are_empty_texts_also_where_bytes_stand_behind_them() -> None:
 def test_other_types_are_refused() -> None:
     with pytest.raises(TypeError, match="binary: expected one of string"):
         utf8_buffers(pa.array([b"a"]))
+
+
+@numba.njit
+def total(numbers: np.ndarray) -> int:
+    found = 0
+    for index in range(len(numbers)):
+        prefetch(numbers, len(numbers) - 1 - index)
+        found += numbers[index]
+    return found
+
+
+def test_asking_for_memory_changes_nothing() -> None:
+    numbers = np.arange(1000)
+    assert total(numbers) == 499_500
+    assert numbers.tolist() == list(range(1000))
+    assert "prefetch" in next(iter(total.inspect_asm().values()))

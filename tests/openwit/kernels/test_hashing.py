@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.url_hash import url_hashes
+from openwit.kernels.hashing import url_hashes
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 

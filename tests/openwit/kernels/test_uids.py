@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.uids import first_of_each, uid_halves, uid_texts
 from openwit.errors import InputError
+from openwit.kernels.uids import first_of_each, uid_halves, uid_texts
 
 UID = st.integers(0, 2**128 - 1).map(lambda number: f"{number:032x}")
 

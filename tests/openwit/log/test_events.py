@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openwit.log import NOTHING, LineProgress, Log, Underway, duration, short, speed, summary
+from openwit.log.events import NOTHING, LineProgress, Log, Underway, duration, short, speed, summary
 
 
 def test_each_event_is_one_json_line_even_from_many_threads(tmp_path: Path) -> None:

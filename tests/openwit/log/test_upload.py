@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from helpers.processes import wait_until
-from openwit import log_file as log_files
 from openwit import storage
-from openwit.log import Log
-from openwit.log_file import log_file
+from openwit.log import upload as log_files
+from openwit.log.events import Log
+from openwit.log.upload import log_file
 
 
 @pytest.fixture

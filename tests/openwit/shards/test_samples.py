@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from datagen.pictures import read_pictures
 from helpers.crawled import Fetched, write_shards
 from openwit.errors import InputError
+from openwit.shards.samples import read_pictures
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> str:

@@ -8,9 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.shards import add_member
-from train.memory import MemberMemory
-from train.order import draw
-from train.tars import BLOCK, TarSample, Unusable, _is_sum, read_samples
+from openwit.shards.tar import (
+    BLOCK,
+    SIZES,
+    MemberMemory,
+    PlainTar,
+    TarSample,
+    Unusable,
+    _is_sum,
+    header,
+    members,
+    read_samples,
+)
+from train.data.order import draw
 
 
 def tar_of(samples, format=tarfile.USTAR_FORMAT) -> bytes:
@@ -106,3 +116,90 @@ def test_a_member_of_less_than_no_bytes_is_damage():
 def test_garbage_is_damage_and_never_an_error(data):
     items = samples_of(tar_of(PAIRS[:2])[: 512 * 4] + data)
     assert all(isinstance(item, TarSample | Unusable) for item in items)
+
+
+CONTENTS = st.lists(st.binary(max_size=1500), max_size=30)
+
+
+def written(contents: list[bytes]) -> bytes:
+    stream = io.BytesIO()
+    tar = PlainTar(stream)
+    for number, content in enumerate(contents):
+        tar.add(f"{number:09d}.jpg", content)
+    tar.close()
+    return stream.getvalue()
+
+
+@given(CONTENTS)
+def test_the_bytes_are_those_that_tarfile_writes(contents: list[bytes]) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, content in enumerate(contents):
+            member = tarfile.TarInfo(f"{number:09d}.jpg")
+            member.size, member.mode = len(content), 0o644
+            tar.addfile(member, io.BytesIO(content))
+    assert written(contents) == stream.getvalue()
+
+
+@given(CONTENTS)
+def test_members_are_found_where_they_were_written(contents: list[bytes]) -> None:
+    data = written(contents)
+    found = list(members(io.BytesIO(data)))
+    assert [name for name, _, _ in found] == [f"{number:09d}.jpg" for number in range(len(contents))]
+    assert [data[start : start + num_bytes] for _, start, num_bytes in found] == contents
+
+
+def test_a_samples_members_stand_in_the_order_of_their_extensions() -> None:
+    stream = io.BytesIO()
+    tar = PlainTar(stream)
+    tar.write({"__key__": "000070000", "txt": "eine Straße", "jpg": b"\xff\xd8", "json": "{}"})
+    tar.close()
+    with tarfile.open(fileobj=io.BytesIO(stream.getvalue())) as read:
+        found = {member.name: read.extractfile(member).read() for member in read}
+    assert list(found) == ["000070000.jpg", "000070000.json", "000070000.txt"]
+    assert found["000070000.txt"] == "eine Straße".encode()
+
+
+def test_what_needs_more_than_a_plain_header_is_refused() -> None:
+    for name, num_bytes in (("n" * 101, 1), ("ä.jpg", 1), ("a.jpg", 8**11)):
+        with pytest.raises(ValueError, match=r"not a plain member|ascii"):
+            header(name, num_bytes)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("a.jpg")
+        member.mtime = 0.5
+        tar.addfile(member)
+    with pytest.raises(ValueError, match="at byte 0 stands no plain member"):
+        list(members(io.BytesIO(stream.getvalue())))
+
+
+@given(st.lists(st.tuples(st.integers(SIZES.start, SIZES.start * 8), st.booleans()), max_size=60))
+def test_what_was_not_taken_back_is_never_lent_again(requests):
+    memory, kept = MemberMemory(), {}
+    for number, (num_bytes, is_kept) in enumerate(requests):
+        lent = memory.lend(num_bytes)
+        assert len(lent) == num_bytes
+        lent[:] = bytes([number]) * num_bytes
+        if is_kept:
+            kept[number] = lent
+        else:
+            memory.take_back(lent)
+    assert all(lent == bytes([number]) * len(lent) for number, lent in kept.items())
+
+
+def test_what_was_taken_back_is_lent_again_to_the_next_of_nearly_its_size():
+    memory = MemberMemory()
+    first = memory.lend(5000)
+    place = first.obj
+    memory.take_back(first)
+    assert memory.lend(9000).obj is not place
+    assert memory.lend(8000).obj is place
+    assert memory.lend(8000).obj is not place
+
+
+def test_reading_what_was_taken_back_is_an_error():
+    memory = MemberMemory()
+    lent = memory.lend(5000)
+    memory.take_back(lent)
+    with pytest.raises(ValueError, match="released"):
+        lent[0]

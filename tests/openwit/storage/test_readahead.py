@@ -19,15 +19,15 @@ from helpers import flaky_proxy, s3_server
 from helpers.shards import write_shards
 from openwit import storage
 from openwit.errors import InputError, WorkError
-from train.remote import TarFiles
-from train.tars import read_samples
+from openwit.shards.tar import read_samples
+from openwit.storage.readahead import TarFiles
 
 KB = 1 << 10
 
 
 @pytest.fixture(autouse=True)
 def _waits_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.remote.FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr("openwit.storage.readahead.FIRST_WAIT_S", 0.02)
 
 
 @pytest.fixture(scope="module")

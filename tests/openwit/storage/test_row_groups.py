@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwit.errors import InputError
-from wit_queries import row_groups
-from wit_queries.row_groups import add_up, read_bucket, read_runs, write_buckets
+from openwit.storage import row_groups
+from openwit.storage.row_groups import add_up, read_bucket, read_runs, write_buckets
 
 SCHEMA = pa.schema([("word", pa.string()), ("count", pa.int64())])
 RUNS = [[("a", 0), ("b", 2), ("c", 0)], [("d", 2), ("a", 0)], [("e", 1)]]

@@ -9,8 +9,8 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from datagen.slices import READERS, each, read_slice, writing_slices
 from openwit.errors import InputError
+from openwit.storage.slices import READERS, each, read_slice, writing_slices
 
 SCHEMA = pa.schema([("n", pa.int64()), ("t", pa.string())])
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from openwit.errors import InputError
-from openwit.tables import read_table
+from openwit.storage.tables import read_table
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ import psutil
 import pytest
 
 from helpers import processes, s3_server
-from openwit import storage, work_lock
+from openwit import storage
 from openwit.errors import ConfigError, WorkError
-from openwit.work_lock import Holder, Lease, holding
+from openwit.storage import work_lock
+from openwit.storage.work_lock import Holder, Lease, holding
 
 HOLD = """
 import sys, time
-from openwit.work_lock import holding
+from openwit.storage.work_lock import holding
 with holding(sys.argv[1]):
     print("held", flush=True)
     time.sleep(600)

@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from datagen.duplicates.accuracy import read_answers
+from datagen.duplicates.overlap.accuracy import read_answers
 from helpers.crawled import jpeg, scene
 from models.clip import Clip
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from openwit.config import override
 from openwit.errors import ConfigError
-from openwit.log import Log
+from openwit.log.events import Log
 from pipelines import recipes
-from pipelines.answers import write_answers
+from pipelines.commands.answers import write_answers
 from pipelines.session import Invocation
 
 CONFIG = ClipConfig(

@@ -3,9 +3,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from datagen.schemas import pair_uid
+from datagen.shards.exclusions import EXCLUSIONS
 from helpers import line_run
+from helpers.crawled import Fetched, jpeg, scene, write_shards
+from openwit import manifest as manifests
 from pipelines.cli import main
 
 
@@ -77,3 +83,55 @@ def test_the_report_of_nothing_names_the_command_to_run_first(work: Path, capsys
         openwit("stats", work)
     assert stopped.value.code == 2
     assert f"has no finished cap/; run openwit build-dataset laptop --work {work} first" in capsys.readouterr().err
+
+
+def url(number: int) -> str:
+    return f"http://host.test/{number}.jpg"
+
+
+def run(work: Path, *options: str) -> int:
+    """The command's exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main(["remove", "demo", "--work", str(work), *options])
+    return int(ended.value.code or 0)
+
+
+def plant(work: Path) -> None:
+    write_shards(work / "shards", [[Fetched(url(n), jpeg(scene(n))) for n in range(4)]])
+
+
+def left(work: Path) -> list[str]:
+    return [row for row in pq.read_table(work / "shards" / "00000.parquet")["url"].to_pylist() if row != "removed:"]
+
+
+def test_files_of_each_kind_are_combined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant(tmp_path)
+    (tmp_path / "uids").write_text(pair_uid(url(0), "a picture"))
+    (tmp_path / "urls").write_text(url(2) + "\n")
+    options = ["--uids", str(tmp_path / "uids"), "--urls", str(tmp_path / "urls"), "--why", "asked"]
+    main(["remove", "demo", "--work", str(tmp_path), *options])
+    assert "2 pictures and 2 pairs left 1 shards; 2 entries are left out from now on" in capsys.readouterr().err
+    assert left(tmp_path) == [url(1), url(3)]
+    assert manifests.read(str(tmp_path / "shards")).rows == 2
+
+
+def test_the_overlap_is_removed_by_its_exclusions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant(tmp_path)
+    assert run(tmp_path, "--exclusions") == 2
+    assert f"run openwit dedup-check demo --work {tmp_path} first" in capsys.readouterr().err
+    (tmp_path / "duplicates").mkdir()
+    uid, other = pair_uid(url(3), "a picture"), pair_uid(url(9), "elsewhere")
+    columns = [[uid, other], ["birds"] * 2, ["phash"] * 2, [0.9] * 2, [uid, other]]
+    pq.write_table(pa.table(columns, schema=EXCLUSIONS), tmp_path / "duplicates" / "exclusions.parquet")
+    main(["remove", "demo", "--work", str(tmp_path), "--exclusions"])
+    assert left(tmp_path) == [url(0), url(1), url(2)]
+    assert pq.read_table(tmp_path / "duplicates" / "exclusions.parquet")["uid"].to_pylist() == [other]
+
+
+def test_it_asks_what_and_refuses_its_options_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant(tmp_path)
+    assert run(tmp_path) == 2
+    assert "remove: what? give --uids FILE" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["stats", "demo", "--work", str(tmp_path), "--urls", "x"])
+    assert "--urls: belongs to remove, not to stats" in capsys.readouterr().err

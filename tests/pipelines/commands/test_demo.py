@@ -13,7 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from helpers.places import ROOT
+
 SMALL = {
     "web.max_pictures": "160",
     "web.num_heldout": "10",

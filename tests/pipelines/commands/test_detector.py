@@ -9,16 +9,16 @@ import numpy as np
 import torch
 
 from helpers.detector import photo, write_photos
-from models.descriptor import load_descriptor
-from models.detector import Detector
+from helpers.places import ROOT
+from models.detector.descriptor import load_descriptor
+from models.detector.detector import Detector
 from models.preprocess import normalize_pixels
 from openwit import storage
-from pipelines.train_detector import export
-from train.checkpoint import load_state, load_weights
-from train.checkpoint_files import latest
+from pipelines.commands.detector import export
+from train.checkpoints.checkpoints import load_state, load_weights
+from train.checkpoints.layout import latest
 from train.config import DetectorTrainingConfig
 
-ROOT = Path(__file__).parents[2]
 SMALL = {
     "model.image_px": "32", "model.embed_dim": "16", "model.resnet.blocks": "1,1", "model.resnet.width": "4",
     "stream.resize_px": "40", "stream.num_lanes": "4", "stream.shuffle_window": "8",

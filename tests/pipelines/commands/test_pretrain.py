@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from helpers.places import ROOT
 from helpers.shards import write_exclusions, write_shards
 from openwit.errors import ConfigError, InputError
-from openwit.log import Log
+from openwit.log.events import Log
 from pipelines import recipes
-from pipelines.pretrain import command, job_of
+from pipelines.commands.pretrain import job_of, run_pretrain
 from pipelines.session import Invocation
 from train.job import Record, write_record
 
-ROOT = Path(__file__).parents[2]
 SBATCH = ROOT / "pipelines" / "slurm" / "pretrain.sbatch"
 
 
@@ -64,7 +64,7 @@ def test_a_folder_of_checkpoints_stands_for_its_last_and_one_without_any_says_wh
 
 def test_a_dry_run_tells_what_the_training_costs_before_and_after_there_are_shards(tmp_path, capsys) -> None:
     dry = invocation(tmp_path / "w", "vit_b32", dry_run=True, data=tmp_path / "data", nodes=4, rendezvous="n:1")
-    command(dry)
+    run_pretrain(dry)
     told = capsys.readouterr().err
     assert "400,000,000 samples (assumed, as in the paper: there are no shards yet)" in told
     assert "151.3 million parameters" in told
@@ -72,7 +72,7 @@ def test_a_dry_run_tells_what_the_training_costs_before_and_after_there_are_shar
     assert "GPU-hours on H100 or H200 at an MFU of 40% (assumed)" in told
     assert "on 32 GPUs" in told
     write_shards(tmp_path / "data", [30])
-    command(invocation(tmp_path / "w", dry_run=True, data=tmp_path / "data", batch_pairs=24))
+    run_pretrain(invocation(tmp_path / "w", dry_run=True, data=tmp_path / "data", batch_pairs=24))
     told = capsys.readouterr().err
     assert "30 samples, 1 steps an epoch" in told
     assert "9,600 samples in 400 steps of 24 pairs" in told
@@ -91,7 +91,7 @@ def test_the_page_names_every_field_of_a_training_and_no_other() -> None:
 
 def test_a_dry_run_looks_at_the_vocabulary(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.gz"):
-        command(invocation(tmp_path, dry_run=True, merges=tmp_path / "none.gz"))
+        run_pretrain(invocation(tmp_path, dry_run=True, merges=tmp_path / "none.gz"))
 
 
 def test_make_hands_gpus_nodes_and_rendezvous_to_the_command_that_trains() -> None:
@@ -121,8 +121,8 @@ def slurm_job(folder: Path, words: list[str], **scripts: str) -> subprocess.Comp
         "SLURM_JOB_NODELIST": "node-[7-8]", "SLURM_CPUS_PER_TASK": "96",
     }  # fmt: skip
     environment = {**os.environ, **slurm, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
-    command = ["bash", str(SBATCH), *words]
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    run_pretrain = ["bash", str(SBATCH), *words]
+    return subprocess.run(run_pretrain, env=environment, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.tokenizer import Tokenizer
+from helpers.places import ROOT
+from models.tokenizer.tokenizer import Tokenizer
 
-ROOT = Path(__file__).parents[2]
 SIZES = ("--tokenizer.vocabulary_size", "540", "--tokenizer.context_length", "12")
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from datagen.config import SourcesConfig
-from datagen.cost import GUESS, RATES, SNAPSHOT_FILE_BYTES, SNAPSHOT_FILES, StageCost
 from openwit.errors import InputError
 from pipelines import recipes
-from pipelines.forecast import find_files, forecast, hours, round_number, table
+from pipelines.cost.dataset import find_files, forecast, hours, round_number, table
+from pipelines.cost.rates import GUESS, RATES, SNAPSHOT_FILE_BYTES, SNAPSHOT_FILES, StageCost
 
 SNAPSHOT = find_files(SourcesConfig())
 

@@ -1,20 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
 
+from helpers.places import ROOT
 from helpers.training import CONFIG
 from models.clip import Clip
 from openwit.config import override
-from pipelines.full_recipes import ROWS, pretraining
-from pipelines.pretrain_forecast import WIT_PAIRS, forecast, lines, table_row
+from pipelines.cost.pretrain import WIT_PAIRS, forecast, lines, table_row
+from pipelines.paper_recipes import ROWS, pretraining
 from train.config import PretrainConfig
-from train.flops import training_flops
-
-ROOT = Path(__file__).parents[2]
+from train.metrics.flops import training_flops
 
 
 def cost_of(name: str, **fields: object):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen import cap, distinct, query_table, selection, shuffle
-from datagen.cost import OF_QUERIES, RATES, Done, Settings, estimate, expected_pairs, expected_selections
+from datagen.select import cap, distinct, selection, shuffle
+from pipelines.cost.rates import OF_QUERIES, RATES, Done, Settings, estimate, expected_pairs, expected_selections
+from wit_queries.matching import stage as query_table
 
 SETTINGS = Settings(
     pairs=1e9,

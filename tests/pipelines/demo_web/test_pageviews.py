@@ -6,9 +6,9 @@ import pytest
 
 from openwit.errors import ConfigError
 from pipelines.demo_web.pageviews import HOT_VIEWS, write_pageviews
-from wit_queries.dump import Site
-from wit_queries.page_views import read_views
-from wit_queries.streams import InputStream
+from wit_queries.wikipedia.compressed import InputStream
+from wit_queries.wikipedia.dump import Site
+from wit_queries.wikipedia.page_views import read_views
 
 TITLES = ["Anarchism", "Apollo (god)", "Albert Einstein", "50% of all", *(f"Title {n}" for n in range(100))]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from fastwarc.warc import ArchiveIterator
 
+from helpers.places import SHARED
 from pipelines.demo_web.wat import Capture, wat_bytes
 
 PAGE = '<html><head><title>T</title></head><body><img src="/é.png" alt="naïve"></body></html>'
@@ -85,7 +86,7 @@ def test_equal_captures_give_equal_bytes_and_no_member_carries_a_time() -> None:
 
 
 def test_the_layout_is_that_of_a_real_wat_file() -> None:
-    real = Path(__file__).resolve().parents[4] / "shared/data/warc/whirlwind.warc.wat.gz"
+    real = SHARED / "warc/whirlwind.warc.wat.gz"
     if not real.exists():
         pytest.skip("shared/data/warc is not there; the layout is also checked against names written down here")
     (_, _), (real_headers, real_body) = records(real.read_bytes())

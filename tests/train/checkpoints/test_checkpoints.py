@@ -17,12 +17,20 @@ from helpers.training import CONFIG, MODEL, alone
 from models.clip import Clip
 from openwit import storage
 from openwit.errors import InputError, WorkError
-from train import checkpoint_files
-from train.checkpoint import Checkpoints, State, load_model, load_optimizer, load_state, load_weights, restore
-from train.checkpoint_files import latest, steps
-from train.lanes import LaneCursor
-from train.optimizer import build_optimizer, state_by_name
-from train.producer import Cursor
+from train.checkpoints import layout
+from train.checkpoints.checkpoints import (
+    Checkpoints,
+    State,
+    load_model,
+    load_optimizer,
+    load_state,
+    load_weights,
+    restore,
+)
+from train.checkpoints.layout import latest, steps
+from train.data.lanes import LaneCursor
+from train.data.loader import Cursor
+from train.optim.optimizer import build_optimizer, state_by_name
 from train.ranks import join_ranks
 
 
@@ -93,10 +101,10 @@ def test_the_newest_are_kept_and_nothing_else_is_left(folder, ranks, trained):
 
 def test_what_a_kill_left_half_written_is_no_checkpoint_and_goes_at_the_next_start(folder, ranks, trained):
     save(folder, ranks, trained, 4)
-    checkpoint_files.begin(folder, 8)
-    storage.write_bytes(storage.join(checkpoint_files.unfinished(folder, 8), "model.safetensors"), b"half")
+    layout.begin(folder, 8)
+    storage.write_bytes(storage.join(layout.unfinished(folder, 8), "model.safetensors"), b"half")
     assert steps(folder) == [4]
-    checkpoint_files.clear_unfinished(folder)
+    layout.clear_unfinished(folder)
     assert {path.split("/")[0] for path in storage.list_tree(folder)} == {"step-00000004"}
     save(folder, ranks, trained, 8)
     assert steps(folder) == [4, 8]
@@ -189,9 +197,9 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path, ranks, trained):
 
 
 def test_ranks_without_a_common_disk_are_told(tmp_path, ranks, trained):
-    checkpoint_files.begin(str(tmp_path), 5)
+    layout.begin(str(tmp_path), 5)
     with pytest.raises(WorkError, match=r"optimizer-00001.*is not there; give a --work on a disk that all nodes share"):
-        checkpoint_files.commit(str(tmp_path), 5, ["optimizer-00001.safetensors"], {})
+        layout.commit(str(tmp_path), 5, ["optimizer-00001.safetensors"], {})
 
 
 def test_a_folder_without_checkpoints_or_none_at_all_has_no_latest(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from helpers.photographs import photograph
-from train.pictures import BatchMemory, DevicePictures, Pictures
+from train.data.batch_images import BatchMemory, DevicePictures, Pictures
 
 SHAPE = (3, 20, 20, 3)
 

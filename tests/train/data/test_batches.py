@@ -16,10 +16,10 @@ from helpers.training import CONFIG
 from openwit import storage
 from openwit.config import override
 from openwit.errors import ConfigError, WorkError
-from train.batches import Batches
+from train.data.batches import Batches
+from train.data.dataset import open_data_set
+from train.data.loader import Cursor
 from train.mixture import Entry, parse_entry
-from train.producer import Cursor
-from train.shards import open_data_set
 
 NUM_STEPS = 12
 START = Cursor()
@@ -125,7 +125,7 @@ def test_a_mixture_on_a_faltering_store_goes_on_with_2_4_and_1_ranks_as_local_fi
     server = s3_server.running()
     server.use(monkeypatch)
     moved = on_s3(mixture, server.new_bucket())
-    monkeypatch.setattr("train.remote.FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr("openwit.storage.readahead.FIRST_WAIT_S", 0.02)
     whole = parts(mixture, 1, num_steps=8)
     with flaky_proxy.before(server.endpoint) as proxy:
         proxy.every, proxy.kinds = 5, (*flaky_proxy.KINDS, "cut")

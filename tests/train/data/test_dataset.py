@@ -6,11 +6,10 @@ import pytest
 
 from helpers.shards import rewritten, write_exclusions, write_shards
 from openwit.errors import ConfigError, InputError
-from train.memory import MemberMemory
-from train.order import Segment
-from train.remote import TarFiles
-from train.shards import Rows, data_digest, open_data_set
-from train.tars import TarSample, Unusable
+from openwit.shards.tar import MemberMemory, TarSample, Unusable
+from openwit.storage.readahead import TarFiles
+from train.data.dataset import Rows, data_digest, open_data_set
+from train.data.order import Segment
 
 
 def read_rows(data_set, lane, start):

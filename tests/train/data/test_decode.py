@@ -17,7 +17,7 @@ from helpers.photographs import encoded, photograph, turned
 from helpers.shards import jpeg
 from models.preprocess import resize_and_crop
 from openwit.errors import InputError
-from train.images import crop_square, decode_carefully, decode_resized, plain_size
+from train.data.decode import crop_square, decode_carefully, decode_resized, plain_size
 
 
 def smooth(height: int, width: int) -> np.ndarray:

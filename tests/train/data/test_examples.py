@@ -10,10 +10,9 @@ from PIL import ExifTags, Image
 
 from helpers.photographs import encoded, photograph
 from helpers.shards import jpeg, sample_files
-from train.examples import DecodedCache, Example, ExampleMaker
-from train.memory import SIZES, MemberMemory
-from train.order import draw
-from train.tars import TarSample, Unusable
+from openwit.shards.tar import SIZES, MemberMemory, TarSample, Unusable
+from train.data.examples import DecodedCache, Example, ExampleMaker
+from train.data.order import draw
 
 
 def maker(excluded: tuple[str, ...] = (), cache_bytes: int = 0) -> ExampleMaker:

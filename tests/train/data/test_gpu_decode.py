@@ -9,11 +9,11 @@ from helpers.shards import write_shards
 from helpers.training import CONFIG
 from openwit.config import override
 from openwit.errors import InputError
-from train.batches import Batches
-from train.gpu_images import decode_resized_on
-from train.images import crop_square, decode_resized
-from train.producer import Cursor
-from train.shards import open_data_set
+from train.data.batches import Batches
+from train.data.dataset import open_data_set
+from train.data.decode import crop_square, decode_resized
+from train.data.gpu_decode import decode_resized_on
+from train.data.loader import Cursor
 
 DEVICES = [
     torch.device("cpu"),

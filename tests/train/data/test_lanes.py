@@ -7,12 +7,11 @@ import pytest
 
 from helpers.shards import jpeg, rewritten, write_exclusions, write_shards
 from openwit.errors import WorkError
-from train.examples import DecodedCache, ExampleMaker
-from train.lanes import LaneCursor, LaneReader
-from train.memory import SIZES, MemberMemory
-from train.remote import TarFiles
-from train.shards import Rows, open_data_set
-from train.tars import read_samples
+from openwit.shards.tar import SIZES, MemberMemory, read_samples
+from openwit.storage.readahead import TarFiles
+from train.data.dataset import Rows, open_data_set
+from train.data.examples import DecodedCache, ExampleMaker
+from train.data.lanes import LaneCursor, LaneReader
 
 START = LaneCursor()
 

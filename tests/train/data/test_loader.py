@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from train.ahead import Ahead
+from train.data.loader import Ahead
 
 
 class Counting:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openwit.errors import ConfigError
-from train.order import Part, deal, draw, lane_size, lanes_of_rank, permutation, steps_per_epoch, window_at
+from train.data.order import Part, deal, draw, lane_size, lanes_of_rank, permutation, steps_per_epoch, window_at
 
 SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=12)
 

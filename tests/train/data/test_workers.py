@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.places import ROOT
 from helpers.shards import rewritten, write_shards
 from helpers.training import CONFIG
 from openwit.config import override
 from openwit.errors import ConfigError, WorkError
-from train.batches import Batches
-from train.producer import Cursor
-from train.shards import open_data_set
+from train.data.batches import Batches
+from train.data.dataset import open_data_set
+from train.data.loader import Cursor
 
 NUM_STEPS = 9
-ROOT = Path(__file__).parents[2]
 START = Cursor()
 
 
@@ -90,9 +90,9 @@ RANK = """
 import sys, time
 from helpers.training import CONFIG
 from openwit.config import override
-from train.batches import Batches
-from train.producer import Cursor
-from train.shards import open_data_set
+from train.data.batches import Batches
+from train.data.loader import Cursor
+from train.data.dataset import open_data_set
 
 if __name__ == "__main__":
     config = override(CONFIG, {"ranks": "1", "stream.processes": "2"})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.clip import Clip
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
-from models.tokenizer import Tokenizer
+from models.tokenizer.tokenizer import Tokenizer
 from openwit.errors import ConfigError
 from train.evals.config import ZeroShotConfig
 from train.evals.zero_shot import accuracies, classes_above, classifier_weights, predict

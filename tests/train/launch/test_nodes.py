@@ -12,12 +12,12 @@ from helpers.processes import start
 from helpers.shards import write_shards
 from helpers.training import curve, job
 from openwit.errors import ConfigError
-from openwit.log import Log
-from train.checkpoint import load_model
-from train.checkpoint_files import latest
+from openwit.log.events import Log
+from train.checkpoints.checkpoints import load_model
+from train.checkpoints.layout import latest
 from train.job import make_record, write_record
-from train.launch import launch
-from train.nodes import failures_of, meeting_options, on_loopback
+from train.launch.nodes import failures_of, meeting_options, on_loopback
+from train.launch.torchrun import launch
 
 
 def free_address() -> str:

@@ -15,11 +15,11 @@ from helpers.ranks import run_ranks
 from helpers.shards import write_shards
 from helpers.training import curve, job
 from openwit.errors import WorkError
-from openwit.log import Log
-from train import stop
-from train.checkpoint import load_model
-from train.checkpoint_files import latest, steps
-from train.launch import launch
+from openwit.log.events import Log
+from train.checkpoints.checkpoints import load_model
+from train.checkpoints.layout import latest, steps
+from train.launch import preemption
+from train.launch.torchrun import launch
 
 NUM_STEPS = 90
 
@@ -82,12 +82,12 @@ def test_a_launcher_passes_sigterm_on_once_and_gives_the_handler_back(monkeypatc
     before = signal.getsignal(signal.SIGTERM)
     count = [sys.executable, "-c", "import os, sys; sys.exit(len(sys.stdin.read()))"]
     with subprocess.Popen(count, stdin=subprocess.PIPE) as process:
-        with stop.PassedOn(process) as sigterm:
+        with preemption.PassedOn(process) as sigterm:
             sigterm.require_patience()
             for _ in range(3):
                 os.kill(os.getpid(), signal.SIGTERM)
             sigterm.require_patience()
-            monkeypatch.setattr(stop, "SAVE_S", -1.0)
+            monkeypatch.setattr(preemption, "SAVE_S", -1.0)
             with pytest.raises(WorkError, match="goes on from the last one"):
                 sigterm.require_patience()
         process.stdin.close()

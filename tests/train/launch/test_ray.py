@@ -9,9 +9,9 @@ import torch
 from helpers.processes import descendants, gone, kill, start, wait_until
 from helpers.shards import write_shards
 from helpers.training import curve
-from train.checkpoint import load_model
-from train.checkpoint_files import latest
-from train.metrics import last_record
+from train.checkpoints.checkpoints import load_model
+from train.checkpoints.layout import latest
+from train.metrics.metrics import last_record
 
 SMALL = {
     "model.embed_dim": "16", "model.vision.image_px": "16", "model.vision.patch_px": "8", "model.vision.width": "16",

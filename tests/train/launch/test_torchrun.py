@@ -14,11 +14,11 @@ from helpers.processes import descendants, gone, kill, wait_until
 from helpers.shards import write_shards
 from helpers.training import curve, job
 from openwit.errors import ConfigError, InputError
-from openwit.log import Log
-from train.checkpoint import load_model
-from train.checkpoint_files import latest
+from openwit.log.events import Log
+from train.checkpoints.checkpoints import load_model
+from train.checkpoints.layout import latest
 from train.job import make_record, write_record
-from train.launch import launch
+from train.launch.torchrun import launch
 
 NUM_STEPS = 60
 NUM_KILLS = 10

@@ -11,7 +11,6 @@ import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,10 +30,10 @@ from helpers.features import (
     unit,
     with_duplicates,
 )
+from helpers.places import ROOT
 from train.loss import contrastive_loss, fused
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-ROOT = Path(__file__).parents[3]
 
 
 def assert_as_near_the_truth(image: Tensor, text: Tensor, scale: float) -> None:

@@ -3,23 +3,23 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers.places import ROOT
 from helpers.training import CONFIG
 from models.clip import Clip
-from models.config import ClipConfig, ResNetConfig, TextConfig, VisionTransformerConfig
-from models.detector import Detector
-from models.detector_config import DetectorConfig, DetectorResNetConfig, DetectorVitConfig
+from models.config import CONFIGS, ClipConfig, ResNetConfig, TextConfig, VisionTransformerConfig
+from models.detector.config import DetectorConfig, DetectorResNetConfig, DetectorVitConfig
+from models.detector.detector import Detector
 from models.text import TextTower
 from models.vit import VisionTransformer
-from models.zoo import CONFIGS
 from train.config import DetectorTrainingConfig
-from train.flops import (
+from train.loss import contrastive_loss
+from train.metrics.flops import (
     clip_flops,
     detector_flops,
     first_layer_flops,
@@ -29,8 +29,7 @@ from train.flops import (
     training_flops,
     vit_flops,
 )
-from train.loss import contrastive_loss
-from train.patches import number_kept
+from train.objectives.clip import number_kept
 
 SMALL = {
     "uneven ViT": ClipConfig(
@@ -153,7 +152,7 @@ def test_a_peak_that_is_written_counts_and_one_of_another_precision_does_not() -
 
 
 def test_counting_needs_no_torch() -> None:
-    code = "import sys, train.flops; print('torch' in sys.modules, 'numpy' in sys.modules)"
-    root = Path(__file__).parents[2]
+    code = "import sys, train.metrics.flops; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    root = ROOT
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

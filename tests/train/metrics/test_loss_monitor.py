@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 from helpers.ranks import run_ranks
 from helpers.training import job
 from openwit.errors import WorkError
-from train import watch
-from train.metrics import Metrics, read_records
+from train.metrics import loss_monitor
+from train.metrics.loss_monitor import (
+    FEWEST_LINES,
+    KEPT_SEEN,
+    MOST_OVERFLOWS,
+    MOST_UNSEEN,
+    USUAL_LINES,
+    UsualLoss,
+    Watch,
+)
+from train.metrics.metrics import Metrics, read_records
 from train.ranks import Ranks
 from train.step import Measured
-from train.watch import FEWEST_LINES, KEPT_SEEN, MOST_OVERFLOWS, MOST_UNSEEN, USUAL_LINES, UsualLoss, Watch
 
 
 class Alone(Ranks):
@@ -166,7 +174,7 @@ def test_all_ranks_stop_for_what_one_sees_and_the_file_holds_the_keys_of_all(tmp
     first, second = run_ranks(stopped_together, 2, str(tmp_path))
     assert "step 2: the loss is nan" in first
     assert first == second
-    held = json.loads((tmp_path / watch.STOPPED / "step-00000002.json").read_text())
+    held = json.loads((tmp_path / loss_monitor.STOPPED / "step-00000002.json").read_text())
     assert [entry["keys"] for entry in held["steps"]] == [
         {"0": ["1-0"], "1": ["1-1"]},
         {"0": ["2-0"], "1": ["2-1"]},

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.metrics import (
+from train.metrics.metrics import (
     CLOCK_FIELDS,
     Clock,
     LiveLine,

@@ -12,11 +12,11 @@ from helpers.processes import descendants, gone, kill, wait_until
 from helpers.shards import write_shards
 from helpers.training import curve, job
 from openwit import storage
-from openwit.log import Log
-from train.checkpoint import load_model
-from train.checkpoint_files import latest, steps
-from train.launch import launch
-from train.spool import publish, spooled
+from openwit.log.events import Log
+from train.checkpoints.checkpoints import load_model
+from train.checkpoints.layout import latest, steps
+from train.launch.torchrun import launch
+from train.metrics.mirror import publish, spooled
 
 
 @pytest.fixture

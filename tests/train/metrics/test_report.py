@@ -14,17 +14,17 @@ from PIL import Image
 
 from helpers.shards import COLOURS, VALUES, write_shards
 from helpers.training import alone, curve, job, train_here
-from models.tokenizer import Tokenizer
+from models.tokenizer.tokenizer import Tokenizer
 from openwit.errors import ConfigError, WorkError
-from train.batches import Batches
-from train.checkpoint import load_model
-from train.checkpoint_files import latest, steps
+from train.checkpoints.checkpoints import load_model
+from train.checkpoints.layout import latest, steps
+from train.data.batches import Batches
+from train.data.dataset import open_data_set
+from train.data.loader import Cursor
 from train.evals.config import EvaluateConfig, ZeroShotConfig
 from train.evals.suite import Suite
-from train.flops import training_flops
-from train.metrics import CLOCK_FIELDS, batch_digest, key_sum, read_records
-from train.producer import Cursor
-from train.shards import open_data_set
+from train.metrics.flops import training_flops
+from train.metrics.metrics import CLOCK_FIELDS, batch_digest, key_sum, read_records
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from helpers.training import job
 from openwit.errors import ConfigError
-from train.trackers import open_trackers, require_packages, scalars
+from train.metrics.trackers import open_trackers, require_packages, scalars
 
 
 def read_back(folder: Path) -> dict[str, list[tuple[int, float]]]:

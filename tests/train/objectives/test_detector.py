@@ -10,18 +10,18 @@ from helpers.detector import CONFIG, detector_job, recall, write_photos
 from helpers.ranks import run_ranks
 from helpers.shards import rewritten
 from helpers.training import alone, curve, train_here
-from models.detector import Detector
+from models.detector.detector import Detector
 from openwit.config import describe, override
 from openwit.errors import ConfigError, InputError
+from openwit.shards.tar import TarSample, Unusable
 from train import loop
-from train.checkpoint import load_model, load_state, load_weights
-from train.checkpoint_files import latest
+from train.checkpoints.checkpoints import load_model, load_state, load_weights
+from train.checkpoints.layout import latest
 from train.config import DetectorTrainingConfig
-from train.detector_objective import CopyPair, CopyPairMaker, DetectorObjective
-from train.examples import DecodedCache
+from train.data.examples import DecodedCache
 from train.loss import contrastive_loss
 from train.objective import objective_of
-from train.tars import TarSample, Unusable
+from train.objectives.detector import CopyPair, CopyPairMaker, DetectorObjective
 
 
 @pytest.fixture(scope="module")

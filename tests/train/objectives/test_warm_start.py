@@ -14,9 +14,9 @@ from helpers.training import MODEL, alone, curve, job, train_here
 from models.clip import Clip
 from models.config import ClipConfig, ResNetConfig
 from openwit.errors import ConfigError, InputError
-from train.checkpoint_files import folder_of
-from train.initial import initial_digest, put_initial
+from train.checkpoints.layout import folder_of
 from train.job import make_record, on_this_machine, require_same
+from train.objectives.warm_start import initial_digest, put_initial
 
 AT_24 = dataclasses.replace(MODEL, vision=dataclasses.replace(MODEL.vision, image_px=24))
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from helpers.shards import write_shards
 from helpers.training import alone, curve, job, train_here
-from train import bf16_adamw
-from train.bf16_adamw import Bf16AdamW, round_at_random
-from train.checkpoint import load_model
-from train.checkpoint_files import folder_of
-from train.optimizer import load_state_by_name, state_by_name
+from train.checkpoints.checkpoints import load_model
+from train.checkpoints.layout import folder_of
+from train.optim import bf16_adamw
+from train.optim.bf16_adamw import Bf16AdamW, round_at_random
+from train.optim.optimizer import load_state_by_name, state_by_name
 
 BETAS, EPS = (0.9, 0.999), 1e-6
 

@@ -7,8 +7,8 @@ import torch
 
 from helpers.training import CONFIG, MODEL
 from models.clip import Clip
-from train.bf16_adamw import Bf16AdamW
-from train.optimizer import (
+from train.optim.bf16_adamw import Bf16AdamW
+from train.optim.optimizer import (
     build_optimizer,
     load_state_by_name,
     scheduled_learning_rate,

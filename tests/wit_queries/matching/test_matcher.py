@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import sys
@@ -14,12 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwit.errors import ConfigError
-from wit_queries import match_kernel, matcher
-from wit_queries.matcher import QueryMatcher
-from wit_queries.metaclip import spaced_batch
-from wit_queries.normalize import words
-from wit_queries.normalize_batch import normalize_batch
-from wit_queries.text_buffers import utf8_buffers
+from openwit.kernels.buffers import text_array, utf8_buffers
+from wit_queries.matching import kernel, matcher
+from wit_queries.matching.matcher import PUNCTUATION, WHITE_SPACE, QueryMatcher, spaced_batch
+from wit_queries.text.fast_normalize import normalize_batch
+from wit_queries.text.normalize import words
 
 few_words = st.lists(
     st.sampled_from(["a", "b", "A", "b's", "c-a", "Éa", "!", "ﬁ", "fi", "a.b", "seventy", "seventyone"]), max_size=6
@@ -178,8 +178,32 @@ def test_other_threads_run_while_a_kernel_does() -> None:
     table = QueryMatcher(["a new", "york strasse"])._table.arrays
     data, places = utf8_buffers(normalize_batch(caption))
     ids, ends = np.empty(1 << 23, np.int32), np.zeros(2, np.int64)
-    match_kernel.match_tokens(data, places[:1], 0, table, ids, ends)  # compiled before it counts
+    kernel.match_tokens(data, places[:1], 0, table, ids, ends)  # compiled before it counts
     spaced_batch(caption[:0])
     assert not other_thread_runs_during(lambda: sum(range(3_000_000)))
-    assert other_thread_runs_during(lambda: match_kernel.match_tokens(data, places, 0, table, ids, ends))
+    assert other_thread_runs_during(lambda: kernel.match_tokens(data, places, 0, table, ids, ends))
     assert ends[1] == 1_000_000
+
+
+def spaced(text: str) -> str:
+    for sign in PUNCTUATION:
+        text = text.replace(sign, f" {sign} ")
+    for sign in WHITE_SPACE:
+        text = text.replace(sign, " ")
+    return text
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(alphabet="aé.,;:?!`'\"-\t\n\r\x0b \ud800\U0001f469"), max_size=6), st.integers(0, 3))
+def test_captions_are_spaced_sign_by_sign(captions: list[str], start: int) -> None:
+    data, places = spaced_batch(text_array(captions)[start:])
+    found = [bytes(data[a:b]).decode("utf-8", "surrogatepass") for a, b in itertools.pairwise(places)]
+    assert found == [spaced(caption) for caption in captions[start:]]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"), [("St. Louis", "St .  Louis"), ("a\tb\r\n", "a b  "), ("it's", "it's")]
+)
+def test_a_caption_becomes(caption: str, expected: str) -> None:
+    data, _ = spaced_batch(pa.array([caption]))
+    assert bytes(data).decode() == expected

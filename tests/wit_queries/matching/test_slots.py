@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wit_queries import match_slots
-from wit_queries.match_slots import LONG, LOW_56, MULTIPLIER, NO_TOKEN, SHORT_BYTES
-from wit_queries.match_table import build
-from wit_queries.matcher import match_tokens, sort_each
+from wit_queries.matching import slots
+from wit_queries.matching.matcher import match_tokens, sort_each
+from wit_queries.matching.slots import LONG, LOW_56, MULTIPLIER, NO_TOKEN, SHORT_BYTES
+from wit_queries.matching.table import build
 
 
 def buffers(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +19,7 @@ def buffers(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
 def keys(text: bytes) -> list[int]:
     data, _ = buffers([text])
     room = tuple(np.empty(len(text) + 2, np.int64) for _ in range(3))
-    count = match_slots.cut(data, 0, len(text), np.zeros(2, np.int64), room, 0)
+    count = slots.cut(data, 0, len(text), np.zeros(2, np.int64), room, 0)
     assert [text[a:b] for a, b in zip(room[1], room[2], strict=True)][: count - 1] == text.split(b" ")
     return room[0][:count].tolist()
 

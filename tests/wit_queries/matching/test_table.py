@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from openwit.errors import ConfigError, InputError
-from wit_queries import match_table
-from wit_queries.match_table import HEADER, MAGIC, VERSION
-from wit_queries.matcher import QueryMatcher
+from wit_queries.matching import table
+from wit_queries.matching.matcher import QueryMatcher
+from wit_queries.matching.table import HEADER, MAGIC, VERSION
 
 
 @pytest.fixture
@@ -72,6 +72,6 @@ def test_a_saved_file_is_the_same_for_the_same_queries(saved: Path, tmp_path: Pa
 
 
 def test_a_list_that_the_table_cannot_count_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(match_table, "NODE_BITS", 4)
+    monkeypatch.setattr(table, "NODE_BITS", 4)
     with pytest.raises(ConfigError, match="3 queries of 6 words: too many"):
         QueryMatcher(["a b", "c d", "e f"])

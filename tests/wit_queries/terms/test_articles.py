@@ -10,10 +10,10 @@ import pytest
 
 from helpers.dumps import page, write_dump
 from openwit.stage import Input, Source, Target
-from wit_queries import articles
-from wit_queries.articles import PAGES, PAIRS, WORD_BUCKETS, WORDS, count_articles
+from openwit.storage.row_groups import read_bucket, read_runs
 from wit_queries.config import PagesConfig
-from wit_queries.row_groups import read_bucket, read_runs
+from wit_queries.terms import articles
+from wit_queries.terms.articles import PAGES, PAIRS, WORD_BUCKETS, WORDS, count_articles
 
 
 def pages_of(texts: list[str]) -> list[str]:

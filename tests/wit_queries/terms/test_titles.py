@@ -4,10 +4,10 @@ import pyarrow as pa
 import pytest
 
 from openwit.errors import InputError
-from wit_queries import titles
-from wit_queries.articles import TITLES
-from wit_queries.page_views import VIEWS
-from wit_queries.titles import Titles, title_queries, without_brackets
+from wit_queries.terms import titles
+from wit_queries.terms.articles import TITLES
+from wit_queries.terms.titles import Titles, title_queries, without_brackets
+from wit_queries.wikipedia.page_views import VIEWS
 
 
 def test_only_the_closing_brackets_are_cut() -> None:

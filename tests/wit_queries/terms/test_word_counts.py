@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wit_queries.normalize import words
-from wit_queries.words import Counted, TextCounts, join_pairs, split_pairs
+from wit_queries.terms.word_counts import Counted, TextCounts, join_pairs, split_pairs
+from wit_queries.text.normalize import words
 
 LETTERS = "ab \n.'É\u2028\U0001d41a"
 texts = st.lists(st.text(alphabet=LETTERS, max_size=30), max_size=8)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wit_queries import fold_table
-from wit_queries.normalize import normalize
-from wit_queries.normalize_batch import normalize_batch
-from wit_queries.text_buffers import text_array
+from openwit.kernels.buffers import text_array
+from wit_queries.text import fold_table
+from wit_queries.text.fast_normalize import normalize_batch
+from wit_queries.text.normalize import normalize
 
 ODD = "aZ09sS'’‘ʼ＇ʻ _-.,ßẞſİıŉŉᾳͅςΣσﬁﬃ²½…Å가각한ㅤनि語ｶﾞＡ１ﷺ㏂´ȺⱥǰΐΩK"
 ODD += "\u1100\u1161\u11a8\u0301\u0323\u0345\u0338\u00a8\u00ad\u200b\u200c\u200d\u200e\ufe0f\u20e3\u0e33\u0e48\u0e38"

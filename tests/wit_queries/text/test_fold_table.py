@@ -4,7 +4,16 @@ import unicodedata
 
 import pytest
 
-from wit_queries.fold_table import APOSTROPHE, INVISIBLE_SIGN, LETTER, MARK, SEPARATOR, TABLE_END, UNSAFE, fold_table
+from wit_queries.text.fold_table import (
+    APOSTROPHE,
+    INVISIBLE_SIGN,
+    LETTER,
+    MARK,
+    SEPARATOR,
+    TABLE_END,
+    UNSAFE,
+    fold_table,
+)
 
 
 @pytest.mark.parametrize(

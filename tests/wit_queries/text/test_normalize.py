@@ -5,8 +5,8 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wit_queries.matcher import QueryMatcher
-from wit_queries.normalize import normalize, words
+from wit_queries.matching.matcher import QueryMatcher
+from wit_queries.text.normalize import normalize, words
 
 ODD = "aZ09'’‘ʼ＇ʻ s S_-.,ßſİıſʼnŉᾳͅςΣﬁ²½Å가각ㅤ\u0301\u0345\u00ad\u200b\u200c\u200d\ufe0f\u20e3नि语ｶﾞ\U0001f469\ud800\0\n"
 texts = st.one_of(st.text(), st.text(alphabet=ODD), st.text(alphabet="ab'sS ’"))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from helpers.dumps import FOOTER, HEADER, page, write_dump, write_streams
 from openwit.errors import InputError
-from wit_queries import streams
-from wit_queries.dump import BrokenPage, Dump, Page, read_titles
-from wit_queries.inputs import dump_urls
-from wit_queries.segments import cut
+from wit_queries.wikipedia import compressed
+from wit_queries.wikipedia.dump import BrokenPage, Dump, Page, read_titles
+from wit_queries.wikipedia.inputs import dump_urls
+from wit_queries.wikipedia.spans import cut
 
 PAGES = [
     page("Anarchism", "'''Anarchism''' is a [[political philosophy]] & more <ref>x</ref>"),
@@ -166,7 +166,7 @@ def test_how_the_text_comes_in_chunks_changes_nothing(
     path = write_dump(tmp_path / "dump.xml", pages)
     whole = list(Dump(str(path), max_page_bytes).pages())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "RAW_BYTES", num_bytes)
+        patch.setattr(compressed, "RAW_BYTES", num_bytes)
         assert list(Dump(str(path), max_page_bytes).pages()) == whole
 
 

@@ -9,7 +9,7 @@ import pytest
 from helpers.dumps import page, write_dump
 from openwit.errors import InputError
 from openwit.stage import Input, Source, Target
-from wit_queries.dumps import FACTS, SITE, DumpsConfig, describe_dump, read_site
+from wit_queries.wikipedia.dumps import FACTS, SITE, DumpsConfig, describe_dump, read_site
 
 
 def describe(tmp_path: Path, dump: Path, language: str = "en") -> Target:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openwit.errors import InputError
-from wit_queries.inputs import dump_urls, view_urls, wordnet_urls
+from wit_queries.wikipedia.inputs import dump_urls, view_urls, wordnet_urls
 
 
 def in_process_without(package: str, call: str) -> str:
@@ -18,7 +18,7 @@ def in_process_without(package: str, call: str) -> str:
         "find = importlib.util.find_spec\n"
         f"importlib.util.find_spec = lambda name, *rest: None if name == {package!r} else find(name, *rest)\n"
         "from openwit.errors import InputError\n"
-        "import wit_queries.inputs as inputs\n"
+        "import wit_queries.wikipedia.inputs as inputs\n"
         f"try:\n    inputs.{call}\nexcept InputError as error:\n    print(error)\n"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -36,7 +36,10 @@ def test_a_missing_wordnet_package_is_said_with_three_ways_out() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("gensim") is None, reason="gensim is missing")
 def test_the_excerpt_is_found_without_importing_gensim() -> None:
-    code = "import sys; from wit_queries.inputs import dump_urls; print(dump_urls(['gensim']), 'gensim' in sys.modules)"
+    code = (
+        "import sys; from wit_queries.wikipedia.inputs import dump_urls; "
+        "print(dump_urls(['gensim']), 'gensim' in sys.modules)"
+    )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "enwiki" in said
     assert said.strip().endswith("False")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from openwit.errors import InputError
-from wit_queries.dump import Site
-from wit_queries.page_views import page_title, read_views
-from wit_queries.streams import InputStream
+from wit_queries.wikipedia.compressed import InputStream
+from wit_queries.wikipedia.dump import Site
+from wit_queries.wikipedia.page_views import page_title, read_views
 
 LINES = [
     "de Katze 900 0",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.dumps import page
-from wit_queries.page_xml import BrokenPage, Page, read_any, read_plain
+from wit_queries.wikipedia.page_xml import BrokenPage, Page, read_any, read_plain
 
 NEW = """<page>
     <title>A &amp; B</title>

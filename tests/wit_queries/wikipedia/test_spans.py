@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from helpers.dumps import FOOTER, HEADER, page, write_dump, write_streams
 from helpers.range_server import serving
 from openwit.errors import InputError
-from wit_queries import streams
-from wit_queries.dump import BrokenPage, Dump, Page
-from wit_queries.segments import cut, index_url
+from wit_queries.wikipedia import compressed as streams
+from wit_queries.wikipedia.dump import BrokenPage, Dump, Page
+from wit_queries.wikipedia.spans import cut, index_url
 
 CHANCE = random.Random(3)
 NOISE = "".join(CHANCE.choices("abcdefghijklmnopqrstuvwxyz <&>\n", k=3000))

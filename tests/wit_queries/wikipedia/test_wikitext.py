@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wit_queries.normalize import normalize
-from wit_queries.wikitext import plain_text
+from wit_queries.text.normalize import normalize
+from wit_queries.wikipedia.wikitext import plain_text
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.crawl.addresses import Resolver, is_public, system_look_up
-from datagen.crawl.deadline import Deadline
-from datagen.crawl.reasons import FetchFailed
+from datagen.crawl.fetch.addresses import Remembered, Resolver, is_public, settle, system_look_up
+from datagen.crawl.fetch.failures import FetchFailed
+from datagen.crawl.fetch.limits import Deadline
 
 PRIVATE = """
 10.0.0.1 192.168.1.1 172.16.0.1 172.31.255.255 127.0.0.1 127.8.8.8 169.254.169.254 100.64.0.1 100.100.100.200
@@ -91,3 +94,49 @@ def test_the_systems_look_up_reads_every_spelling_of_an_address(host: str) -> No
 def test_a_name_that_cannot_be_one_is_unknown() -> None:
     with pytest.raises(socket.gaierror):
         system_look_up("a" * 70 + ".test")
+
+
+def counting(cache: Remembered[str, int], key: str, made: list[str], value: int = 1) -> Future[int]:
+    def start(future: Future[int]) -> None:
+        made.append(key)
+        settle(future, lambda: 1 // value)
+
+    return cache.future(key, start)
+
+
+def test_a_value_is_made_once_until_its_time_is_over() -> None:
+    cache, made = Remembered[str, int](10, keep_s=0.2, keep_error_s=0.0), list[str]()
+    assert [counting(cache, "a", made).result() for _ in range(3)] == [1, 1, 1]
+    assert made == ["a"]
+    time.sleep(0.25)
+    counting(cache, "a", made)
+    assert made == ["a", "a"]
+
+
+def test_an_error_is_kept_for_a_time_of_its_own() -> None:
+    cache, made = Remembered[str, int](10, keep_s=0.0, keep_error_s=60.0), list[str]()
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            counting(cache, "a", made, 0).result()
+    assert made == ["a"]
+
+
+def test_what_was_asked_for_least_recently_goes_first() -> None:
+    cache, made = Remembered[str, int](2, 60.0, 60.0), list[str]()
+    for key in "abaca":
+        counting(cache, key, made)
+    assert made == ["a", "b", "c"]
+    counting(cache, "b", made)
+    assert made == ["a", "b", "c", "b"]
+
+
+def test_threads_that_ask_at_once_share_one_making() -> None:
+    cache, made, gate = Remembered[str, int](2, 60.0, 60.0), list[str](), threading.Barrier(8)
+
+    def ask(_: int) -> int:
+        gate.wait()
+        return counting(cache, "a", made).result()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(ask, range(8))) == [1] * 8
+    assert made == ["a"]

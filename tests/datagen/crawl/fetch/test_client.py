@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from datagen.crawl import connections
-from datagen.crawl.addresses import Resolver
-from datagen.crawl.connections import ConnectionPool, HttpClient
-from datagen.crawl.deadline import Deadline
-from datagen.crawl.reasons import FetchFailed
-from datagen.crawl.web_address import WebAddress
+from datagen.crawl.fetch import client as connections
+from datagen.crawl.fetch.addresses import Resolver
+from datagen.crawl.fetch.client import ConnectionPool, HttpClient
+from datagen.crawl.fetch.failures import FetchFailed
+from datagen.crawl.fetch.limits import Deadline
+from datagen.crawl.fetch.url import WebAddress
 from helpers import web
 from helpers.fetching import failure, fetch, fetching
 from helpers.tls import Authority

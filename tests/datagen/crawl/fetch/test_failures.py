@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from datagen.crawl.reasons import FetchFailed, failure_of, reason
+from datagen.crawl.fetch.failures import FetchFailed, failure_of, reason
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.crawl.reasons import FetchFailed
-from datagen.crawl.web_address import MAX_URL_BYTES, WebAddress
+from datagen.crawl.fetch.failures import FetchFailed
+from datagen.crawl.fetch.url import MAX_URL_BYTES, WebAddress
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from datagen.crawl.handshake import MOST_BYTES, Doorkeeper, introduce, new_token
+from datagen.crawl.politeness.authentication import MOST_BYTES, Doorkeeper, introduce, new_token
 
 
 def meet(answer: Callable[[bytes], bytes], token: str) -> None:

@@ -9,21 +9,20 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from datagen.config import CrawlConfig
-from datagen.crawl.ledger import serving
-from datagen.crawl.ledger_client import LedgerClient, LedgerGone
-from datagen.crawl.reasons import FetchFailed
+from datagen.crawl.fetch.failures import FetchFailed
+from datagen.crawl.politeness.client import LedgerClient, LedgerGone
+from datagen.crawl.politeness.scheduler import serving
+from helpers.places import ROOT
 from helpers.processes import wait_until
-from openwit.log import Underway
+from openwit.log.events import Underway
 
-ROOT = Path(__file__).parents[3]
 HOLD = """
 import sys
-from datagen.crawl.ledger_client import LedgerClient
+from datagen.crawl.politeness.client import LedgerClient
 with LedgerClient(sys.argv[1]).turn("a.test", 80, 0.0):
     print("held", flush=True)
     sys.stdin.read()

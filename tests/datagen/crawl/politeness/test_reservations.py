@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datagen.config import ROBOTS_TAGS
-from datagen.crawl.reasons import FetchFailed
-from datagen.crawl.reservations import TdmRules, check_headers, matches, robots_tag
+from datagen.crawl.fetch.failures import FetchFailed
+from datagen.crawl.politeness.reservations import TdmRules, check_headers, matches, robots_tag
 
 
 def headers(*tags: str, **others: str) -> Message:

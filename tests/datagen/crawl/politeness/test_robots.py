@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from datagen.crawl.reasons import FetchFailed
-from datagen.crawl.robots import SiteRules
-from datagen.crawl.web_address import WebAddress
+from datagen.crawl.fetch.failures import FetchFailed
+from datagen.crawl.fetch.url import WebAddress
+from datagen.crawl.politeness.robots import SiteRules
 from helpers import web
 from helpers.fetching import crawl_config, failure, fetch, fetching
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datagen.config import CrawlConfig
-from datagen.crawl.ledger import Ask, Client, Done, Grant, Ledger, Tell, serving
+from datagen.crawl.politeness.scheduler import Ask, Client, Done, Grant, Ledger, Tell, serving
 from openwit.errors import WorkError
-from openwit.log import Underway
+from openwit.log.events import Underway
 
 
 class Book:

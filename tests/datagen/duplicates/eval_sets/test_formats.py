@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.duplicates import eval_sets
+from datagen.duplicates.eval_sets import formats
 from helpers.crawled import jpeg, png, scene, write_eval_set
 from openwit.errors import InputError
 
 
 def read_all(url: str) -> list[tuple[str, bytes, str]]:
-    return [(e.key, e.data, e.label) for part in eval_sets.partitions(url) for e in eval_sets.read(part)]
+    return [(e.key, e.data, e.label) for part in formats.partitions(url) for e in formats.read(part)]
 
 
 def write_tar(path: Path, files: Mapping[str, bytes]) -> None:
@@ -43,10 +43,10 @@ def test_parquet_gives_its_rows_in_order(tmp_path: Path) -> None:
 def test_parquet_of_many_rows_is_cut_into_partitions_that_leave_out_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eval_sets, "PART_PICTURES", 30)
+    monkeypatch.setattr(formats, "PART_PICTURES", 30)
     table = pa.table({"key": [f"k{n}" for n in range(100)], "image": [b"%d" % n for n in range(100)]})
     pq.write_table(table, tmp_path / "e.parquet", row_group_size=17)
-    parts = eval_sets.partitions(str(tmp_path / "e.parquet"))
+    parts = formats.partitions(str(tmp_path / "e.parquet"))
     assert [part[0].span for part in parts] == [(0, 30), (30, 60), (60, 90), (90, 100)]
     assert read_all(str(tmp_path / "e.parquet")) == [(f"k{n}", b"%d" % n, "") for n in range(100)]
 
@@ -75,12 +75,12 @@ def test_a_folder_gives_its_pictures_with_the_class_as_label(tmp_path: Path) -> 
 
 def test_a_folder_has_another_identity_when_a_picture_changes_or_comes(tmp_path: Path) -> None:
     url = write_folder(tmp_path / "set", {"a/1.jpg": b"1", "a/2.jpg": b"2"})
-    before = eval_sets.partitions(url)
-    assert eval_sets.partitions(url) == before
+    before = formats.partitions(url)
+    assert formats.partitions(url) == before
     (tmp_path / "set" / "a" / "2.jpg").write_bytes(b"22")
-    changed = eval_sets.partitions(url)
+    changed = formats.partitions(url)
     (tmp_path / "set" / "b.jpg").write_bytes(b"3")
-    assert len({before[0][0].identity, changed[0][0].identity, eval_sets.partitions(url)[0][0].identity}) == 3
+    assert len({before[0][0].identity, changed[0][0].identity, formats.partitions(url)[0][0].identity}) == 3
 
 
 def test_clip_benchmarks_layout_gives_class_names(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_clip_benchmarks_layout_gives_class_names(tmp_path: Path) -> None:
     write_tar(test / "1.tar", {"s2.png": b"c", "s2.cls": b"7\n", "s3.json": b"{}"})
     (test / "nshards.txt").write_text("2\n")
     (tmp_path / "wds_things" / "classnames.txt").write_text("cat\ndog\n")
-    parts = eval_sets.partitions(str(test))
+    parts = formats.partitions(str(test))
     assert [[entry.url.rpartition("/")[2] for entry in part] for part in parts] == [
         ["0.tar", "classnames.txt"], ["1.tar", "classnames.txt"],
     ]  # fmt: skip
@@ -147,4 +147,4 @@ def test_what_is_no_evaluation_set_is_an_input_error(
 def test_a_table_of_other_columns_is_an_input_error(tmp_path: Path, table: pa.Table, message: str) -> None:
     pq.write_table(table, tmp_path / "e.parquet")
     with pytest.raises(InputError, match=message):
-        eval_sets.partitions(str(tmp_path / "e.parquet"))
+        formats.partitions(str(tmp_path / "e.parquet"))

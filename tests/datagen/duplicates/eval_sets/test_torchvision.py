@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.duplicates import eval_sets
-from datagen.duplicates.hashes import decode
+from datagen.duplicates.eval_sets import formats
+from datagen.duplicates.fingerprints import decode
 from helpers.crawled import jpeg, scene
 from openwit.errors import ConfigError, InputError
 
@@ -34,7 +34,7 @@ def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, pixels: np.ndarray)
 
 
 def read_all(url: str) -> list[tuple[str, bytes, str]]:
-    return [(e.key, e.data, e.label) for part in eval_sets.partitions(url) for e in eval_sets.read(part)]
+    return [(e.key, e.data, e.label) for part in formats.partitions(url) for e in formats.read(part)]
 
 
 def test_pixels_come_losslessly_with_class_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,10 +58,10 @@ def test_another_file_makes_another_identity(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "x.jpg").write_bytes(jpeg(scene(1)))
     url = f"torchvision:ImageFolder?root={tmp_path}"
-    before = eval_sets.partitions(url)
-    assert eval_sets.partitions(url) == before
+    before = formats.partitions(url)
+    assert formats.partitions(url) == before
     (tmp_path / "cat" / "x.jpg").write_bytes(jpeg(scene(2), 80))
-    assert eval_sets.partitions(url)[0][0].identity != before[0][0].identity
+    assert formats.partitions(url)[0][0].identity != before[0][0].identity
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_another_file_makes_another_identity(tmp_path: Path) -> None:
 )
 def test_what_torchvision_does_not_have_is_a_config_error(url: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        eval_sets.partitions(url)
+        formats.partitions(url)
 
 
 def test_a_set_that_is_not_there_is_an_input_error_and_nothing_is_downloaded(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing is downloaded here"):
-        eval_sets.partitions(f"torchvision:CIFAR10?root={tmp_path}&train=false")
+        formats.partitions(f"torchvision:CIFAR10?root={tmp_path}&train=false")

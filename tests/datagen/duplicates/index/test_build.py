@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datagen.duplicates.config import MergeConfig
-from datagen.duplicates.search import _neighbours, build_vector_index, merge, on_this_machine
+from datagen.duplicates.index.build import _neighbours, build_vector_index, merge, on_this_machine
 from helpers.crawled import png, scene
 from helpers.descriptors import write_descriptor
 from helpers.eval_index import index_files

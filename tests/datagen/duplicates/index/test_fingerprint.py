@@ -7,17 +7,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.duplicates import eval_sets
 from datagen.duplicates.config import IndexConfig
-from datagen.duplicates.hashes import decode, pixels_sha256
-from datagen.duplicates.index import INDEX, build, set_digest, views_of
+from datagen.duplicates.eval_sets import formats
+from datagen.duplicates.fingerprints import decode, pixels_sha256
+from datagen.duplicates.index.fingerprint import INDEX, build, set_digest, views_of
 from helpers.crawled import jpeg, png, scene, write_eval_set
 from openwit.errors import InputError
 from openwit.stage import Counts, Source, Target
 
 
 def build_index(folder: Path, eval_set: Path, crop: float = 0.03) -> Counts:
-    (part,) = eval_sets.partitions(str(eval_set))
+    (part,) = formats.partitions(str(eval_set))
     return build(IndexConfig(name="things", crop=crop), Source(index=0, inputs={"eval_set": part}), Target(0, folder))
 
 

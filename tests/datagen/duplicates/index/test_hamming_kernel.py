@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.duplicates.popcount import find_near, most_of_views, nearest256, shared_bits
+from datagen.duplicates.index.hamming_kernel import find_near, most_of_views, nearest256, shared_bits
 
 
 def words(random: np.random.Generator, *shape: int) -> np.ndarray:

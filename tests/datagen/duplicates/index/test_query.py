@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen.duplicates.hashes import Fingerprints, decode, pixels_sha256, thumbnail
-from datagen.duplicates.lookup import EvalIndex, Finder
+from datagen.duplicates.fingerprints import Fingerprints, decode, pixels_sha256, thumbnail
+from datagen.duplicates.index.query import EvalIndex, Finder
 from helpers.crawled import altered, jpeg, png, scene
 from helpers.descriptors import write_descriptor
 from helpers.eval_index import finder, index_files, limits

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from datagen.duplicates.accuracy import (
+from datagen.duplicates.overlap.accuracy import (
     CORRECT,
     NO_ANSWERS,
     at_least,

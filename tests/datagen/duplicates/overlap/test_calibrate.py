@@ -7,15 +7,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.duplicates.calibrate import calibrate
-from datagen.duplicates.calibration import Calibration, read_calibration
-from datagen.duplicates.check import check_overlap
 from datagen.duplicates.config import CalibrateConfig, OverlapConfig
+from datagen.duplicates.overlap.calibrate import calibrate
+from datagen.duplicates.overlap.check import check_overlap
+from datagen.duplicates.overlap.thresholds import Calibration, read_calibration
 from helpers.crawled import Fetched, InThisProcess, jpeg, png, scene, write_eval_set, write_shards
 from helpers.descriptors import write_descriptor
 from openwit.errors import ConfigError
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.run import Run
 
 WANTED = CalibrateConfig(pictures=80, copies=20, prevalence=0.3)

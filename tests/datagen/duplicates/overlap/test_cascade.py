@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.duplicates.cascade import Evidence, Match, decide, same_pictures, same_pixels
-from datagen.duplicates.hashes import Fingerprints, decode, thumbnail
-from datagen.duplicates.lookup import ByHash, Finder
+from datagen.duplicates.fingerprints import Fingerprints, decode, thumbnail
+from datagen.duplicates.index.query import ByHash, Finder
+from datagen.duplicates.overlap.cascade import Evidence, Match, decide, same_pictures, same_pixels
 from helpers.crawled import altered, jpeg, png, scene
 from helpers.eval_index import finder, limits
 

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.duplicates.accuracy import NO_ANSWERS, Answers
 from datagen.duplicates.config import REASONS, OverlapConfig
-from datagen.duplicates.gallery import write_gallery
-from datagen.duplicates.overlap import OVERLAP
-from datagen.duplicates.report import EvalSet, measure, read_pairs
+from datagen.duplicates.overlap.accuracy import NO_ANSWERS, Answers
+from datagen.duplicates.overlap.gallery import write_gallery
+from datagen.duplicates.overlap.report import EvalSet, measure, read_pairs
+from datagen.duplicates.overlap.scan import OVERLAP
 from helpers.crawled import jpeg, part, scene, write_manifest
 from openwit import manifest as manifests
 

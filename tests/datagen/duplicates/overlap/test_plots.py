@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.duplicates.accuracy import Accuracy, measure_accuracy
-from datagen.duplicates.plots import overlap_and_accuracy, ticks
+from datagen.duplicates.overlap.accuracy import Accuracy, measure_accuracy
+from datagen.duplicates.overlap.plots import overlap_and_accuracy, ticks
 
 
 def accuracy(overlap: tuple[int, int], clean: tuple[int, int]) -> Accuracy:

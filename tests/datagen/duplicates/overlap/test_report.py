@@ -6,10 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.duplicates.accuracy import NO_ANSWERS, Answers
 from datagen.duplicates.config import REASONS, OverlapConfig
-from datagen.duplicates.overlap import OVERLAP
-from datagen.duplicates.report import (
+from datagen.duplicates.overlap.accuracy import NO_ANSWERS, Answers
+from datagen.duplicates.overlap.report import (
     EvalSet,
     Report,
     exclusions,
@@ -21,6 +20,7 @@ from datagen.duplicates.report import (
     shown_p,
     write_tables,
 )
+from datagen.duplicates.overlap.scan import OVERLAP
 from openwit import storage
 from openwit.manifest import Manifest, Part
 

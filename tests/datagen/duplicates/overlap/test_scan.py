@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from datagen.duplicates.config import REASONS, SearchConfig
-from datagen.duplicates.overlap import OVERLAP, SECONDS, process, read_seconds
+from datagen.duplicates.overlap.scan import OVERLAP, SECONDS, process, read_seconds
 from helpers.crawled import Fetched, altered, jpeg, part, png, scene, write_manifest, write_shards
 from helpers.eval_index import index_files, limits
 from openwit import manifest as manifests

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.duplicates.calibration import (
+from datagen.duplicates.config import CalibrateConfig
+from datagen.duplicates.overlap.thresholds import (
     Calibration,
     SetCalibration,
     StageCalibration,
@@ -17,7 +18,6 @@ from datagen.duplicates.calibration import (
     precision,
     read_calibration,
 )
-from datagen.duplicates.config import CalibrateConfig
 
 
 def calibration(*, judged: bool = True, detector: str = "d") -> Calibration:

@@ -13,13 +13,13 @@ import pytest
 from datagen.duplicates.within.config import WithinConfig
 from datagen.duplicates.within.find import Found, find_within
 from datagen.schemas import pair_uid
-from datagen.takedown.remove import settle
+from datagen.shards.remove import settle
 from helpers.crawled import Fetched, InThisProcess, jpeg, png, scene, write_shards
 from helpers.descriptors import write_descriptor
 from openwit import manifest as manifests
 from openwit import storage
-from openwit.executor import ExecutorConfig
-from openwit.log import Log
+from openwit.executors.executor import ExecutorConfig
+from openwit.log.events import Log
 from openwit.run import Run
 
 CONFIG = WithinConfig(num_partitions=3)

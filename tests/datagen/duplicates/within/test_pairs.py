@@ -13,8 +13,8 @@ from datagen.duplicates.within.bands import PIXELS, SHA256
 from datagen.duplicates.within.config import WithinConfig
 from datagen.duplicates.within.fingerprint import BANDED
 from datagen.duplicates.within.pairs import process
-from datagen.slices import writing_slices
 from openwit.stage import Input, Source, Target
+from openwit.storage.slices import writing_slices
 
 FIRM = b"\xff" * 32
 DEFAULT = WithinConfig()

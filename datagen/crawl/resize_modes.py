@@ -7,8 +7,7 @@ import math
 from PIL import Image, ImageOps
 
 from datagen.config import ResizeMode
-
-Size = tuple[int, int]  # width, height in pixels
+from openwit.images.jpeg import Size
 
 
 def resized(size: Size, mode: ResizeMode, image_px: int, only_if_bigger: bool) -> Size:
