@@ -153,8 +153,8 @@ def write_matched(work: Path, num_files: int, rows: int) -> None:
     for index in range(num_files):
         pairs = made_pairs(rows)
         numbers = (index * rows * 3 // 4 + np.arange(rows)).tolist()  # a quarter stands in the next file too
-        urls = [f"https://images{n % 997}.example.org/media/{n % 89}/picture-{n // 2}.jpg" for n in numbers]
-        captions = [f"the caption number {n} of a picture that somebody took somewhere" for n in numbers]
+        urls = [f"https://images{n % 997}.example.org/media/{n % 89}/image-{n // 2}.jpg" for n in numbers]
+        captions = [f"the caption number {n} of an image that somebody took somewhere" for n in numbers]
         queries = pa.ListArray.from_arrays(pa.array(pairs.offsets), pa.array(pairs.query_ids))
         pages = [f"https://www{n % 997}.example.org/articles/{n // 9}.html" for n in numbers]
         uids = [pair_uid(url, caption) for url, caption in zip(urls, captions, strict=True)]

@@ -29,12 +29,10 @@ import pyarrow.parquet as pq
 
 THREADS, IMAGE_PX, NUM_DISTINCT, HEAVY_BYTES = 64, 256, 48, 18_000_000
 SHARD_ROWS = 10_000
-Measured = tuple[
-    float, float, int, float, float
-]  # CPU seconds, seconds, pictures stored, peak MB and CPU seconds so far
+Measured = tuple[float, float, int, float, float]  # CPU seconds, seconds, images stored, peak MB and CPU seconds so far
 
 
-def pictures() -> list[bytes]:
+def images() -> list[bytes]:
     """JPEGs of 800x600 pixels, about 100 KB each."""
     from PIL import Image
 
@@ -58,7 +56,7 @@ def bomb() -> bytes:
 
 def serve(ports: Connection, certificate: str) -> None:
     """The server process: https on the first port that it tells, http on the second."""
-    bodies, heavy, huge = pictures(), b"\xff\xd8\xff\xe0" + bytes(HEAVY_BYTES), bomb()
+    bodies, heavy, huge = images(), b"\xff\xd8\xff\xe0" + bytes(HEAVY_BYTES), bomb()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -2,21 +2,21 @@
 
 `phash_per_s`: photographs, resized to 256 px and stored as a crawl does, to both hashes and colours, a second of one
 core.
-`phash_vs_imagehash`: CPU time of imagehash.phash (64 bits) over ours, same pictures, in turn (above 1: ours is
+`phash_vs_imagehash`: CPU time of imagehash.phash (64 bits) over ours, same images, in turn (above 1: ours is
 faster); `..._reduced`: of imagehash behind Pillow's reduced decode.
 `hash_recall`, `cascade_recall`: of copies by each transform of the paper's appendix C at three strengths (mean over
 the 18), of photographs that the detector was not trained on, stored as JPEG; thresholds for 99% precision chosen on one
-half of photographs and other pictures, measured on the other half, where `precision` is the cascade's. Among what is
-flagged, false is a picture that is no copy, or a copy whose own original was not found. A stage wins a transform where
+half of photographs and other images, measured on the other half, where `precision` is the cascade's. Among what is
+flagged, false is an image that is no copy, or a copy whose own original was not found. A stage wins a transform where
 a sign test over the copies that only the cascade (+) or only the hash (-) finds says so (p < 0.05); else it is a tie.
 `copies_rare` has [recall, precision] with thresholds for copies that are 18 times rarer. Exact copies, which digests
 find, are not in the table.
 `embed_per_s`: the detector at hand; details have a ResNet-50 at 224 px. `two_workers` (not with --quick): time a shard
 of one Ray worker over that of two, from when each has done its first shard; the start of Ray, and some seconds in which
-a worker loads network and index, are left out (`two_workers_with_loading` has the latter: 24 shards of 400 pictures).
+a worker loads network and index, are left out (`two_workers_with_loading` has the latter: 24 shards of 400 images).
 
 Without --detector a small one is trained first, for a quarter of an hour; with --quick it stays untrained, so that its
-recall says nothing. A detector made elsewhere needs --trained-on, a file with the keys of its pictures, one a line.
+recall says nothing. A detector made elsewhere needs --trained-on, a file with the keys of its images, one a line.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ from planted_copies import (  # noqa: E402
     read_photographs,
     strangers,
 )
-from stored_pictures import stored  # noqa: E402
+from stored_images import stored  # noqa: E402
 
 from datagen.duplicates.config import OverlapConfig, SearchConfig  # noqa: E402
 from datagen.duplicates.embed import Embedder  # noqa: E402
@@ -73,7 +73,7 @@ from datagen.duplicates.overlap.check import (  # noqa: E402
     merge_sets,
     shard_sources,
 )
-from datagen.duplicates.overlap.scan import BATCH_PICTURES, OVERLAP_STAGE, read_seconds  # noqa: E402
+from datagen.duplicates.overlap.scan import BATCH_IMAGES, OVERLAP_STAGE, read_seconds  # noqa: E402
 from models.detector.augmentations import TRANSFORMS  # noqa: E402
 from models.detector.config import DetectorConfig, DetectorResNetConfig  # noqa: E402
 from models.detector.detector import Detector  # noqa: E402
@@ -102,7 +102,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer rounds: under 40 s on two cores")
     parser.add_argument("--photos", type=Path, help="a tar of photographs; left out: shared data, else drawings")
     parser.add_argument("--detector", default="", help="a folder of train-detector, or another descriptor")
-    parser.add_argument("--trained-on", type=Path, help="a file with the keys of the detector's pictures, one a line")
+    parser.add_argument("--trained-on", type=Path, help="a file with the keys of the detector's images, one a line")
     return parser.parse_args()
 
 
@@ -131,7 +131,7 @@ def main() -> None:
         stages, two = time_by_stage(folder, (detector, choice.cascade), photographs, others, quick)
     report(
         "duplicates", {**ratios, **recalled, **two}, **details, **more, **table, **stages, detector=kind,
-        pictures=photographs.kind, held_out=len(held_out), distractors=len(others),
+        images=photographs.kind, held_out=len(held_out), distractors=len(others),
     )  # fmt: skip
 
 
@@ -143,11 +143,11 @@ def core_seconds(work: Callable[[], object]) -> float:
 
 
 def hash_speed(files: Sequence[bytes], rounds: int) -> tuple[dict[str, float], dict[str, object]]:
-    """The ratios of the hash, and the peer's pictures a second; also of a peer that decodes to a reduced size."""
+    """The ratios of the hash, and the peer's images a second; also of a peer that decodes to a reduced size."""
 
     def ours() -> None:
-        for start in range(0, len(files), BATCH_PICTURES):
-            Fingerprints.of([thumbnail(decode(data)) for data in files[start : start + BATCH_PICTURES]])
+        for start in range(0, len(files), BATCH_IMAGES):
+            Fingerprints.of([thumbnail(decode(data)) for data in files[start : start + BATCH_IMAGES]])
 
     def peer() -> None:
         for data in files:
@@ -221,15 +221,15 @@ def trained(folder: Path, photographs: Photographs) -> tuple[str, str]:
 
 
 def write_shards(folder: Path, shards: Sequence[Sequence[bytes]]) -> Manifest:
-    """Shards of these pictures as the crawl leaves them, and their manifest."""
+    """Shards of these images as the crawl leaves them, and their manifest."""
     folder.mkdir(parents=True)
     parts = []
     for index, files in enumerate(shards):
         keys = [f"{index:05d}{place:04d}" for place in range(len(files))]
         with tarfile.open(folder / f"{index:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
             for key, data in zip(keys, files, strict=True):
-                notes = json.dumps({"uid": key, "key": key, "caption": "a picture"}).encode()
-                for suffix, content in (("jpg", data), ("txt", b"a picture"), ("json", notes)):
+                notes = json.dumps({"uid": key, "key": key, "caption": "an image"}).encode()
+                for suffix, content in (("jpg", data), ("txt", b"an image"), ("json", notes)):
                     header = tarfile.TarInfo(f"{key}.{suffix}")
                     header.size = len(content)
                     tar.addfile(header, io.BytesIO(content))
@@ -244,11 +244,11 @@ def write_shards(folder: Path, shards: Sequence[Sequence[bytes]]) -> Manifest:
 
 
 def index(run: Run, detector: str, sets: Mapping[str, Iterable[bytes]]) -> tuple[OverlapConfig, tuple[Input, ...]]:
-    """The sets' pictures (their keys are their places) indexed and embedded by the real stages."""
+    """The sets' images (their keys are their places) indexed and embedded by the real stages."""
     for name, files in sets.items():
-        pictures = list(files)
+        images = list(files)
         table = pa.table(
-            {"key": [f"{place:06d}" for place in range(len(pictures))], "image": pa.array(pictures, pa.binary())}
+            {"key": [f"{place:06d}" for place in range(len(images))], "image": pa.array(images, pa.binary())}
         )
         pq.write_table(table, Path(run.work.removeprefix("file://")) / f"{name}.parquet", row_group_size=512)
     urls = tuple(f"{name}={run.work}/{name}.parquet" for name in sets)
@@ -257,7 +257,7 @@ def index(run: Run, detector: str, sets: Mapping[str, Iterable[bytes]]) -> tuple
 
 
 def score(folder: Path, detector: str, held_out: Mapping[str, bytes], others: Sequence[bytes]) -> Scores:
-    """Of every planted copy and every other picture, how near both stages find it: a batch at a time, by the parts that
+    """Of every planted copy and every other image, how near both stages find it: a batch at a time, by the parts that
     the overlap check has."""
     work = folder / "recall"
     work.mkdir()
@@ -267,7 +267,7 @@ def score(folder: Path, detector: str, held_out: Mapping[str, bytes], others: Se
     finder, embedder = Finder(EvalIndex(files), limits), Embedder(detector, "cpu")
     stream = itertools.chain(plant(held_out), (Planted(-1, 0, -1, data) for data in others))
     parts = []
-    while batch := list(itertools.islice(stream, BATCH_PICTURES)):
+    while batch := list(itertools.islice(stream, BATCH_IMAGES)):
         parts.append(_score_batch(finder, embedder, batch))
     return Scores(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -290,7 +290,7 @@ def _score_batch(finder: Finder, embedder: Embedder, batch: Sequence[Planted]) -
 
 
 def recalls(scores: Scores) -> tuple[Choice, dict[str, float], dict[str, object]]:
-    """The thresholds, of one half of photographs and other pictures; of the other half the ratios and the table, which
+    """The thresholds, of one half of photographs and other images; of the other half the ratios and the table, which
     is also printed."""
     place = np.where(scores.row >= 0, scores.row, np.arange(len(scores.row)))
     chosen_on, measured = scores.part(place % 2 == 0), scores.part(place % 2 == 1)
@@ -343,13 +343,13 @@ def _winner(measured: Scores, choice: Choice, transform: int) -> str:
 def time_by_stage(
     folder: Path, cascade: tuple[str, Limits], photographs: Photographs, others: Sequence[bytes], quick: bool
 ) -> tuple[dict[str, object], dict[str, float]]:
-    """Microseconds of one worker a picture in each stage of the check by this detector and these thresholds, and the
-    gain of a second Ray worker. Every fiftieth picture of the shards is a held-out one."""
+    """Microseconds of one worker an image in each stage of the check by this detector and these thresholds, and the
+    gain of a second Ray worker. Every fiftieth image of the shards is a held-out one."""
     work = folder / "speed"
     number, size = (2, 100) if quick else (24, 400)
     held, stream = list(photographs.held_out.values()), itertools.cycle(photographs.training.values())
-    pictures = [held[n // 50 % len(held)] if n % 50 == 0 else next(stream) for n in range(number * size)]
-    shards = write_shards(work / "shards", [pictures[start : start + size] for start in range(0, len(pictures), size)])
+    images = [held[n // 50 % len(held)] if n % 50 == 0 else next(stream) for n in range(number * size)]
+    shards = write_shards(work / "shards", [images[start : start + size] for start in range(0, len(images), size)])
     sets = {"photographs": held[:100] if quick else held, "others": others[:400] if quick else others[:10_000]}
     with Run(str(work), "benchmark", ExecutorConfig(workers=2), Log()) as run:
         config, files = index(run, cascade[0], sets)
@@ -365,7 +365,7 @@ def time_by_stage(
             taken[workers] += (seconds_a_shard(work / pairs, workers), stage_seconds(work / pairs))
             seconds = read_seconds(run.folder(pairs), made)
     split = {name: round(value / (number * size) * 1e6) for name, value in seconds.items()}
-    stages = {"stage_us_a_picture": split, "indexed_pictures": sum(map(len, sets.values()))}
+    stages = {"stage_us_an_image": split, "indexed_images": sum(map(len, sets.values()))}
     if quick:
         return stages, {}
     loaded, loading = (taken[1] / taken[2]).tolist()

@@ -4,7 +4,7 @@ and beside decoding alone.
 open_clip's side is its own code (open_clip_train.data on webdataset, its training transforms on Pillow, its tokenizer)
 in this process, without workers. Ours is train.data.batches with one thread that reads and decodes. What counts is
 CPU time a sample, of all threads, in short turns, and the median of the turns' ratios: it stands on a busy machine
-too. Both end in pictures of 224 pixels and rows of ids; theirs are normalised floats, ours bytes, for the device
+too. Both end in images of 224 pixels and rows of ids; theirs are normalised floats, ours bytes, for the device
 normalises them:
 `normalized_vs_open_clip` has that work, on the CPU, added on our side. For the bound the same bytes are decoded,
 resized and cropped by our own functions, each crop copied to the same place, and nothing more.
@@ -39,7 +39,7 @@ import torch
 from harness import quick_flag, report
 from open_clip_train import data as peer_data
 from PIL import Image
-from stored_pictures import stored
+from stored_images import stored
 
 from models.preprocess import normalize_pixels
 from openwit import manifest as manifests
@@ -67,7 +67,7 @@ def pairs(number: int) -> Iterator[Pair]:
 
 
 def made_pair(seed: int) -> Pair:
-    """A picture with detail of all sizes, as photographs have it, in 40 kB."""
+    """An image with detail of all sizes, as photographs have it, in 40 kB."""
     random = np.random.default_rng(seed)
     layers = [
         random.normal(0, 60 / (step + 1), (3, 341 // 2**step + 1, 256 // 2**step + 1)) * 2**step for step in range(7)
@@ -187,12 +187,12 @@ def main() -> None:
 def compare(folder: Path, turns: tuple[int, int]) -> None:
     """Measures ours beside the bound so often, then so often beside the peer, and reports."""
     samples = [s for path in sorted(folder.glob("0*.tar")) for s in read_samples(path.open("rb"))]
-    pictures = [s.members["jpg"] for s in samples if isinstance(s, TarSample)]
+    images = [s.members["jpg"] for s in samples if isinstance(s, TarSample)]
     place = np.empty((IMAGE_PX, IMAGE_PX, 3), np.uint8)
-    peer = endless(open_clip_loader(folder, len(pictures)))
-    encoded = itertools.cycle(pictures)
+    peer = endless(open_clip_loader(folder, len(images)))
+    encoded = itertools.cycle(images)
     with Batches(open_data_set((str(folder),)), config(1), 0, 1, Cursor()) as batches:
-        assert batches.steps_per_epoch * BATCH == len(pictures)
+        assert batches.steps_per_epoch * BATCH == len(images)
         kept = next(batches).inputs[0]
         gc.freeze()  # as a training does, and for all of them
         bounded = in_turn(
@@ -217,9 +217,9 @@ def compare(folder: Path, turns: tuple[int, int]) -> None:
         cpu_ms_a_sample={name: round(statistics.median(spent) * 1e3, 4) for name, spent in (beside | bounded).items()},
         least_ms_a_sample={name: round(min(spent) * 1e3, 4) for name, spent in (beside | bounded).items()},
         samples_per_s={str(threads): round(rate(folder, threads)) for threads in (1, 2)},
-        samples=len(pictures),
-        bytes_a_picture=round(statistics.mean(map(len, pictures))),
-        pictures_are="photographs" if PHOTOGRAPHS.is_file() else "made",
+        samples=len(images),
+        bytes_an_image=round(statistics.mean(map(len, images))),
+        images_are="photographs" if PHOTOGRAPHS.is_file() else "made",
     )
 
 
@@ -236,7 +236,7 @@ def in_turn(turns: int, **works: Callable[[], object]) -> dict[str, list[float]]
 
 
 def put_crop(encoded: bytes, place: Pixels) -> Pixels:
-    """A training picture, uint8 [IMAGE_PX, IMAGE_PX, 3], copied to the place."""
+    """A training image, uint8 [IMAGE_PX, IMAGE_PX, 3], copied to the place."""
     place[:] = crop_square(decode_resized(encoded, IMAGE_PX), IMAGE_PX, 7)
     return place
 

@@ -71,7 +71,7 @@ def clip_pass(network: nn.Module, image: Tensor, tokens: Tensor) -> None:
 
 
 def against_open_clip(name: str, peer_name: str, batch: int, rounds: int, device: str) -> float:
-    """open_clip's time / ours, both of the same random weights on the same pictures and texts."""
+    """open_clip's time / ours, both of the same random weights on the same images and texts."""
     import open_clip
 
     torch.manual_seed(0)

@@ -23,7 +23,7 @@ from harness import quick_flag, report
 from open_clip_train import data as open_clip_data
 from webdataset.filters import _shuffle
 
-from train.data.order import Lane, Part, deal, lane_size, window_at
+from train.data.order import Lane, ShardRange, deal, lane_size, window_at
 
 Numbers = npt.NDArray[np.int64]
 
@@ -53,7 +53,7 @@ class Reading:
 
 def our_epoch(shards: Shards, reading: Reading, epoch: int) -> Numbers:
     """The samples of each global batch [steps, batch_pairs]."""
-    part = Part(0, tuple((shard, shards.shard_samples) for shard in range(shards.num_shards)))
+    part = ShardRange(0, tuple((shard, shards.shard_samples) for shard in range(shards.num_shards)))
     lanes = deal(part.segments(0, epoch), reading.num_lanes, 0, epoch)
     orders = [_lane_order(lane, number, shards, reading, epoch) for number, lane in enumerate(lanes)]
     return _batches(orders, reading.batch_pairs // reading.num_lanes)

@@ -1,5 +1,5 @@
 """A whole training step of a small CLIP on a CPU, from a batch to moved weights, ours beside open_clip's network and
-loss with torch's AdamW as it comes, at equal sizes, weights, pictures and texts.
+loss with torch's AdamW as it comes, at equal sizes, weights, images and texts.
 
 Keys: step_vs_open_clip (peer's CPU time / ours, above 1: ours takes less); step_vs_open_clip_padded, where ours runs
 texts padded to 77 places as open_clip does: what is left is not the packing's; accumulation_2_vs_1, what ours takes
@@ -63,7 +63,7 @@ def our_step(config: PretrainConfig, inputs: tuple[Tensor, ...], weights: dict[s
 
 
 def open_clip_step(config: PretrainConfig, inputs: tuple[Tensor, ...], weights: dict[str, Tensor]) -> Step:
-    """open_clip's, as its training does it; its loader has normalised the pictures, ours does that in the step."""
+    """open_clip's, as its training does it; its loader has normalised the images, ours does that in the step."""
     from open_clip.loss import ClipLoss
 
     model, loss_of = peer_network(config.model), ClipLoss()

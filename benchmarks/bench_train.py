@@ -3,7 +3,7 @@
     PYTHONPATH=. python3 benchmarks/bench_train.py                      every case (minutes: each compiles)
     PYTHONPATH=. python3 benchmarks/bench_train.py vit_l14 from_shards  these cases
 
-The full recipes' ViT-B/32 and ViT-L/14, bf16, as one rank, with train.step.Learner: on synthetic pictures, which lie in
+The full recipes' ViT-B/32 and ViT-L/14, bf16, as one rank, with train.step.Learner: on synthetic images, which lie in
 the GPU's memory, and on shards made here, decoded by the processor's cores and by the GPU. Beside each choice stands
 its alternative: eager, the chunked loss, padded texts. Timing begins when all is compiled, and no batch is ready.
 Results go to results/<GPU>-train-<date>.json after each case, beside those of other cases of that day.
@@ -99,15 +99,15 @@ class Case:
 
 @contextmanager
 def synthetic(config: PretrainConfig, folder: Path) -> Iterator[Iterator[Batch]]:
-    """One batch of pictures of noise, on the device, with eight of captions in turn, which stay off it as always."""
+    """One batch of images of noise, on the device, with eight of captions in turn, which stay off it as always."""
     device, px = torch.device(config.device), config.model.vision.image_px
-    pictures_BHWC = torch.randint(0, 256, (config.batch_pairs, px, px, 3), dtype=torch.uint8, device=device)
-    pictures = pictures_BHWC.permute(0, 3, 1, 2)
+    images_BHWC = torch.randint(0, 256, (config.batch_pairs, px, px, 3), dtype=torch.uint8, device=device)
+    images = images_BHWC.permute(0, 3, 1, 2)
     captions = [made_captions(config, torch.Generator().manual_seed(seed)) for seed in range(8)]
     if device.type == "cuda":
         captions = [tokens.pin_memory() for tokens in captions]
     keys = ("",) * config.batch_pairs
-    yield cycle([Batch((pictures, tokens), keys, 0, Cursor(), ()) for tokens in captions])
+    yield cycle([Batch((images, tokens), keys, 0, Cursor(), ()) for tokens in captions])
 
 
 def made_captions(config: PretrainConfig, random: torch.Generator) -> Tensor:
@@ -149,8 +149,8 @@ CASES = {  # in 139 GiB also where padded or eager, by pipelines.cost.pretrain
 
 
 def write_shards(folder: Path, number: int) -> None:
-    """So many shards of 256 px JPEGs with captions, and their manifest; pictures return after DISTINCT others."""
-    pictures = [made_jpeg(seed) for seed in range(DISTINCT)]
+    """So many shards of 256 px JPEGs with captions, and their manifest; images return after DISTINCT others."""
+    images = [made_jpeg(seed) for seed in range(DISTINCT)]
     random = np.random.default_rng(0)
     parts = []
     for index in range(number):
@@ -159,7 +159,7 @@ def write_shards(folder: Path, number: int) -> None:
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
             for place in range(SHARD_SAMPLES):
                 caption = " ".join(random.choice(WORDS, int(num_words[place])))
-                add_sample(tar, f"{index:05d}{place:04d}", pictures[random.integers(DISTINCT)], caption)
+                add_sample(tar, f"{index:05d}{place:04d}", images[random.integers(DISTINCT)], caption)
         data = path.read_bytes()
         file = PartFile(name=path.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         parts.append(Part(index=index, key="", rows=SHARD_SAMPLES, files=(file,), counts={}))
@@ -167,7 +167,7 @@ def write_shards(folder: Path, number: int) -> None:
 
 
 def made_jpeg(seed: int) -> bytes:
-    """A picture with detail of all sizes, its shorter side 256 pixels; it takes as long to decode as a photograph that
+    """An image with detail of all sizes, its shorter side 256 pixels; it takes as long to decode as a photograph that
     the crawl stored."""
     random = np.random.default_rng(seed)
     pixels = np.full((256, 341, 3), 128.0)
@@ -179,11 +179,11 @@ def made_jpeg(seed: int) -> bytes:
     return stream.getvalue()
 
 
-def add_sample(tar: tarfile.TarFile, key: str, picture: bytes, caption: str) -> None:
+def add_sample(tar: tarfile.TarFile, key: str, image: bytes, caption: str) -> None:
     """The three files of a sample, as the crawl writes them."""
     captions = [{"uid": hashlib.blake2b(key.encode(), digest_size=16).hexdigest(), "caption": caption}]
     notes = json.dumps({"key": key, "captions": captions}).encode()
-    for name, content in (("jpg", picture), ("txt", caption.encode()), ("json", notes)):
+    for name, content in (("jpg", image), ("txt", caption.encode()), ("json", notes)):
         header = tarfile.TarInfo(f"{key}.{name}")
         header.size = len(content)
         tar.addfile(header, io.BytesIO(content))

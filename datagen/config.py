@@ -49,7 +49,7 @@ class CandidatesConfig:
     min_caption_words: int = 1  # captions of fewer words are dropped
     max_caption_words: int = 200  # captions of more words are dropped
     drop_boilerplate: bool = True  # drop captions that are a file name, a number, or say only "image", "logo", …
-    drop_trackers: bool = True  # drop pictures whose address says that they only count visits
+    drop_trackers: bool = True  # drop images whose address says that they only count visits
     match_mode: Literal["words", "metaclip"] = "words"  # words in a row; or MetaCLIP's rule, for comparison
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class CapConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CrawlConfig:
-    """How pictures are fetched and stored."""
+    """How images are fetched and stored."""
 
     user_agent: str = "openwit/0.1"  # how the crawler names itself; the open web needs a contact: "bot/1 (+https://…)"
     connect_to: tuple[str, ...] = ()  # HOST=ADDRESS:PORT (HOST may start with *.): the only way to private addresses
@@ -115,17 +115,17 @@ class CrawlConfig:
     host_failures: int = 10  # failures in a row after which a host is given up for the run
     robots_txt: bool = True  # robots.txt is obeyed
     max_crawl_delay_s: float = 30.0  # a longer Crawl-delay of robots.txt is cut to this
-    robots_tags: tuple[str, ...] = ROBOTS_TAGS  # directives of X-Robots-Tag that forbid a picture
-    tdm_reservation: bool = True  # tdm-reservation headers and /.well-known/tdmrep.json forbid pictures
+    robots_tags: tuple[str, ...] = ROBOTS_TAGS  # directives of X-Robots-Tag that forbid an image
+    tdm_reservation: bool = True  # tdm-reservation headers and /.well-known/tdmrep.json forbid images
     ledger_address: str = "127.0.0.1"  # where the driver keeps the workers' turns; on a cluster, its own address there
     resize_mode: ResizeMode = "keep_ratio"  # image_px is the shorter side; of border and keep_ratio_largest, the longer
-    image_px: int = 256  # to which pictures are resized; center_crop and border make squares of it
-    resize_only_if_bigger: bool = True  # smaller pictures stay as they are
-    min_image_px: int = 0  # pictures with a shorter side are refused
-    max_aspect_ratio: float | None = None  # pictures whose longer side is more times the shorter are refused
-    max_image_pixels: int = 50_000_000  # larger pictures are refused by their header, before decoding
-    max_decoding_bytes: int = 160_000_000  # pictures that would take more memory to decode are refused by their header
-    jpeg_quality: int = 95  # of the stored pictures
+    image_px: int = 256  # to which images are resized; center_crop and border make squares of it
+    resize_only_if_bigger: bool = True  # smaller images stay as they are
+    min_image_px: int = 0  # images with a shorter side are refused
+    max_aspect_ratio: float | None = None  # images whose longer side is more times the shorter are refused
+    max_image_pixels: int = 50_000_000  # larger images are refused by their header, before decoding
+    max_decoding_bytes: int = 160_000_000  # images that would take more memory to decode are refused by their header
+    jpeg_quality: int = 95  # of the stored images
     shard_rows: int = 10_000  # image URLs a shard, at the most
 
     def __post_init__(self) -> None:
@@ -185,11 +185,11 @@ class RetryConfig:
 class StatisticsConfig:
     """How much the statistics show; the numbers themselves always come from every row."""
 
-    gallery: int = 48  # sample pictures on the page
+    gallery: int = 48  # sample images on the page
     rows: int = 15  # of the lists: hosts, reasons, the queries' head and tail
 
     def __post_init__(self) -> None:
         if self.gallery < 0:
-            raise ConfigError(f"gallery={self.gallery}: must not be negative; 0 shows no pictures")
+            raise ConfigError(f"gallery={self.gallery}: must not be negative; 0 shows no images")
         if self.rows < 1:
             raise ConfigError(f"rows={self.rows}: must be at least 1")

@@ -103,6 +103,6 @@ def image(data: bytes, alt: str, kind: str = "jpeg") -> str:
 
 
 def figure(images: Sequence[str], caption: Sequence[object]) -> str:
-    """One picture, or several side by side, with lines of text below."""
+    """One image, or several side by side, with lines of text below."""
     inner = images[0] if len(images) == 1 else f'<div class="pair">{"".join(images)}</div>'
     return f"<figure>{inner}<figcaption>{'<br>'.join(escape(line) for line in caption)}</figcaption></figure>"

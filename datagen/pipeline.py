@@ -120,7 +120,7 @@ def crawl_rounds(run: Run, selected: Manifest, config: CrawlConfig, ledger_url: 
 
 
 def crawl_images(run: Run, selected: Manifest, config: CrawlConfig) -> Manifest:
-    """The selected pictures as WebDataset shards in shards/, with the rounds of retries that were begun; the manifest
+    """The selected images as WebDataset shards in shards/, with the rounds of retries that were begun; the manifest
     carries the lineage to the query list. Raises ConfigError where shards/ holds a data set that was adopted."""
     settle(run)  # first: it brings back the manifest that says whose the shards are
     refuse_adopted(run.folder("shards"))

@@ -41,11 +41,11 @@ class Clip(TextTower):
         return self.logit_scale.device
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """float32 [3, image_px, image_px] for the image tower from a picture in any mode and size."""
+        """float32 [3, image_px, image_px] for the image tower from an image in any mode and size."""
         return preprocess(image, self.config.vision.image_px, self.config.preprocess)
 
     def encode_image(self, image: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Unit vectors [B, embed_dim] of normalised pictures [B, 3, image_px, image_px]; with `kept`, of these patches
+        """Unit vectors [B, embed_dim] of normalised images [B, 3, image_px, image_px]; with `kept`, of these patches
         alone, int64 [B, K] (a Vision Transformer's)."""
         seen = (image,) if kept is None else (image, kept)
         return F.normalize(self.visual(*seen), dim=-1)
@@ -81,7 +81,7 @@ class Clip(TextTower):
             self.transformer.compiling = enabled
 
     def resize_image(self, image_px: int) -> None:
-        """From now on takes pictures of another side, in pixels; learned positions are interpolated. Raises ConfigError
+        """From now on takes images of another side, in pixels; learned positions are interpolated. Raises ConfigError
         where the side does not fit the tower."""
         self.visual.resize_positions(image_px)
         self.config = dataclasses.replace(self.config, vision=self.visual.config)

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., object])
 COMPILERS = ("g++", "c++", "clang++")
 # Variants of one function that are kept: a ResNet-50's blocks are of eight kinds, each with and without gradients, and
 # with or without counting what passes. Beyond its limit torch goes on without compiling, in silence.
-MOST_VARIANTS = 64
+MAX_VARIANTS = 64
 
 
 def compiled(function: F, dynamic: bool) -> F:
@@ -30,7 +30,7 @@ def compiled(function: F, dynamic: bool) -> F:
 def _compiled(function: Callable[..., object], dynamic: bool) -> Callable[..., object]:
     import torch._dynamo  # seconds
 
-    torch._dynamo.config.recompile_limit = MOST_VARIANTS
+    torch._dynamo.config.recompile_limit = MAX_VARIANTS
     return torch.compile(function, dynamic=dynamic, fullgraph=True)
 
 

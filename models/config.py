@@ -40,7 +40,7 @@ def _require_multiple(image_px: int, divisor: int, what: str) -> None:
 class VisionTransformerConfig:
     """Image tower; the defaults are ViT-B/32 (paper, appendix F)."""
 
-    image_px: int = 224  # side of the square input picture, in pixels
+    image_px: int = 224  # side of the square input image, in pixels
     patch_px: int = 32  # side of a patch, in pixels; divides image_px
     width: int = 768  # channels of the residual stream
     layers: int = 12  # residual attention blocks
@@ -61,7 +61,7 @@ class VisionTransformerConfig:
 
     @property
     def num_patches(self) -> int:
-        """Patches of one picture, the class token not counted."""
+        """Patches of one image, the class token not counted."""
         return self.grid**2
 
     @property
@@ -74,7 +74,7 @@ class VisionTransformerConfig:
 class ResNetConfig:
     """Image tower; the defaults are RN50 (paper, appendix F)."""
 
-    image_px: int = 224  # side of the square input picture, in pixels; a multiple of 32
+    image_px: int = 224  # side of the square input image, in pixels; a multiple of 32
     layers: tuple[int, ...] = (3, 4, 6, 3)  # bottleneck blocks of the four stages
     width: int = 64  # channels behind the stem; the features have 32 times as many
     heads: int = 32  # heads of the attention pool; divides 32 times the width
@@ -138,7 +138,7 @@ class TextConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessConfig:
-    """From a picture to the image tower's input; the defaults are those of OpenAI's release."""
+    """From an image to the image tower's input; the defaults are those of OpenAI's release."""
 
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)  # of red, green, blue, in [0, 1]
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)  # deviation of red, green, blue
@@ -214,7 +214,7 @@ def config_of(name: str) -> ClipConfig:
 
 def create(name: str) -> Clip:
     """A model of the paper with weights drawn from torch's global generator, on the CPU, in training mode; its
-    `preprocess` makes the pictures that it takes. Raises ConfigError for an unknown name."""
+    `preprocess` makes the images that it takes. Raises ConfigError for an unknown name."""
     config = config_of(name)
     from models.clip import Clip
 

@@ -1,8 +1,8 @@
-"""Which part of a picture is what: MaskCLIP's label maps without training (Zhou et al. 2022, arXiv 2112.01071).
+"""Which part of an image is what: MaskCLIP's label maps without training (Zhou et al. 2022, arXiv 2112.01071).
 
 The last attention's value path gives each patch an embedding of its own, which is compared with texts as CLIP compares
-whole pictures. Shapes: K labels · N windows · S window side in pixels · G patches along it · E shared embedding · H, W
-picture.
+whole images. Shapes: K labels · N windows · S window side in pixels · G patches along it · E shared embedding · H, W
+image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from models.clip import Clip
 from models.preprocess import RESAMPLING, normalize_pixels, to_rgb
 from openwit.errors import InputError
 
-MOST_WINDOWS = 64  # of one picture: its long side is at most about so many times the short one
+MAX_WINDOWS = 64  # of one image: its long side is at most about so many times the short one
 WINDOWS_AT_ONCE = 8
 
 
@@ -43,14 +43,14 @@ def label_map(model: Clip, image: Image.Image, label_KE: Tensor) -> Tensor:
     """int64 [H, W]: for each pixel the number of the label whose embedding is nearest, on the CPU.
 
     The shorter side is resized to what the model takes; along the longer one, windows of that side share it evenly, and
-    where they overlap the mean counts. Similarities are interpolated bilinearly. Raises InputError where the picture is
+    where they overlap the mean counts. Similarities are interpolated bilinearly. Raises InputError where the image is
     too long and thin.
     """
     score_KHW = _scores(model, to_rgb(image), label_KE)
     size = (image.height, image.width)
     best = torch.full(size, -math.inf)
     label = torch.zeros(size, dtype=torch.int64)
-    for k, score_HW in enumerate(score_KHW):  # one at a time: all of them, at the picture's size, may fill the memory
+    for k, score_HW in enumerate(score_KHW):  # one at a time: all of them, at the image's size, may fill the memory
         score_HW = F.interpolate(score_HW[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
         better = score_HW > best
         best, label[better] = torch.where(better, score_HW, best), k
@@ -58,7 +58,7 @@ def label_map(model: Clip, image: Image.Image, label_KE: Tensor) -> Tensor:
 
 
 def _scores(model: Clip, image: Image.Image, label_KE: Tensor) -> Tensor:
-    """Similarities [K, h, w] of the picture resized to what the model takes."""
+    """Similarities [K, h, w] of the image resized to what the model takes."""
     px = model.config.vision.image_px
     windows_N3SS, corners = _windows(image, px, RESAMPLING[model.config.preprocess.interpolation])
     width, height = corners[-1][0] + px, corners[-1][1] + px
@@ -77,14 +77,14 @@ def _scores(model: Clip, image: Image.Image, label_KE: Tensor) -> Tensor:
 
 
 def _windows(image: Image.Image, px: int, resample: Image.Resampling) -> tuple[Tensor, list[tuple[int, int]]]:
-    """uint8 [N, 3, S, S] of the picture with its shorter side resized to S, and their left upper corners."""
+    """uint8 [N, 3, S, S] of the image with its shorter side resized to S, and their left upper corners."""
     scale = px / min(image.size)
     size = max(px, round(image.width * scale)), max(px, round(image.height * scale))
     num_windows = math.ceil(max(size) / px)
-    if num_windows > MOST_WINDOWS:
+    if num_windows > MAX_WINDOWS:
         raise InputError(
-            f"a picture of {image.width}x{image.height} pixels is too long and thin; crop it to at most "
-            f"{MOST_WINDOWS} times as long as wide"
+            f"an image of {image.width}x{image.height} pixels is too long and thin; crop it to at most "
+            f"{MAX_WINDOWS} times as long as wide"
         )
     if size != image.size:
         image = image.resize(size, resample)

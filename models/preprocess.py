@@ -1,4 +1,4 @@
-"""From an encoded picture to the image tower's input, as CLIP prepares its evaluation pictures.
+"""From an encoded image to the image tower's input, as CLIP prepares its evaluation images.
 
 Shapes: B batch · S image side in pixels.
 """
@@ -17,24 +17,24 @@ from openwit.errors import InputError
 
 OPENAI = PreprocessConfig()
 MEAN_RGB, STD_RGB = OPENAI.mean, OPENAI.std
-CACHED_PICTURES = 4
+CACHED_IMAGES = 4
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 def decode_image(encoded: bytes) -> Image.Image:
-    """The picture in RGB, upright, what is transparent laid over white. Raises InputError where it is no picture."""
+    """The image in RGB, upright, what is transparent laid over white. Raises InputError where it is no image."""
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
             opened.load()
             image = ImageOps.exif_transpose(opened)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"not a readable picture ({len(encoded)} bytes): {error}") from None
+        raise InputError(f"not a readable image ({len(encoded)} bytes): {error}") from None
     return to_rgb(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture in RGB: alpha and palette transparency over white, 16-bit grey scaled to 8 bits."""
-    if image.mode.startswith("I"):  # Pillow's own conversion clips 16 bits at 255: a white picture
+    """The image in RGB: alpha and palette transparency over white, 16-bit grey scaled to 8 bits."""
+    if image.mode.startswith("I"):  # Pillow's own conversion clips 16 bits at 255: a white image
         grey = np.asarray(image).astype(np.int64) >> 8
         return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
@@ -67,9 +67,9 @@ def normalize_pixels(pixels: Tensor, config: PreprocessConfig = OPENAI) -> Tenso
     mean = torch.tensor(config.mean, device=pixels.device).view(3, 1, 1)
     std = torch.tensor(config.std, device=pixels.device).view(3, 1, 1)
     normal = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
-    # A processor's cache holds a few pictures through all four passes, in memory that is taken once: a third of the
+    # A processor's cache holds a few images through all four passes, in memory that is taken once: a third of the
     # time that a whole batch takes pass by pass.
-    at_once = CACHED_PICTURES if pixels.device.type == "cpu" else max(1, len(normal))
+    at_once = CACHED_IMAGES if pixels.device.type == "cpu" else max(1, len(normal))
     whole, given = (tensor if tensor.ndim > 3 else tensor[None] for tensor in (normal, pixels))
     for part, source in zip(torch.split(whole, at_once), torch.split(given, at_once), strict=True):
         part.copy_(source).div_(255).sub_(mean).div_(std)
@@ -77,5 +77,5 @@ def normalize_pixels(pixels: Tensor, config: PreprocessConfig = OPENAI) -> Tenso
 
 
 def preprocess(image: Image.Image, image_px: int, config: PreprocessConfig = OPENAI) -> Tensor:
-    """float32 [3, S, S] for the image tower from a picture in any mode."""
+    """float32 [3, S, S] for the image tower from an image in any mode."""
     return normalize_pixels(resize_and_crop(to_rgb(image), image_px, config), config)

@@ -3,7 +3,7 @@
 The stem has three convolutions; wherever a block strides, an average pool does it, also beside the block (anti-aliased
 convolutions and ResNet-D); and the last pooling is attention whose query is the mean of the places.
 
-Shapes: B batch · C channels · S side · G places along the last map's side · P places · H heads. Pictures and feature
+Shapes: B batch · C channels · S side · G places along the last map's side · P places · H heads. Images and feature
 maps are [B, C, S, S] stored with the channels last. Kernels are stored plainly: an optimizer's statistics, read back
 from a checkpoint, must lie as the weights do.
 """
@@ -93,7 +93,7 @@ class AttentionPool(nn.Module):
 
 
 class ModifiedResNet(nn.Module):
-    """Pictures [B, 3, image_px, image_px] -> embeddings [B, embed_dim], not normalised."""
+    """Images [B, 3, image_px, image_px] -> embeddings [B, embed_dim], not normalised."""
 
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class ModifiedResNet(nn.Module):
         return self.attnpool.pooled(self._run(image))
 
     def feature_map(self, image: Tensor) -> Tensor:
-        """What leaves the last block, [B, P, 32 · width], row by row of the picture."""
+        """What leaves the last block, [B, P, 32 · width], row by row of the image."""
         return self._run(image).flatten(2).transpose(1, 2)
 
     def dense(self, image: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ class ModifiedResNet(nn.Module):
         return self.attnpool.dense(self._run(image))
 
     def resize_positions(self, image_px: int) -> None:
-        """From now on takes pictures of another side; the pool's positions are interpolated. Raises ConfigError where
+        """From now on takes images of another side; the pool's positions are interpolated. Raises ConfigError where
         it is no multiple of 32."""
         self.config = dataclasses.replace(self.config, image_px=image_px)
         resized = resize_positions(self.attnpool.positional_embedding.detach(), self.config.grid)

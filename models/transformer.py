@@ -23,7 +23,7 @@ from models.config import Activation
 Blocks = Sequence[tuple[int, int]]
 """How N rows are sequences: (B, L) pairs in the rows' order, B sequences of L rows each; the B·L add up to N."""
 
-MOST_HEAD_CHANNELS = 256  # of flash attention, which wants a multiple of 8
+MAX_HEAD_CHANNELS = 256  # of flash attention, which wants a multiple of 8
 
 
 class QuickGelu(nn.Module):
@@ -88,7 +88,7 @@ class Attention(nn.Module):
 
 def _flash_takes(qkv_N3W: Tensor, heads: int) -> bool:
     channels = qkv_N3W.shape[1] // (3 * heads)
-    fits = channels % 8 == 0 and channels <= MOST_HEAD_CHANNELS and qkv_N3W.dtype in (torch.float16, torch.bfloat16)
+    fits = channels % 8 == 0 and channels <= MAX_HEAD_CHANNELS and qkv_N3W.dtype in (torch.float16, torch.bfloat16)
     return fits and qkv_N3W.is_cuda and _has_flash(qkv_N3W.device)
 
 

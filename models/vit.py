@@ -36,9 +36,9 @@ def resize_positions(positions_PW: Tensor, grid: int) -> Tensor:
 
 
 class VisionTransformer(nn.Module):
-    """Pictures [B, 3, image_px, image_px] -> embeddings [B, embed_dim], not normalised.
+    """Images [B, 3, image_px, image_px] -> embeddings [B, embed_dim], not normalised.
 
-    With `kept`, int64 [B, K], only these patches of each picture are run, counted row by row, and the class token (Li
+    With `kept`, int64 [B, K], only these patches of each image are run, counted row by row, and the class token (Li
     et al. 2022, FLIP, arXiv 2212.00794); the others cost nothing.
     """
 
@@ -65,7 +65,7 @@ class VisionTransformer(nn.Module):
         return pooled_BW
 
     def feature_map(self, image: Tensor) -> Tensor:
-        """What leaves the last block, [B, P, width], row by row of the picture; without the class token."""
+        """What leaves the last block, [B, P, width], row by row of the image; without the class token."""
         return self._tokens(image)[:, 1:]
 
     def dense(self, image: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class VisionTransformer(nn.Module):
         return dense_BPE.view(B, self.config.grid, self.config.grid, -1)
 
     def resize_positions(self, image_px: int) -> None:
-        """From now on takes pictures of another side; its positions are interpolated. Raises ConfigError where it is
+        """From now on takes images of another side; its positions are interpolated. Raises ConfigError where it is
         no multiple of the patch."""
         self.config = dataclasses.replace(self.config, image_px=image_px)
         self.positional_embedding = nn.Parameter(resize_positions(self.positional_embedding.detach(), self.config.grid))
@@ -122,5 +122,5 @@ class VisionTransformer(nn.Module):
         """[B, K, C]: the numbers of the kept patches, as the convolution's kernels lie."""
         B, G, px = len(image), self.config.grid, self.config.patch_px
         patch_BGG3SS = image.view(B, 3, G, px, G, px).permute(0, 2, 4, 1, 3, 5)
-        picture_B1 = torch.arange(B, device=image.device)[:, None]
-        return patch_BGG3SS[picture_B1, kept_BK // G, kept_BK % G].flatten(2)
+        image_B1 = torch.arange(B, device=image.device)[:, None]
+        return patch_BGG3SS[image_B1, kept_BK // G, kept_BK % G].flatten(2)

@@ -24,8 +24,8 @@ COMMANDS = {  # name: (file in pipelines/commands/, what it does); its function 
     "queries": ("queries", "the query list, from a Wikipedia dump, page views and WordNet"),
     "build-dataset": ("dataset", "candidates, matching, the cap and the crawl, into WebDataset shards"),
     "adopt": ("dataset", "the manifest of shards/ that img2dataset wrote, so that the commands below run on them"),
-    "train-detector": ("detector", "the duplicate detector, trained on the shards' pictures"),
-    "calibrate": ("duplicates", "the thresholds of dedup-check, from pictures of the user's own shards"),
+    "train-detector": ("detector", "the duplicate detector, trained on the shards' images"),
+    "calibrate": ("duplicates", "the thresholds of dedup-check, from images of the user's own shards"),
     "dedup-check": ("duplicates", "the overlap of the shards with the evaluation sets"),
     "dedup-within": ("duplicates", "copies inside the shards: one is kept, with the captions of the others"),
     "remove": ("dataset", "rewrite the shards without named pairs, URLs or domains (takedown)"),
@@ -36,13 +36,13 @@ COMMANDS = {  # name: (file in pipelines/commands/, what it does); its function 
 }
 FILE_COMMANDS = {  # that take paths, not a recipe
     "convert": ("models", "a model from one format to another: openwit, openai, open_clip, huggingface, onnx"),
-    "segment": ("models", "draw which part of a picture a model sees as which of some labels"),
+    "segment": ("models", "draw which part of an image a model sees as which of some labels"),
 }
 OPTIONS = {  # of some commands: (commands, value; none for a flag, what it does)
     "retry": (("build-dataset",), "REASONS", "fetch the rows again that failed for these, e.g. timeout,dns,5xx"),
     "uids": (("remove",), "FILE", "pairs, one uid a line or a parquet file's column"),
-    "urls": (("remove",), "FILE", "pictures by their URL"),
-    "domains": (("remove",), "FILE", "all pictures of these domains and what is below them"),
+    "urls": (("remove",), "FILE", "images by their URL"),
+    "domains": (("remove",), "FILE", "all images of these domains and what is below them"),
     "exclusions": (("remove",), "", "the pairs of duplicates/exclusions.parquet"),
     "why": (("remove",), "TEXT", "what the log of removals says of the reason"),
     "resume": (("pretrain", "train-detector"), "", "go on from the last checkpoint, and nowhere else"),

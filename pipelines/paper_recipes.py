@@ -11,7 +11,7 @@ from openwit import storage
 from train.config import PretrainConfig, StreamConfig
 
 CORES = 16  # of a rank's GPU
-CRAWL_PX = 448  # shorter side of stored pictures: the largest input of the nine
+CRAWL_PX = 448  # shorter side of stored images: the largest input of the nine
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class _Row:
     learning_rate: float
     checkpoint_blocks: bool = True  # this and the next so that 1,024 pairs fit a GPU of 80 GB: the batch on 32 GPUs
     accumulation: int = 1
-    processes: int = 1  # that decode: one makes some thousand pictures a second, which only the smallest take
+    processes: int = 1  # that decode: one makes some thousand images a second, which only the smallest take
     duration: str = "32 epochs"
     after: str = ""  # the recipe whose last weights it begins with
 

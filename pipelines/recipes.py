@@ -41,7 +41,7 @@ class Recipe:
     candidates: CandidatesConfig  # which are worth matching
     shuffle: ShuffleConfig  # into how many partitions they are dealt
     cap: CapConfig  # pairs a query
-    crawl: CrawlConfig  # how pictures are fetched
+    crawl: CrawlConfig  # how images are fetched
     overlap_executor: ExecutorConfig  # of dedup-check
     overlap: OverlapConfig  # with which evaluation sets
     overlap_model: str = "latest"  # whose accuracy dedup-check splits: a model's path, latest (of pretrain/), or none
@@ -154,7 +154,7 @@ def cc_small(work: str) -> Recipe:
 
 
 def wit400m(work: str) -> Recipe:
-    """The paper's scale: 500,000 queries, 20,000 pairs a query, ViT-B/32 for 32 epochs, on a Ray cluster. Pictures are
+    """The paper's scale: 500,000 queries, 20,000 pairs a query, ViT-B/32 for 32 epochs, on a Ray cluster. Images are
     stored large enough for all of the paper's nine models."""
     return Recipe(
         name="wit400m",

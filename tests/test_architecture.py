@@ -28,7 +28,7 @@ ONLY_IMPORTER = {
     "triton": {"train/loss/fused.py"},
     "ray": {"openwit/executors/ray.py", "train/launch/ray.py"},
 }
-MOST_LINES = 400
+MAX_LINES = 400
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "legacy", "v2"}
 HEAVY = ("torch", "torchvision", "numpy", "pandas", "ray", "pyarrow", "numba", "scipy", "PIL", "cv2", "img2dataset")
 TESTS_OF_MORE_THAN_ONE_FILE = {
@@ -82,7 +82,7 @@ def test_a_library_that_may_be_replaced_is_imported_by_one_file(library: str) ->
 
 def test_no_file_is_longer_than_a_reader_bears() -> None:
     lengths = {relative(path): path.read_text().count("\n") for path in sources(*PACKAGES, "tests", "benchmarks")}
-    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
+    assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
 
 
 def test_no_file_or_folder_has_a_name_that_says_nothing() -> None:

@@ -47,13 +47,13 @@ def parse_duration(text: str) -> Duration:
 class StreamConfig:
     """How shards become batches. The order depends on num_lanes and shuffle_window only."""
 
-    resize_px: int = 224  # shorter side of a picture before its random crop (or copy), in pixels; at least image_px
+    resize_px: int = 224  # shorter side of an image before its random crop (or copy), in pixels; at least image_px
     num_lanes: int = 64  # sequential streams that share a global batch equally; a multiple of the ranks
     shuffle_window: int = 2048  # samples of a lane that are shuffled together, held in memory as files
     threads: int = 4  # lanes of a process that are read and decoded at once
     processes: int = 1  # of a rank that read and decode; 1: its own. One gives some thousand samples a second at most
     read_ahead: int = 4  # batches ready before they are asked for
-    cache_decoded_mb: int = 0  # memory of each rank (its GPU's, where that decodes) for pictures decoded only once
+    cache_decoded_mb: int = 0  # memory of each rank (its GPU's, where that decodes) for images decoded only once
     reduced_decode: bool = True  # a JPEG with twice the wanted pixels a side, or more, is decoded at 1/2, 1/4 or 1/8
     decoder: Literal["cpu", "gpu"] = "cpu"  # gpu: JPEGs are decoded and resized by the rank's GPU
     remote_ahead_mb: int = 16  # of each of a rank's lanes, fetched from an object store before it is asked for
@@ -189,7 +189,7 @@ class PretrainConfig(TrainingConfig):
     merges: str = ""  # vocabulary, a local file of openwit train-tokenizer; empty: OpenAI's
     initial: str = ""  # a model to begin with, its positions interpolated to model.vision.image_px; empty: new weights
     max_logit_scale: float = 100.0  # the learned scale is clipped here
-    patch_dropout: float = 0.0  # share of a picture's patches that a step leaves out, anew in each (FLIP); ViT only
+    patch_dropout: float = 0.0  # share of an image's patches that a step leaves out, anew in each (FLIP); ViT only
     text_layout: Literal["packed", "padded"] = "packed"  # padded runs empty places too, in shapes that never change
     checkpoint_blocks: bool = False  # inner values of the towers' blocks are computed again for gradients, not kept
     eval_every: int = 0  # steps between evaluations of the recipe's evaluate section; 0: none while training
@@ -214,7 +214,7 @@ class PretrainConfig(TrainingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorTrainingConfig(TrainingConfig):
-    """Training of the duplicate detector; the defaults are the paper's batch, temperature and number of pictures
+    """Training of the duplicate detector; the defaults are the paper's batch, temperature and number of images
     (appendix C), and AdamW at a rate of our own."""
 
     section: ClassVar[str] = "detector"  # of a recipe, for messages
@@ -223,7 +223,7 @@ class DetectorTrainingConfig(TrainingConfig):
     model: DetectorConfig = field(default_factory=DetectorConfig)  # the network
     temperature: float = 0.07  # of the n-pair loss; it is not learned
     stream: StreamConfig = field(default_factory=lambda: StreamConfig(resize_px=320, num_lanes=16))  # shards to batches
-    batch_pairs: int = 1712  # pictures of a global batch, each with its copy; a multiple of stream.num_lanes
+    batch_pairs: int = 1712  # images of a global batch, each with its copy; a multiple of stream.num_lanes
     duration: str = "30e6 samples"  # a number of steps, samples or epochs
     learning_rate: float = 1e-3  # at its highest, after the warm-up
     warmup_steps: int = 500  # steps of linear rise; then half a cosine to 0
@@ -234,7 +234,7 @@ class DetectorTrainingConfig(TrainingConfig):
         if not self.temperature > 0:
             raise ConfigError(f"temperature={self.temperature}: must be more than 0; the paper has 0.07")
         if self.stream.decoder == "gpu":
-            raise ConfigError("stream.decoder=gpu: the copies of pictures are made by the CPU; write cpu")
+            raise ConfigError("stream.decoder=gpu: the copies of images are made by the CPU; write cpu")
         if self.stream.resize_px < self.model.image_px:
             raise ConfigError(
                 f"stream.resize_px={self.stream.resize_px}: must be at least model.image_px={self.model.image_px}; "

@@ -83,7 +83,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class JobRecord:
     """config.json: the job, and digests of what it read."""
 
     job: Job
@@ -93,12 +93,12 @@ class Record:
     initial_digest: str = ""  # of a model to begin with
 
 
-def make_record(job: Job) -> Record:
+def make_record(job: Job) -> JobRecord:
     """The record of a job. Raises InputError where the data set, the exclusions, the vocabulary or the model to begin
     with are missing."""
     merges, initial = (job.config.merges, job.config.initial) if isinstance(job.config, PretrainConfig) else ("", "")
     excluded = storage.identity(job.exclusions) if job.exclusions else ""
-    return Record(
+    return JobRecord(
         job=job,
         data_digest=data_digest(job.data),
         exclusions_digest=excluded,
@@ -107,22 +107,22 @@ def make_record(job: Job) -> Record:
     )
 
 
-def read_record(url: str) -> Record:
+def read_record(url: str) -> JobRecord:
     """The record at the URL. Raises InputError where it is missing, ConfigError where another version wrote it."""
     try:
-        return from_json(Record, storage.read_bytes(url))
+        return from_json(JobRecord, storage.read_bytes(url))
     except ConfigError as error:
         raise ConfigError(f"{url}: does not hold a training job of this version ({error})") from None
 
 
-def write_record(record: Record) -> str:
+def write_record(record: JobRecord) -> str:
     """Publishes config.json in the job's folder; gives its URL."""
     url = storage.join(record.job.out, RECORD)
     storage.write_bytes(url, to_json(record))
     return url
 
 
-def require_same(before: Record, now: Record) -> None:
+def require_same(before: JobRecord, now: JobRecord) -> None:
     """Raises ConfigError where the folder's checkpoints come from another job: says what differs, what to do."""
     out = now.job.out
     elsewhere = f"take another --work, or delete {out}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from openwit import storage
 from openwit.errors import ConfigError
 
-MOST_PASSES = 100  # more is rather a folder whose own name ends in a number: year=2024
+MAX_PASSES = 100  # more is rather a folder whose own name ends in a number: year=2024
 ENTRY = re.compile(r"(?P<folder>.*)=(?P<passes>[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan)", re.IGNORECASE)
 
 
@@ -38,9 +38,9 @@ def parse_entry(text: str) -> Entry:
     folder, passes = (match["folder"], float(match["passes"])) if match else (text, 1.0)
     if not folder:
         raise ConfigError(f"data={text}: the folder is missing; write FOLDER or FOLDER=PASSES, e.g. shards=2")
-    if not 0 < passes <= MOST_PASSES:
+    if not 0 < passes <= MAX_PASSES:
         raise ConfigError(
-            f"data={text}: PASSES must be more than 0 and at most {MOST_PASSES}, e.g. {folder}=0.5; "
+            f"data={text}: PASSES must be more than 0 and at most {MAX_PASSES}, e.g. {folder}=0.5; "
             f"where the folder's own name ends so, write {text}/"
         )
     return Entry(folder, passes)

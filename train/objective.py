@@ -33,7 +33,7 @@ class Sheet(Protocol[E_contra]):
         ...
 
     def inputs(self) -> tuple[Tensor, ...]:
-        """The inputs of the batch as they are kept and moved, pictures as uint8; once all places are taken."""
+        """The inputs of the batch as they are kept and moved, images as uint8; once all places are taken."""
         ...
 
 
@@ -67,7 +67,7 @@ class Objective(Protocol[E]):
         ...
 
     def sheet(self, num_pairs: int, pin: bool = False) -> Sheet[E]:
-        """For the next batch; `pin`: its pictures are made in memory that a GPU fetches while others work."""
+        """For the next batch; `pin`: its images are made in memory that a GPU fetches while others work."""
         ...
 
     def blank(self) -> tuple[Tensor, ...]:

@@ -78,7 +78,7 @@ def _read_shard(shard: _Shard) -> Part:
     stats = storage.read_json(storage.join(shard.folder, f"{shard.name}_stats.json"))
     if (stats.get("count"), stats.get("successes")) != (counts["in"], counts["kept"]):
         raise InputError(
-            f"{shard.name}_stats.json: counts {stats.get('successes')} pictures of {stats.get('count')}, "
+            f"{shard.name}_stats.json: counts {stats.get('successes')} images of {stats.get('count')}, "
             f"the table {counts['kept']} of {counts['in']}"
         )
     files = tuple(_file(shard.folder, f"{shard.name}{suffix}") for suffix in (".parquet", ".tar"))

@@ -17,8 +17,8 @@ from openwit.stage import Counts
 
 
 def seal_table(made: Path, path: Path, retries: pa.Table | None = None) -> pa.Table:
-    """The shard's rows, written to `path` with three more columns: `reason` (a word; null where the picture was
-    fetched), `duplicate_of` (the key of the shard's first picture with the same bytes) and `retry_of` (the key of the
+    """The shard's rows, written to `path` with three more columns: `reason` (a word; null where the image was
+    fetched), `duplicate_of` (the key of the shard's first image with the same bytes) and `retry_of` (the key of the
     failed row that this one takes the place of, from `retries`, which is in the order of keys)."""
     table = pq.read_table(made).sort_by("key").combine_chunks()
     rows = zip(table["status"].to_pylist(), table["error_message"].to_pylist(), strict=True)

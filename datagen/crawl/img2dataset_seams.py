@@ -94,7 +94,7 @@ class Writer(Protocol):
     """img2dataset's writers of samples."""
 
     def write(self, img_str: bytes | None, key: str, caption: str | None, meta: dict[str, Any]) -> None:
-        """One row, with its picture where there is one."""
+        """One row, with its image where there is one."""
         ...
 
     def close(self) -> None:

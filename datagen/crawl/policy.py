@@ -38,7 +38,7 @@ _FOR_NOW = (*_BUSY, 502, 504)  # worth another try
 
 
 @dataclass
-class Picture:
+class FetchedImage:
     """A fetched body as `urlopen` returns it: a context with headers and `read()`."""
 
     headers: Message
@@ -49,7 +49,7 @@ class Picture:
         body, self.body = self.body, b""
         return body
 
-    def __enter__(self) -> Picture:
+    def __enter__(self) -> FetchedImage:
         return self
 
     def __exit__(
@@ -74,15 +74,15 @@ class FetchPolicy:
         self.sites = SiteRules(config, self.agent, self._read_text)
         self.bodies = BodyBudget(config.max_held_bytes)
 
-    def open(self, request: urllib.request.Request | str, data: object = None, timeout: object = None) -> Picture:
-        """The picture at an address; its bytes are held against `bodies` until they are given back there.
+    def open(self, request: urllib.request.Request | str, data: object = None, timeout: object = None) -> FetchedImage:
+        """The image at an address; its bytes are held against `bodies` until they are given back there.
 
         Raises FetchFailed, and LedgerGone. The deadline is the config's, whatever `timeout` says.
         """
         url = request if isinstance(request, str) else request.full_url
         if url == REMOVED_URL:
             raise FetchFailed("removed", "left out on request")
-        return self._try(url, self._take_picture, self._admit)
+        return self._try(url, self._take_image, self._admit)
 
     def require_contact(self, urls: Iterable[str]) -> None:
         """Raises ConfigError where the agent names no contact and any URL's host is not under `connect_to`."""
@@ -177,7 +177,7 @@ class FetchPolicy:
         exchange.skip()
         raise FetchFailed(f"http_{exchange.status}", exchange.reason, again=again, is_busy=is_busy, wait_s=wait_s)
 
-    def _take_picture(self, exchange: Exchange) -> Picture:
+    def _take_image(self, exchange: Exchange) -> FetchedImage:
         self._check_busy(exchange)
         if exchange.status not in (200, 203):
             exchange.skip()
@@ -186,9 +186,9 @@ class FetchPolicy:
         kind = exchange.headers.get("Content-Type", "")
         if not may_be_image(kind):
             raise FetchFailed("not_an_image", f"Content-Type is {kind[:80]}")
-        return Picture(exchange.headers, self._read_picture(exchange))
+        return FetchedImage(exchange.headers, self._read_image(exchange))
 
-    def _read_picture(self, exchange: Exchange) -> bytes:
+    def _read_image(self, exchange: Exchange) -> bytes:
         limit, length = self.config.max_body_bytes, exchange.length()
         held = limit if length is None else min(length, limit)
         with exchange.deadline.paused():
@@ -197,7 +197,7 @@ class FetchPolicy:
         try:
             body = exchange.read(limit)
             if not has_image_signature(body):
-                raise FetchFailed("not_an_image", "its first bytes are those of no picture")
+                raise FetchFailed("not_an_image", "its first bytes are those of no image")
             kept = len(body)
             return body
         finally:

@@ -1,4 +1,4 @@
-"""Which size a picture is stored in: img2dataset's resize modes."""
+"""Which size an image is stored in: img2dataset's resize modes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from openwit.images.jpeg import Size
 
 
 def resized(size: Size, mode: ResizeMode, image_px: int, only_if_bigger: bool) -> Size:
-    """The size to which a picture is scaled: its shorter side (keep_ratio, center_crop) or its longer one (border,
+    """The size to which an image is scaled: its shorter side (keep_ratio, center_crop) or its longer one (border,
     keep_ratio_largest) becomes `image_px`; its own size where it stays as it is."""
     if mode == "no":
         return size
@@ -23,7 +23,7 @@ def resized(size: Size, mode: ResizeMode, image_px: int, only_if_bigger: bool) -
 
 
 def framed(image: Image.Image, mode: ResizeMode, image_px: int) -> Image.Image:
-    """The scaled picture cut (center_crop) or filled up with white (border) to a square of `image_px`."""
+    """The scaled image cut (center_crop) or filled up with white (border) to a square of `image_px`."""
     width, height = image.size
     if mode == "center_crop":
         left, top = (width - image_px) // 2, (height - image_px) // 2

@@ -1,7 +1,7 @@
-"""What is stored of a fetched picture: its first frame, upright, sRGB over white, resized, as JPEG.
+"""What is stored of a fetched image: its first frame, upright, sRGB over white, resized, as JPEG.
 
 The callable takes the place of img2dataset's `Resizer` and answers as it does. img2dataset calls it in one thread of a
-worker, one picture after another, so the memory of one decoding, which the header bounds, bounds the worker's.
+worker, one image after another, so the memory of one decoding, which the header bounds, bounds the worker's.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from openwit.images.jpeg import Shrinker, Size, encoded, reduction
 
 Resized = tuple[bytes | None, int | None, int | None, int | None, int | None, str | None]
 
-_JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with more of them behind it, of which the first is the picture
-_JPEG_MOST_PX = 65_500
+_JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with more of them behind it, of which the first is the image
+_JPEG_MAX_PX = 65_500
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -35,7 +35,7 @@ _TRUNCATED = re.compile(r"truncat|unexpected end|premature|not enough|too short|
 
 
 class _Refused(Exception):
-    """The picture is not stored; the text begins with the reason's word."""
+    """The image is not stored; the text begins with the reason's word."""
 
 
 class ImageResizer:
@@ -60,7 +60,7 @@ class ImageResizer:
         except UnidentifiedImageError:
             if ends_early(data):
                 return _failed("image_truncated: it ends before the length in its header")
-            return _failed("image_undecodable: no picture format that is known")
+            return _failed("image_undecodable: no image format that is known")
         except Exception as error:  # hostile files find every exception; each ends as this row's reason
             text = re.sub(r"<[^>]*>|0x[0-9a-f]+", "…", str(error)).strip() or type(error).__name__
             word = "truncated" if _TRUNCATED.search(text) or ends_early(data) else "undecodable"
@@ -84,12 +84,12 @@ class ImageResizer:
         return stored.getvalue(), image.width, image.height, width, height, None
 
     def _is_plain(self, source: ImageFile.ImageFile) -> bool:
-        """Whether a picture of colours needs nothing but its size: it stands upright, is sRGB, and is not framed."""
+        """Whether an image of colours needs nothing but its size: it stands upright, is sRGB, and is not framed."""
         is_whole = self.config.resize_mode in ("keep_ratio", "keep_ratio_largest")
         return is_whole and "icc_profile" not in source.info and _orientation(source) == 1
 
     def _check(self, image: Image.Image, data: bytes, wanted: Size) -> None:
-        """Raises _Refused where the header alone tells that the picture is not wanted, or is dangerous."""
+        """Raises _Refused where the header alone tells that the image is not wanted, or is dangerous."""
         config, (width, height) = self.config, image.size
         kept = reduction(image.size, wanted)
         if error := refusal(image, data, kept, config.max_image_pixels, config.max_decoding_bytes):
@@ -98,12 +98,12 @@ class ImageResizer:
             raise _Refused(f"image_too_small: {width}x{height}, the limit is {config.min_image_px} pixels a side")
         if config.max_aspect_ratio and max(width, height) > config.max_aspect_ratio * min(width, height):
             raise _Refused(f"image_aspect_ratio: {width}x{height}, the limit is {config.max_aspect_ratio:g} to 1")
-        if max(wanted) > _JPEG_MOST_PX:
-            raise _Refused(f"image_aspect_ratio: {width}x{height}, a JPEG has at most {_JPEG_MOST_PX} pixels a side")
+        if max(wanted) > _JPEG_MAX_PX:
+            raise _Refused(f"image_aspect_ratio: {width}x{height}, a JPEG has at most {_JPEG_MAX_PX} pixels a side")
 
 
 def finished(source: ImageFile.ImageFile, pixels: np.ndarray | None, wanted: Size) -> tuple[Image.Image, int]:
-    """The opened picture's first frame, scaled to `wanted` (before it is turned upright), sRGB over white; and how it
+    """The opened image's first frame, scaled to `wanted` (before it is turned upright), sRGB over white; and how it
     was turned, 1 to 8 as EXIF counts. `pixels` are what a Shrinker made of it."""
     image = carefully_scaled(source, wanted) if pixels is None else Image.fromarray(pixels)
     turned = _orientation(source)
@@ -112,7 +112,7 @@ def finished(source: ImageFile.ImageFile, pixels: np.ndarray | None, wanted: Siz
 
 
 def carefully_scaled(source: ImageFile.ImageFile, wanted: Size) -> Image.Image:
-    """The opened picture of any format and colours, scaled to `wanted`, in a mode of `resizable`."""
+    """The opened image of any format and colours, scaled to `wanted`, in a mode of `resizable`."""
     box, factor = None, reduction(source.size, wanted)
     if factor > 1 and source.format in _JPEGS:
         drafted = source.draft(None, (source.width // factor, source.height // factor))
@@ -125,7 +125,7 @@ def carefully_scaled(source: ImageFile.ImageFile, wanted: Size) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 where nothing readable says it: a damaged note about a whole picture."""
+    """1 where nothing readable says it: a damaged note about a whole image."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except (SyntaxError, struct.error, ValueError, TypeError, ArithmeticError, LookupError, OSError):

@@ -1,4 +1,4 @@
-"""What the overlap check looks for, and how alike two pictures must be."""
+"""What the overlap check looks for, and how alike two images must be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REASONS = ("sha256", "pixels", "phash", "detector")  # the cascade's stages, the
 
 @dataclass(frozen=True, kw_only=True)
 class IndexConfig:
-    """What decides the index of one set's pictures, apart from the thresholds."""
+    """What decides the index of one set's images, apart from the thresholds."""
 
     name: str  # of the evaluation set
     crop: float  # share cut off a side in the views
@@ -21,7 +21,7 @@ class IndexConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedConfig:
-    """How pictures become vectors."""
+    """How images become vectors."""
 
     name: str  # of the evaluation set
     device: str = "auto"  # where the detector runs: auto (a GPU if there is one), cpu, cuda
@@ -37,7 +37,7 @@ class MergeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What still counts as the same picture in one evaluation set; see OverlapConfig."""
+    """What still counts as the same image in one evaluation set; see OverlapConfig."""
 
     name: str  # of the evaluation set
     max_distance64: float  # of the 64-bit hash
@@ -68,11 +68,11 @@ class OverlapConfig:
     """
 
     eval_sets: tuple[str, ...] = ()  # as name=url of a parquet file, image folder, tars, or torchvision:CLASS?root=DIR
-    crop: float = 0.03  # evaluation pictures are also indexed with this share cut off any of their sides; 0: not
+    crop: float = 0.03  # evaluation images are also indexed with this share cut off any of their sides; 0: not
     max_distance64: float = 0.20  # of the 64-bit hash, as a share of its firm bits; a first look, so lenient
     max_distance256: float = 0.12  # of the 256-bit hash, as a share of its firm bits; this one decides
     max_color_distance: float = 15.0  # mean difference in Cr and Cb, in levels of 255; hashes see no colour
-    min_contrast: float = 4.0  # standard deviation in levels of 255; hashes do not compare pictures below
+    min_contrast: float = 4.0  # standard deviation in levels of 255; hashes do not compare images below
     detector: str = ""  # path on all workers: train-detector's detector/model, another descriptor; empty: only hashes
     min_score: float = 0.9  # of the detector, a cosine, where no calibration and no threshold says another
     thresholds: tuple[str, ...] = ()  # of single sets, e.g. things:detector=0.8 or things:phash=0.1
@@ -128,33 +128,33 @@ class CopiesConfig:
     """How scores of made copies are sampled from a set's partition."""
 
     crop: float  # of the views in the index
-    pictures: int  # of a partition that are copied
+    images: int  # of a partition that are copied
     seed: int  # of the draws
     device: str = "auto"  # where the detector runs
 
 
 @dataclass(frozen=True, kw_only=True)
 class OthersConfig:
-    """How scores of pictures that are no copies are sampled from a shard."""
+    """How scores of images that are no copies are sampled from a shard."""
 
     limits: tuple[Limits, ...]  # one a set
-    share: float  # of the shard's pictures
+    share: float  # of the shard's images
     seed: int  # of the draws
     device: str = "auto"  # where the detector runs
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateConfig:
-    """How `openwit calibrate` chooses thresholds from pictures of the user's own shards."""
+    """How `openwit calibrate` chooses thresholds from images of the user's own shards."""
 
-    pictures: int = 20_000  # of the shards, drawn at random: those that are no copies make the false alarms
-    copies: int = 500  # of pictures of each set, made by the detector's augmentations
-    precision: float = 0.99  # share of true copies among the matched pictures, at the chosen threshold
-    prevalence: float = 0.01  # assumed share of copies of a set among the shards' pictures
+    images: int = 20_000  # of the shards, drawn at random: those that are no copies make the false alarms
+    copies: int = 500  # of images of each set, made by the detector's augmentations
+    precision: float = 0.99  # share of true copies among the matched images, at the chosen threshold
+    prevalence: float = 0.01  # assumed share of copies of a set among the shards' images
     seed: int = 0  # of the draws
 
     def __post_init__(self) -> None:
-        for field in ("pictures", "copies"):
+        for field in ("images", "copies"):
             if getattr(self, field) < 10:
                 raise ConfigError(f"{field}={getattr(self, field)}: must be at least 10")
         for field in ("precision", "prevalence"):
@@ -190,7 +190,7 @@ def split_threshold(entry: str, names: list[str]) -> tuple[str, Literal["phash",
 
 
 def check_device(device: str) -> None:
-    """Raises ConfigError where it is none of those that pictures can be embedded on."""
+    """Raises ConfigError where it is none of those that images can be embedded on."""
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device={device}: expected auto, cpu or cuda")
 
@@ -203,10 +203,10 @@ def _with(general: Limits, name: str, values: dict[str, float]) -> Limits:
 def _check_distance(field: str, value: float) -> None:
     if not 0 <= value < 0.5:
         raise ConfigError(
-            f"{field}={value}: must be at least 0 and below 0.5, where pictures that have nothing in common lie"
+            f"{field}={value}: must be at least 0 and below 0.5, where images that have nothing in common lie"
         )
 
 
 def _check_score(field: str, value: float) -> None:
     if not 0 < value <= 1:
-        raise ConfigError(f"{field}={value}: must be above 0 and at most 1, the score of the same picture")
+        raise ConfigError(f"{field}={value}: must be above 0 and at most 1, the score of the same image")

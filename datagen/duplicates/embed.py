@@ -1,4 +1,4 @@
-"""Pictures to the detector's vectors: the one file of datagen/ that runs a network."""
+"""Images to the detector's vectors: the one file of datagen/ that runs a network."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from openwit.config import digest
 from openwit.errors import ConfigError, InputError
 from openwit.stage import Counts, Input, Source, Stage, Target
 
-CPU_BATCH = 32  # pictures at once; more are no faster there
-MOST_BATCH = 512
-COPY_QUALITY = 90  # of a made copy, as img2dataset writes pictures
-PROBED = 8  # pictures by which the memory of a batch is foreseen
+CPU_BATCH = 32  # images at once; more are no faster there
+MAX_BATCH = 512
+COPY_QUALITY = 90  # of a made copy, as img2dataset writes images
+PROBED = 8  # images by which the memory of a batch is foreseen
 SHARE_OF_FREE = 0.25  # of a GPU's memory that one worker may fill: others may share the GPU
 VECTORS = pa.schema([("eval_set", pa.string()), ("eval_key", pa.string()), ("vector", pa.binary())])  # of float32
 
@@ -45,12 +45,12 @@ class Embedder:
             self.batch = self._fitting_batch()
 
     def prepare(self, data: bytes) -> U8:
-        """The encoded picture as the network takes it, uint8 [3, S, S]. Raises InputError where it is none."""
-        picture = decode(data, self.descriptor.image_px)
-        return self.descriptor.prepare(np.ascontiguousarray(picture[..., ::-1]))
+        """The encoded image as the network takes it, uint8 [3, S, S]. Raises InputError where it is none."""
+        image = decode(data, self.descriptor.image_px)
+        return self.descriptor.prepare(np.ascontiguousarray(image[..., ::-1]))
 
     def embed(self, prepared: Sequence[U8]) -> F32:
-        """float32 unit vectors [N, D] of prepared pictures."""
+        """float32 unit vectors [N, D] of prepared images."""
         parts = [
             np.asarray(self.descriptor.embed(np.stack(prepared[start : start + self.batch])).cpu().numpy(), np.float32)
             for start in range(0, len(prepared), self.batch)
@@ -67,7 +67,7 @@ class Embedder:
         self.descriptor.embed(probe)
         each = max(1, (torch.cuda.max_memory_allocated(self.descriptor.device) - before) // PROBED)
         free = torch.cuda.mem_get_info(self.descriptor.device)[0]
-        return int(min(MOST_BATCH, max(1, SHARE_OF_FREE * free // each)))
+        return int(min(MAX_BATCH, max(1, SHARE_OF_FREE * free // each)))
 
 
 @functools.lru_cache(maxsize=1)
@@ -88,7 +88,7 @@ def detector_input(path: str) -> Input:
 
 
 def embed_set(config: EmbedConfig, source: Source, target: Target) -> Counts:
-    """Writes the vectors of a part of an evaluation set (columns VECTORS), those of its pictures that can be
+    """Writes the vectors of a part of an evaluation set (columns VECTORS), those of its images that can be
     decoded."""
     detector = source.input("detector")
     embedder = open_embedder(detector.url, detector.identity, config.device)
@@ -114,7 +114,7 @@ def embed_set(config: EmbedConfig, source: Source, target: Target) -> Counts:
 
 
 def made_copy(data: bytes, seed: int) -> bytes:
-    """A JPEG of the picture after the transforms by which the detector learns. Raises InputError where it cannot be
+    """A JPEG of the image after the transforms by which the detector learns. Raises InputError where it cannot be
     decoded."""
     from models.detector.augmentations import augment
 

@@ -1,8 +1,8 @@
-"""What a picture is known by: a perceptual hash of 64 bits, one of 256, and a coarse grid of colours.
+"""What an image is known by: a perceptual hash of 64 bits, one of 256, and a coarse grid of colours.
 
-Both hashes are signs of low frequencies of the grey picture's cosine transform (DCT), so that scale, compression and
+Both hashes are signs of low frequencies of the grey image's cosine transform (DCT), so that scale, compression and
 a change of brightness or contrast hardly touch them. A sign says little where the coefficient is next to nothing (half
-of them in a symmetric drawing), so each hash comes with a mask of its firm bits, and two pictures are compared by
+of them in a symmetric drawing), so each hash comes with a mask of its firm bits, and two images are compared by
 the firm bits of one of them. Hashes see no colour; the grid does.
 """
 
@@ -21,12 +21,12 @@ import simplejpeg
 
 from openwit.errors import InputError
 
-GRAY_PX = 32  # side of the grey picture that is transformed, as in pHash
-DECODED_PX = 48  # shorter side of a picture that is to be made so small, at least
+GRAY_PX = 32  # side of the grey image that is transformed, as in pHash
+DECODED_PX = 48  # shorter side of an image that is to be made so small, at least
 REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 COLOR_CELLS = 4  # side of the grid of colours
-FIRM = 0.2  # of the picture's root-mean-square coefficient: how far from the median a firm coefficient is
-SHOWN_PX = 128  # longer side of a picture in the report
+FIRM = 0.2  # of the image's root-mean-square coefficient: how far from the median a firm coefficient is
+SHOWN_PX = 128  # longer side of an image in the report
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
@@ -38,8 +38,8 @@ CHROMA = np.stack([0.713 * (np.eye(3)[2] - LUMA), 0.564 * (np.eye(3)[0] - LUMA)]
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """N pictures: hash64 (N, 1) and hash256 (N, 4) uint64 with masks firm64 and firm256 alike, colors (N, 32) uint8,
-    contrast (N,) float32, the standard deviation of the grey picture in levels of 255."""
+    """N images: hash64 (N, 1) and hash256 (N, 4) uint64 with masks firm64 and firm256 alike, colors (N, 32) uint8,
+    contrast (N,) float32, the standard deviation of the grey image in levels of 255."""
 
     hash64: U64
     firm64: U64
@@ -53,7 +53,7 @@ class Fingerprints:
 
     @classmethod
     def of(cls, thumbnails: Sequence[U8]) -> Fingerprints:
-        """The fingerprints of N pictures made small by `thumbnail`."""
+        """The fingerprints of N images made small by `thumbnail`."""
         small = np.array(thumbnails, np.float32).reshape(-1, GRAY_PX, GRAY_PX, 3)
         gray = small @ LUMA
         contrast = gray.std(axis=(1, 2))
@@ -74,18 +74,18 @@ def distance(a: U64, b: U64, firm: U64) -> F32:
 
 
 def decode(data: bytes, least_px: int = DECODED_PX) -> U8:
-    """The picture as (height, width, 3) blue, green, red, turned as its EXIF says; what is transparent shows white. A
+    """The image as (height, width, 3) blue, green, red, turned as its EXIF says; what is transparent shows white. A
     JPEG comes at an eighth, a quarter or half of its size, which costs less, where its shorter side keeps `least_px`;
     with 0 it comes whole. Raises InputError where it cannot be decoded."""
     jpeg = data[:3] == b"\xff\xd8\xff"
     try:
         flag = _reduced(data, least_px) if jpeg else cv2.IMREAD_UNCHANGED
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except (cv2.error, ValueError):  # ValueError: a JPEG without a header
-        picture = None
-    if picture is None:
-        raise InputError(f"{len(data)} bytes cannot be decoded as a picture")
-    return np.asarray(picture, np.uint8) if jpeg else _over_white(picture)
+        image = None
+    if image is None:
+        raise InputError(f"{len(data)} bytes cannot be decoded as an image")
+    return np.asarray(image, np.uint8) if jpeg else _over_white(image)
 
 
 def _reduced(data: bytes, least_px: int) -> int:
@@ -98,34 +98,34 @@ def _reduced(data: bytes, least_px: int) -> int:
 
 
 def pixels_sha256(data: bytes) -> str:
-    """The sha256 of the picture's size and pixels: equal where the same pixels came in another container (a PNG as
+    """The sha256 of the image's size and pixels: equal where the same pixels came in another container (a PNG as
     lossless WebP or BMP, a JPEG with other metadata). Raises InputError where it cannot be decoded."""
-    picture = decode(data, least_px=0)
-    return hashlib.sha256(f"{picture.shape[1]}x{picture.shape[0]}:".encode() + picture.tobytes()).hexdigest()
+    image = decode(data, least_px=0)
+    return hashlib.sha256(f"{image.shape[1]}x{image.shape[0]}:".encode() + image.tobytes()).hexdigest()
 
 
-def thumbnail(picture: U8) -> U8:
-    """The decoded picture as (32, 32, 3), its shape ignored: all that its fingerprint needs."""
-    return np.asarray(cv2.resize(picture, (GRAY_PX, GRAY_PX), interpolation=cv2.INTER_AREA), np.uint8)
+def thumbnail(image: U8) -> U8:
+    """The decoded image as (32, 32, 3), its shape ignored: all that its fingerprint needs."""
+    return np.asarray(cv2.resize(image, (GRAY_PX, GRAY_PX), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def shown(picture: U8) -> bytes:
-    """A JPEG of the decoded picture for the report, at most 128 px a side."""
-    scale = min(1.0, SHOWN_PX / max(picture.shape[:2]))
-    size = [max(1, round(side * scale)) for side in (picture.shape[1], picture.shape[0])]
-    return cv2.imencode(".jpg", cv2.resize(picture, size, interpolation=cv2.INTER_AREA))[1].tobytes()
+def shown(image: U8) -> bytes:
+    """A JPEG of the decoded image for the report, at most 128 px a side."""
+    scale = min(1.0, SHOWN_PX / max(image.shape[:2]))
+    size = [max(1, round(side * scale)) for side in (image.shape[1], image.shape[0])]
+    return cv2.imencode(".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA))[1].tobytes()
 
 
-def _over_white(picture: npt.NDArray[Any]) -> U8:
-    if picture.dtype != np.uint8:
-        top = np.iinfo(picture.dtype).max if np.issubdtype(picture.dtype, np.integer) else 1.0
-        picture = cv2.convertScaleAbs(picture, alpha=255.0 / top)
-    if picture.ndim == 2:
-        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR), np.uint8)
-    if picture.shape[2] == 3:
-        return np.asarray(picture, np.uint8)
-    alpha = picture[..., -1:].astype(np.float32) / 255
-    mixed: U8 = (picture[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
+def _over_white(image: npt.NDArray[Any]) -> U8:
+    if image.dtype != np.uint8:
+        top = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1.0
+        image = cv2.convertScaleAbs(image, alpha=255.0 / top)
+    if image.ndim == 2:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+    if image.shape[2] == 3:
+        return np.asarray(image, np.uint8)
+    alpha = image[..., -1:].astype(np.float32) / 255
+    mixed: U8 = (image[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
     return mixed
 
 
@@ -145,7 +145,7 @@ def _cells() -> F32:
 
 def _signs(block: F32, contrast: F32) -> tuple[U64, U64]:
     """Bits and firm bits (N, side * side / 64) of coefficients (N, side, side), which are compared with the median
-    of their picture. With these waves the root-mean-square coefficient is contrast * 32 / 2."""
+    of their image. With these waves the root-mean-square coefficient is contrast * 32 / 2."""
     flat = block.reshape(len(block), block.shape[1] * block.shape[2])
     above = flat - np.median(flat, axis=1, keepdims=True)
     firm = np.abs(above) >= (FIRM * GRAY_PX / 2) * contrast[:, None]

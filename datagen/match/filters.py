@@ -31,7 +31,7 @@ EMPTY_CAPTIONS = (
     rf"{_NO_LETTER}+",
     r"https?://\S+",
 )
-# Addresses of pictures that are there to count visits.
+# Addresses of images that are there to count visits.
 TRACKERS = (
     r"//(?:[\w-]+\.)*(?:doubleclick\.net|scorecardresearch\.com|google-analytics\.com|googleadservices\.com)/",
     r"//(?:pixel|px|counter|stats?|pixel-[\w-]+)\.[\w.-]+/",
@@ -66,7 +66,7 @@ def missing_captions(pairs: pa.Table) -> dict[str, Mask]:
 
 def caption_faults(config: CandidatesConfig, pairs: pa.Table) -> dict[str, Mask]:
     """By reason, which pairs with clean captions have that fault. Words are what stands between spaces. A URL that
-    holds the picture itself stands in pages where a script will load the real one."""
+    holds the image itself stands in pages where a script will load the real one."""
     captions = pairs["caption"]
     chars, words = pc.utf8_length(captions), pc.add(pc.count_substring(captions, " "), 1)
     too_short = pc.or_(pc.less(chars, config.min_caption_chars), pc.less(words, config.min_caption_words))

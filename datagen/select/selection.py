@@ -1,4 +1,4 @@
-"""The selection: a partition's pairs that a query selects, grouped by image URL: a picture is fetched once, with all
+"""The selection: a partition's pairs that a query selects, grouped by image URL: an image is fetched once, with all
 its captions."""
 
 from __future__ import annotations

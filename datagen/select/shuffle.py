@@ -1,7 +1,7 @@
 """The shuffle: bundles of matched files → files of slices, one slice a partition of image URLs.
 
 A pair's partition is the hash of its image URL, so finding its copies, capping it and joining it with the other
-captions of its picture are all done inside a partition. A bundle is a run of matched files, as many as fit
+captions of its image are all done inside a partition. A bundle is a run of matched files, as many as fit
 `bundle_mb`: what is read at once grows with it, the number of small reads falls with it.
 
 One Common Crawl snapshot: 90,000 WAT files give about 150,000 matched pairs each, 16 MB as parquet; 13.5 billion

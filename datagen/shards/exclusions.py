@@ -20,7 +20,7 @@ EXCLUSIONS = pa.schema(
         ("eval_set", pa.string()),
         ("reason", pa.string()),
         ("score", pa.float64()),
-        ("picture", pa.string()),  # the uid of its first caption: as many pictures are left out as there are of these
+        ("image", pa.string()),  # the uid of its first caption: as many images are left out as there are of these
     ]
 )
 WITHIN = "within"
@@ -69,7 +69,7 @@ def _write(url: str, rows: pa.Table) -> None:
 
 
 def _copies(url: str) -> pa.Table:
-    """The rows of all copies; a uid that a kept picture has too (the same URL and caption twice) is left out."""
+    """The rows of all copies; a uid that a kept image has too (the same URL and caption twice) is left out."""
     table = read_table(url, ["uid", "uids", "kept", "score"])
     kept = pc.list_flatten(table.filter(table["kept"])["uids"])
     dropped = table.filter(pc.invert(table["kept"]))

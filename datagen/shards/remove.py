@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.shards import swap as swaps
-from datagen.shards.rewrite import Captions, Shard, caption_rows, rewrite
+from datagen.shards.rewrite import Captions, ShardFiles, caption_rows, rewrite
 from datagen.shards.tombstones import Request, read_request, request_folders, write_request
 from openwit import manifest as manifests
 from openwit import storage
@@ -47,11 +47,11 @@ class Removal:
     """What a request came to."""
 
     shards: int  # that were written anew
-    samples: int  # pictures with all their captions
+    samples: int  # images with all their captions
     captions: int  # pairs, those of the samples included
 
     def __str__(self) -> str:
-        return f"{self.samples:,} pictures and {self.captions:,} pairs left {self.shards:,} shards"
+        return f"{self.samples:,} images and {self.captions:,} pairs left {self.shards:,} shards"
 
 
 def remove(run: Run, request: Request, why: str) -> Removal:
@@ -149,7 +149,7 @@ def process(config: RemoveConfig, source: Source, target: Target) -> Counts:
         common = {"url": row["url"], "shard": target.name, "key": row["key"], "sample_gone": not edit}
         log += [{**common, "uid": uid, "by": by} for uid, by in found.items()]
     if edits:
-        rewrite(Shard(source.url("tar"), table, edits), target)
+        rewrite(ShardFiles(source.url("tar"), table, edits), target)
         pq.write_table(pa.Table.from_pylist(log, schema=LOG), target.path(".log.parquet"), compression="zstd")
     return counts
 
@@ -159,7 +159,7 @@ STAGE: Stage[RemoveConfig] = Stage("remove", 1, process)
 
 def _named(row: Mapping[str, Any], request: Request) -> dict[str, str]:
     """The uids of the row's pairs that the request names, and by what."""
-    whole = request.names_picture(row["url"] or "")
+    whole = request.names_image(row["url"] or "")
     return {e["uid"]: whole or "uid" for e in row["captions"] if whole or e["uid"] in request.uids}
 
 

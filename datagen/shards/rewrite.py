@@ -36,7 +36,7 @@ _COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardFiles:
     """The files of a shard, and its table as read; `edits` says of a key which captions its sample keeps: none means
     that the sample goes."""
 
@@ -57,7 +57,7 @@ def caption_rows(table: pa.Table, more: Sequence[str] = ()) -> list[dict[str, An
     return rows
 
 
-def rewrite(shard: Shard, target: Target) -> None:
+def rewrite(shard: ShardFiles, target: Target) -> None:
     """Writes NNNNN.tar, NNNNN.parquet and, where the shard has them, NNNNN_stats.json. Raises InputError where the tar
     is damaged or lacks a sample that is to be edited."""
     with storage.open_input(shard.tar) as remote, storage.reading(shard.tar):
@@ -93,7 +93,7 @@ def _edited_row(row: dict[str, Any], captions: Captions) -> dict[str, Any]:
     return {**dict.fromkeys(row), **{name: row[name] for name in KEPT_OF_GONE if name in row}, **GONE}
 
 
-def _rewrite_tar(source: IO[bytes], shard: Shard, path: Path) -> None:
+def _rewrite_tar(source: IO[bytes], shard: ShardFiles, path: Path) -> None:
     found = set()
     try:
         with tarfile.open(fileobj=source, mode="r:") as tar, path.open("wb") as out:
@@ -148,7 +148,7 @@ def _copy(source: IO[bytes], out: IO[bytes], size: int) -> None:
         size -= len(piece)
 
 
-def _rewrite_stats(shard: Shard, target: Target) -> None:
+def _rewrite_stats(shard: ShardFiles, target: Target) -> None:
     url = shard.tar.removesuffix(".tar") + "_stats.json"
     gone = sum(not captions for captions in shard.edits.values())
     if not storage.exists(url):

@@ -30,7 +30,7 @@ _UID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Request:
-    """Uids of pairs, URLs of pictures as they stand in the tables, and domains with all that lies below them."""
+    """Uids of pairs, URLs of images as they stand in the tables, and domains with all that lies below them."""
 
     uids: frozenset[str] = field(default_factory=frozenset)
     urls: frozenset[str] = field(default_factory=frozenset)
@@ -42,8 +42,8 @@ class Request:
     def __or__(self, other: Request) -> Request:
         return Request(self.uids | other.uids, self.urls | other.urls, self.domains | other.domains)
 
-    def names_picture(self, url: str) -> str:
-        """By what it names the picture at a URL with all its captions: url, domain, or empty where it does not."""
+    def names_image(self, url: str) -> str:
+        """By what it names the image at a URL with all its captions: url, domain, or empty where it does not."""
         if url in self.urls:
             return "url"
         return "domain" if self.domains and self._names_host(url) else ""
@@ -62,7 +62,7 @@ class Request:
         if not len(self):
             return selected
         for row, (url, entries) in enumerate(zip(urls, captions, strict=True)):
-            left = [] if self.names_picture(url) else [entry for entry in entries if entry["uid"] not in self.uids]
+            left = [] if self.names_image(url) else [entry for entry in entries if entry["uid"] not in self.uids]
             if len(left) < len(entries):
                 captions[row] = left or [NO_CAPTION]
                 urls[row] = url if left else REMOVED_URL

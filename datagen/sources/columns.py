@@ -29,7 +29,7 @@ class Wanted(NamedTuple):
     caption: str = ""
 
 
-class Found(NamedTuple):
+class FoundColumns(NamedTuple):
     """Places of columns, from 0; no page: -1."""
 
     url: int
@@ -37,14 +37,14 @@ class Found(NamedTuple):
     page: int = -1
 
 
-def find_columns(file: str, names: Sequence[str], wanted: Wanted) -> Found:
+def find_columns(file: str, names: Sequence[str], wanted: Wanted) -> FoundColumns:
     """The columns among `names`. Raises InputError where they are not there."""
     if wanted.url:
         missing = [name for name in wanted if name not in names]
         if missing:
             raise InputError(f"{file}: lacks the column {missing[0]}; it has {', '.join(names)}")
-        return Found(names.index(wanted.url), names.index(wanted.caption), _place([PAGE_NAME], names))
-    found = Found(_place(URL_NAMES, names), _place(CAPTION_NAMES, names), _place([PAGE_NAME], names))
+        return FoundColumns(names.index(wanted.url), names.index(wanted.caption), _place([PAGE_NAME], names))
+    found = FoundColumns(_place(URL_NAMES, names), _place(CAPTION_NAMES, names), _place([PAGE_NAME], names))
     if found.url < 0 or found.caption < 0:
         raise InputError(
             f"{file}: which column is the image URL, which the caption? It has {', '.join(names)[:200]}; "
@@ -53,17 +53,17 @@ def find_columns(file: str, names: Sequence[str], wanted: Wanted) -> Found:
     return found
 
 
-def find_in_first_row(file: str, row: Sequence[str], wanted: Wanted) -> tuple[Found, bool]:
+def find_in_first_row(file: str, row: Sequence[str], wanted: Wanted) -> tuple[FoundColumns, bool]:
     """The columns of a csv or tsv file, and whether its first row is a header. Without one, a table of two columns
     needs no names: one holds the URL (CC3M has it second, CC12M first). Raises InputError where it cannot be said."""
     if wanted.url.isdecimal() and wanted.caption.isdecimal():
-        found = Found(int(wanted.url) - 1, int(wanted.caption) - 1)
+        found = FoundColumns(int(wanted.url) - 1, int(wanted.caption) - 1)
         if not all(0 <= place < len(row) for place in found[:2]):
             raise InputError(f"{file}: has {len(row)} columns, expected the columns {wanted.url} and {wanted.caption}")
         return found, False
     urls = [place for place, field in enumerate(row) if field.strip().lower().startswith(("http://", "https://"))]
     if not wanted.url and len(row) == 2 and len(urls) == 1:
-        return Found(urls[0], 1 - urls[0]), False
+        return FoundColumns(urls[0], 1 - urls[0]), False
     return find_columns(file, [name.strip() for name in row], wanted), True
 
 

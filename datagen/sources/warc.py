@@ -14,7 +14,7 @@ _GAP = b"\r\n\r\n"  # ends a header, and stands behind each record
 _LENGTH = re.compile(rb"\r\nContent-Length:[ \t]*(\d+)", re.IGNORECASE)
 
 
-class Record(NamedTuple):
+class WarcRecord(NamedTuple):
     """A record's header lines and its body."""
 
     offset: int  # in the file: of its gzip member or zstd frame, or of its first byte where the file is plain
@@ -22,7 +22,7 @@ class Record(NamedTuple):
     body: memoryview
 
 
-def read_records(url: str, stream: IO[bytes], needle: bytes, counts: Counter[str]) -> Iterator[Record]:
+def read_records(url: str, stream: IO[bytes], needle: bytes, counts: Counter[str]) -> Iterator[WarcRecord]:
     """The records that hold `needle`, in order; all whole ones are counted (`records`). Damaged ones are counted
     (`records_damaged`) and left out; of a file that breaks off, all before the end is given (`files_truncated`).
     """
@@ -40,14 +40,14 @@ def read_records(url: str, stream: IO[bytes], needle: bytes, counts: Counter[str
                 continue
             if body := _only_body(piece):
                 counts["records"] += 1
-                yield Record(offset, piece[:body], memoryview(piece)[body : -len(_GAP)])
+                yield WarcRecord(offset, piece[:body], memoryview(piece)[body : -len(_GAP)])
                 continue
         data, at = (held + piece, held_at) if held else (piece, offset)
         spans, rest = _walk(data, counts)
         for start, body, end in spans:
             counts["records"] += 1
             if data.find(needle, body, end) >= 0:
-                yield Record(at if packed else at + start, data[start:body], memoryview(data)[body:end])
+                yield WarcRecord(at if packed else at + start, data[start:body], memoryview(data)[body:end])
         held, held_at = data[rest:], offset if packed else at + rest
     if held and not counts["files_truncated"]:
         counts["files_truncated"] += 1

@@ -1,6 +1,6 @@
 """What is in the data set: collected from the manifests and tables of a work folder, or of img2dataset's folder.
 
-A few pictures with their captions, as a person would look at the data set.
+A few images with their captions, as a person would look at the data set.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest
-from openwit.shards.samples import Picture, read_pictures
+from openwit.shards.samples import StoredImage, read_images
 
 MAX_SHARDS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One picture of the shards."""
+    """One image of the shards."""
 
     key: str
     url: str
@@ -43,26 +43,26 @@ class Sample:
 
 
 def collect_samples(folder: str, number: int) -> list[Sample]:
-    """The first pictures of up to eight shards spread over the folder; the same for the same shards."""
+    """The first images of up to eight shards spread over the folder; the same for the same shards."""
     names = [name for name in storage.list_sizes(folder) if name.endswith(".tar")]
     step = max(1, len(names) // MAX_SHARDS)
     chosen = names[::step][:MAX_SHARDS]
     samples: list[Sample] = []
     for place, name in enumerate(chosen):
         wanted = (number - len(samples)) // (len(chosen) - place)
-        samples += islice(_samples(read_pictures(storage.join(folder, name))), wanted)
+        samples += islice(_samples(read_images(storage.join(folder, name))), wanted)
     return samples
 
 
-def _samples(pictures: Iterator[Picture]) -> Iterator[Sample]:
-    for picture in pictures:
+def _samples(images: Iterator[StoredImage]) -> Iterator[Sample]:
+    for image in images:
         try:
-            jpeg = shown(decode(picture.data))
+            jpeg = shown(decode(image.data))
         except InputError:
             continue  # the overlap check counts what cannot be decoded; here it is only not shown
-        record = picture.record
+        record = image.record
         captions = [entry.caption for entry in record.captions or ()] or [record.caption or ""]
-        yield Sample(key=picture.key, url=record.url, captions=captions, jpeg=jpeg)
+        yield Sample(key=image.key, url=record.url, captions=captions, jpeg=jpeg)
 
 
 SHARD = re.compile(r"\d{5,}\.parquet")
@@ -83,7 +83,7 @@ class Statistics:
     shards: int
     tar_bytes: int
     images: int  # fetched
-    pairs: int  # captions of the fetched pictures
+    pairs: int  # captions of the fetched images
     failures: dict[str, int]  # reason → number
     width_px: Distribution
     height_px: Distribution
@@ -91,7 +91,7 @@ class Statistics:
     caption_words: Distribution
     captions_per_image: Distribution
     num_hosts: int
-    hosts: dict[str, int]  # the commonest, host → pictures
+    hosts: dict[str, int]  # the commonest, host → images
     queries: QueryStatistics | None
     samples: list[Sample] = field(default_factory=list)
 
@@ -157,7 +157,7 @@ def collect(
 
 
 def to_json(statistics: Statistics) -> str:
-    """Indented JSON; the samples without their pictures."""
+    """Indented JSON; the samples without their images."""
     content = msgspec.to_builtins(statistics)
     for sample in content["samples"]:
         del sample["jpeg"]

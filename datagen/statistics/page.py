@@ -110,7 +110,7 @@ def _svg(height: int, *content: str, width: int = WIDTH) -> str:
     return f'<svg viewBox="0 0 {width} {height}" role="img">{"".join(content)}</svg>'
 
 
-MAX_CAPTIONS = 3  # of a picture in the gallery
+MAX_CAPTIONS = 3  # of an image in the gallery
 
 
 def write_page(statistics: Statistics, url: str) -> None:
@@ -137,7 +137,7 @@ def _numbers(statistics: Statistics) -> str:
     numbers = []
     if statistics.shards:
         numbers = [
-            (f"{statistics.images:,}", "pictures"),
+            (f"{statistics.images:,}", "images"),
             (f"{statistics.pairs:,}", "image-text pairs"),
             (f"{statistics.shards:,}", "shards"),
             (human_bytes(statistics.tar_bytes), "in tar files"),
@@ -177,9 +177,9 @@ def _distributions(statistics: Statistics) -> str:
         histogram("Height in pixels", statistics.height_px),
         histogram("Characters a caption", statistics.caption_chars),
         histogram("Words a caption", statistics.caption_words),
-        histogram("Captions a picture", statistics.captions_per_image),
+        histogram("Captions an image", statistics.captions_per_image),
     ]
-    return f'<h2>Pictures and captions</h2><div class="columns">{"".join(cards)}</div>'
+    return f'<h2>Images and captions</h2><div class="columns">{"".join(cards)}</div>'
 
 
 def _queries(queries: QueryStatistics) -> str:
@@ -228,7 +228,7 @@ def _hosts(statistics: Statistics) -> str:
     ]
     more = statistics.num_hosts - len(rows)
     note = f'<p class="soft">and {more:,} more hosts</p>' if more else ""
-    return f"<h2>Hosts</h2>{page.table(('host', 'pictures', 'share'), rows)}{note}"
+    return f"<h2>Hosts</h2>{page.table(('host', 'images', 'share'), rows)}{note}"
 
 
 def _gallery(statistics: Statistics) -> str:

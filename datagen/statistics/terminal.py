@@ -12,14 +12,14 @@ from datagen.statistics.collect import Statistics
 from datagen.statistics.distribution import Distribution
 from datagen.statistics.queries import QueryShare, QueryStatistics
 
-MOST_REASONS = 8
+MAX_REASONS = 8
 
 
 def print_table(statistics: Statistics, console: Console) -> None:
     """Prints the numbers of the page that fit a terminal."""
     if statistics.shards:
         sums = (
-            f"{statistics.images:,} pictures, {statistics.pairs:,} pairs, {statistics.shards:,} shards, "
+            f"{statistics.images:,} images, {statistics.pairs:,} pairs, {statistics.shards:,} shards, "
             f"{human_bytes(statistics.tar_bytes)} in tar files, {statistics.num_hosts:,} hosts"
         )
     else:
@@ -32,7 +32,7 @@ def print_table(statistics: Statistics, console: Console) -> None:
     _print_distributions(statistics, console)
     if statistics.queries:
         _print_queries(statistics.queries, console)
-    _print(console, ("host", "pictures"), list(statistics.hosts.items())[:5])
+    _print(console, ("host", "images"), list(statistics.hosts.items())[:5])
 
 
 def human_bytes(number: int) -> str:
@@ -52,7 +52,7 @@ def _print_funnel(statistics: Statistics, console: Console) -> None:
         steps.append((step.name, step.unit, step.entered, step.kept, f"{share:.1%}"))
     _print(console, ("step", "of", "in", "kept", "share"), steps)
     reasons = [(entry.step, entry.reason, entry.number, f"{entry.share:.1%}") for entry in statistics.most_dropped]
-    _print(console, ("step", "most dropped because", "number", "of the step"), reasons[:MOST_REASONS])
+    _print(console, ("step", "most dropped because", "number", "of the step"), reasons[:MAX_REASONS])
 
 
 def _print_distributions(statistics: Statistics, console: Console) -> None:
@@ -61,7 +61,7 @@ def _print_distributions(statistics: Statistics, console: Console) -> None:
         ("height, px", statistics.height_px),
         ("caption, characters", statistics.caption_chars),
         ("caption, words", statistics.caption_words),
-        ("captions a picture", statistics.captions_per_image),
+        ("captions an image", statistics.captions_per_image),
     ]
     rows = [(name, entry.low, entry.median, f"{entry.mean:,.1f}", entry.high) for name, entry in named if entry.number]
     _print(console, ("", "1%", "median", "mean", "99%"), rows)

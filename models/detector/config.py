@@ -35,10 +35,10 @@ class DetectorVitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorConfig:
-    """A descriptor of pictures; the defaults are the paper's network, at a size that it does not tell."""
+    """A descriptor of images; the defaults are the paper's network, at a size that it does not tell."""
 
     encoder: Literal["resnet", "vit"] = "resnet"  # the network; the sizes of the other one are passed over
-    image_px: int = 224  # side of the square input, in pixels; pictures are squeezed into it whole
+    image_px: int = 224  # side of the square input, in pixels; images are squeezed into it whole
     embed_dim: int = 512  # width of the descriptor
     resnet: DetectorResNetConfig = field(default_factory=DetectorResNetConfig)  # sizes of encoder=resnet
     vit: DetectorVitConfig = field(default_factory=DetectorVitConfig)  # sizes of encoder=vit

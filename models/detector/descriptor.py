@@ -1,8 +1,8 @@
-"""A descriptor of pictures, loaded from a file: unit vectors whose inner product tells copies from strangers.
+"""A descriptor of images, loaded from a file: unit vectors whose inner product tells copies from strangers.
 
 What can be loaded:
     FOLDER/                  model.safetensors and config.json, as train-detector writes them
-    FILE.pt                  a TorchScript module (SSCD's releases), normalised float pictures [B, 3, S, S] -> [B, D]
+    FILE.pt                  a TorchScript module (SSCD's releases), normalised float images [B, 3, S, S] -> [B, D]
     FILE.pt, FILE.safetensors    a state dict, with its network named in FILE.json
 
 FILE.json may give image_px, mean and std (three numbers of pixels in [0, 1]; left out: ImageNet's), and for a state
@@ -42,7 +42,7 @@ REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-SSCD_PX = 288  # side of the pictures that SSCD's authors measured with, squeezed to a square
+SSCD_PX = 288  # side of the images that SSCD's authors measured with, squeezed to a square
 
 Pixels = npt.NDArray[np.uint8]
 Triple = tuple[float, float, float]
@@ -50,7 +50,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Descriptor:
-    """Pictures to unit vectors. `digest` differs where the vectors could: of the weights and of what is done to
+    """Images to unit vectors. `digest` differs where the vectors could: of the weights and of what is done to
     pixels."""
 
     name: str
@@ -72,15 +72,15 @@ class Descriptor:
         self.network.to(device)
         return self
 
-    def prepare(self, picture: bytes | Pixels) -> Pixels:
-        """uint8 [3, S, S] of an encoded picture, or of a decoded one, RGB [H, W, 3]: squeezed whole into the square.
-        Raises InputError where the bytes are no picture."""
-        pixels = decode_reduced(picture, self.image_px) if isinstance(picture, bytes) else picture
+    def prepare(self, image: bytes | Pixels) -> Pixels:
+        """uint8 [3, S, S] of an encoded image, or of a decoded one, RGB [H, W, 3]: squeezed whole into the square.
+        Raises InputError where the bytes are no image."""
+        pixels = decode_reduced(image, self.image_px) if isinstance(image, bytes) else image
         return np.ascontiguousarray(squeeze(pixels, self.image_px).transpose(2, 0, 1))
 
     @torch.inference_mode()
     def embed(self, pixels: Tensor | Pixels) -> Tensor:
-        """float32 unit vectors [B, D] on the descriptor's device, of prepared pictures, uint8 [B, 3, S, S]."""
+        """float32 unit vectors [B, D] on the descriptor's device, of prepared images, uint8 [B, 3, S, S]."""
         x = torch.as_tensor(pixels).to(self.device, non_blocking=True).float() / 255
         mean = torch.tensor(self.mean, device=self.device).view(3, 1, 1)
         std = torch.tensor(self.std, device=self.device).view(3, 1, 1)
@@ -117,29 +117,29 @@ class Notes(msgspec.Struct, forbid_unknown_fields=True):
     std: Triple | None = None
 
 
-def squeeze(picture: Pixels, image_px: int) -> Pixels:
-    """The whole picture as a square, uint8 [S, S, 3]: its shape is lost, so a stretched copy looks the same."""
-    if picture.shape[:2] == (image_px, image_px):
-        return picture
-    shrinks = min(picture.shape[:2]) >= image_px
+def squeeze(image: Pixels, image_px: int) -> Pixels:
+    """The whole image as a square, uint8 [S, S, 3]: its shape is lost, so a stretched copy looks the same."""
+    if image.shape[:2] == (image_px, image_px):
+        return image
+    shrinks = min(image.shape[:2]) >= image_px
     flag = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, (image_px, image_px), interpolation=flag), np.uint8)
+    return np.asarray(cv2.resize(image, (image_px, image_px), interpolation=flag), np.uint8)
 
 
 def decode_reduced(encoded: bytes, least_px: int) -> Pixels:
-    """The picture, RGB [H, W, 3]; a JPEG at the smallest scale (1/2, 1/4, 1/8) whose sides are still `least_px`.
-    Raises InputError where the bytes are no picture."""
+    """The image, RGB [H, W, 3]; a JPEG at the smallest scale (1/2, 1/4, 1/8) whose sides are still `least_px`.
+    Raises InputError where the bytes are no image."""
     if encoded[:3] != b"\xff\xd8\xff":
         return np.asarray(decode_image(encoded))
     try:
         scale = min(simplejpeg.decode_jpeg_header(encoded)[:2]) // least_px
         reduced = max(step for step in REDUCED if step <= max(scale, 1))
-        picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), REDUCED[reduced])  # upright, as its EXIF tells
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), REDUCED[reduced])  # upright, as its EXIF tells
     except (ValueError, cv2.error):
-        picture = None
-    if picture is None:
-        raise InputError(f"not a readable picture ({len(encoded)} bytes)")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+        image = None
+    if image is None:
+        raise InputError(f"not a readable image ({len(encoded)} bytes)")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _from_state_dict(weights: Path, notes: Notes) -> Descriptor:

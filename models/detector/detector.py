@@ -51,7 +51,7 @@ def _conv(inputs: int, outputs: int, side: int, gain: float, stride: int = 1) ->
     return conv
 
 
-class Bottleneck(nn.Module):
+class DetectorBottleneck(nn.Module):
     """shortcut(x) + branch(x), the branch 1x1, 3x3, 1x1, `gain` what it begins with; with `halve`, both paths halve the
     side, blurred or averaged."""
 
@@ -75,7 +75,7 @@ class Bottleneck(nn.Module):
 
 
 class AntialiasedResNet(nn.Module):
-    """Pictures [B, 3, S, S] -> [B, D], not normalised: stem, stages, mean over the places, a linear layer."""
+    """Images [B, 3, S, S] -> [B, D], not normalised: stem, stages, mean over the places, a linear layer."""
 
     def __init__(self, config: DetectorResNetConfig, embed_dim: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class AntialiasedResNet(nn.Module):
             inner = width * 2**stage
             for place in range(number):
                 blocks.append(
-                    Bottleneck(channels, inner, halve=stage > 0 and place == 0, gain=sum(config.blocks) ** -0.5)
+                    DetectorBottleneck(channels, inner, halve=stage > 0 and place == 0, gain=sum(config.blocks) ** -0.5)
                 )
                 channels = EXPANSION * inner
         self.blocks = nn.Sequential(*blocks)
@@ -114,7 +114,7 @@ def _run(block: nn.Module, x: Tensor) -> Tensor:
 
 
 class Detector(nn.Module):
-    """Pictures to descriptors, compared by cosine; weights are drawn from torch's global generator."""
+    """Images to descriptors, compared by cosine; weights are drawn from torch's global generator."""
 
     scale: Tensor
 
@@ -133,13 +133,13 @@ class Detector(nn.Module):
         self.register_buffer("scale", torch.tensor(1 / temperature), persistent=False)
 
     def embed(self, image: Tensor) -> Tensor:
-        """Unit vectors [B, D] of normalised pictures [B, 3, S, S]."""
+        """Unit vectors [B, D] of normalised images [B, 3, S, S]."""
         image = image.contiguous(memory_format=torch.channels_last)  # half the time on CPUs
         return F.normalize(self.encoder(image).float(), dim=-1)
 
     def forward(self, image: Tensor, copy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Unit vectors [B, D] of pictures and of their copies, and the fixed scale (paper, appendix C: temperature
-        0.07), for the contrastive loss: of one positive and B - 1 negatives a picture it is the n-pair loss."""
+        """Unit vectors [B, D] of images and of their copies, and the fixed scale (paper, appendix C: temperature
+        0.07), for the contrastive loss: of one positive and B - 1 negatives an image it is the n-pair loss."""
         image_BD, copy_BD = self.embed(torch.cat([image, copy])).chunk(2)
         return image_BD, copy_BD, self.scale
 

@@ -29,7 +29,7 @@ class _Tower(msgspec.Struct):
     layer_norm_eps: float = 1e-5
 
 
-class _Text(_Tower):
+class _HuggingFaceText(_Tower):
     vocab_size: int = 49408
     hidden_size: int = 512
     intermediate_size: int = 2048
@@ -39,7 +39,7 @@ class _Text(_Tower):
     eos_token_id: int = 49407
 
 
-class _Vision(_Tower):
+class _HuggingFaceVision(_Tower):
     hidden_size: int = 768
     intermediate_size: int = 3072
     num_hidden_layers: int = 12
@@ -48,14 +48,14 @@ class _Vision(_Tower):
     patch_size: int = 32
 
 
-class _Model(msgspec.Struct):
-    text_config: _Text
-    vision_config: _Vision
+class _HuggingFaceModel(msgspec.Struct):
+    text_config: _HuggingFaceText
+    vision_config: _HuggingFaceVision
     model_type: Literal["clip"]
     projection_dim: int = 512
 
 
-class _Preprocess(msgspec.Struct):
+class _HuggingFacePreprocess(msgspec.Struct):
     image_mean: tuple[float, float, float] = PreprocessConfig().mean
     image_std: tuple[float, float, float] = PreprocessConfig().std
     resample: int = 3
@@ -66,7 +66,7 @@ def read_folder(folder: Path, described: dict[str, Any], activation: Activation 
     """The model whose config.json holds `described`. Raises InputError where that, or a tensor, does not fit."""
     where = folder / CONFIG
     try:
-        found = msgspec.convert(described, _Model)
+        found = msgspec.convert(described, _HuggingFaceModel)
         config = _config(found, _read_preprocess(folder))
     except (msgspec.ValidationError, ConfigError) as error:
         raise InputError(f"{where}: describes no CLIP of the paper's kinds ({error})") from None
@@ -77,7 +77,7 @@ def read_folder(folder: Path, described: dict[str, Any], activation: Activation 
     return fit(config, from_hugging_face(theirs, config), weights)
 
 
-def _config(found: _Model, preprocess: PreprocessConfig) -> ClipConfig:
+def _config(found: _HuggingFaceModel, preprocess: PreprocessConfig) -> ClipConfig:
     """Raises ConfigError where our networks would not compute what theirs do."""
     text, vision = found.text_config, found.vision_config
     for tower in (text, vision):
@@ -86,7 +86,7 @@ def _config(found: _Model, preprocess: PreprocessConfig) -> ClipConfig:
         if tower.layer_norm_eps != 1e-5:
             raise ConfigError(f"layer_norm_eps={tower.layer_norm_eps}, expected 1e-05")
         if tower.hidden_act != vision.hidden_act:
-            raise ConfigError(f"hidden_act {text.hidden_act} for text, {vision.hidden_act} for pictures; expected one")
+            raise ConfigError(f"hidden_act {text.hidden_act} for text, {vision.hidden_act} for images; expected one")
     if text.eos_token_id not in (OLD_END_TOKEN, text.vocab_size - 1):
         raise ConfigError(f"eos_token_id={text.eos_token_id}, expected the last of {text.vocab_size} tokens")
     return ClipConfig(
@@ -110,7 +110,7 @@ def _read_preprocess(folder: Path) -> PreprocessConfig:
     if not path.exists():
         return PreprocessConfig()
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_Preprocess)
+        found = msgspec.json.decode(path.read_bytes(), type=_HuggingFacePreprocess)
     except msgspec.DecodeError as error:
         raise InputError(f"{path}: {error}") from None
     if found.resample not in RESAMPLE:

@@ -16,8 +16,8 @@ from models.interchange.tensors import new_folder
 from openwit.errors import InputError, WorkError
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-MOST_BYTES = 1_900_000_000  # in one file: the format's limit is 2 GiB; above, the weights stand beside it
-MOST_DIFFERENCE = 1e-4  # of a unit vector's numbers, between the graph and the network
+MAX_BYTES = 1_900_000_000  # in one file: the format's limit is 2 GiB; above, the weights stand beside it
+MAX_DIFFERENCE = 1e-4  # of a unit vector's numbers, between the graph and the network
 
 
 class _Image(nn.Module):
@@ -29,7 +29,7 @@ class _Image(nn.Module):
         return self.model.encode_image(image)
 
 
-class _Text(nn.Module):
+class _TextGraph(nn.Module):
     def __init__(self, model: Clip) -> None:
         super().__init__()
         self.model = model
@@ -54,7 +54,7 @@ def write_folder(model: Clip, folder: Path) -> None:
     try:
         with new_folder(folder) as made:
             _export(_Image(model), "image", image, made / "image.onnx")
-            _export(_Text(model), "tokens", tokens, made / "text.onnx")
+            _export(_TextGraph(model), "tokens", tokens, made / "text.onnx")
             (made / "config.json").write_text(json.dumps(described, indent=2) + "\n")
     finally:
         model.layout = layout
@@ -69,7 +69,7 @@ def _export(tower: nn.Module, name: str, example: Tensor, path: Path) -> None:
         warnings.simplefilter("ignore")  # about the exporter's own inside
         torch.onnx.export(
             tower, (example,), path, input_names=[name], output_names=["features"], dynamo=True, verbose=False,
-            dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=num_bytes > MOST_BYTES,
+            dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=num_bytes > MAX_BYTES,
         )  # fmt: skip
     import onnxruntime
 
@@ -77,5 +77,5 @@ def _export(tower: nn.Module, name: str, example: Tensor, path: Path) -> None:
     batch = torch.cat([example, example[:1]])  # of another size than the one that was traced
     found = torch.from_numpy(session.run(None, {name: batch.cpu().numpy()})[0])
     difference = (found - tower(batch).cpu()).abs().max().item()
-    if not difference <= MOST_DIFFERENCE:
+    if not difference <= MAX_DIFFERENCE:
         raise WorkError(f"{path.name}: the graph's results differ from the network's by {difference:.1e}")

@@ -30,7 +30,7 @@ CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # the first is written
 
 
-class _Vision(msgspec.Struct, forbid_unknown_fields=True):
+class _OpenClipVision(msgspec.Struct, forbid_unknown_fields=True):
     """Their fields and defaults; one that is not here belongs to networks that are not here either."""
 
     layers: int | tuple[int, int, int, int] = 12
@@ -43,7 +43,7 @@ class _Vision(msgspec.Struct, forbid_unknown_fields=True):
     patch_dropout: float = 0.0  # in training only
 
 
-class _Text(msgspec.Struct, forbid_unknown_fields=True):
+class _OpenClipText(msgspec.Struct, forbid_unknown_fields=True):
     context_length: int = 77
     vocab_size: int = 49408
     width: int = 512
@@ -54,15 +54,15 @@ class _Text(msgspec.Struct, forbid_unknown_fields=True):
     pad_id: int = 0  # what stands behind the end token plays no part
 
 
-class _Model(msgspec.Struct, forbid_unknown_fields=True):
+class _OpenClipModel(msgspec.Struct, forbid_unknown_fields=True):
     embed_dim: int
-    vision_cfg: _Vision
-    text_cfg: _Text
+    vision_cfg: _OpenClipVision
+    text_cfg: _OpenClipText
     quick_gelu: bool = False
     custom_text: bool = False  # only the names of the text tensors differ
 
 
-class _Preprocess(msgspec.Struct):
+class _OpenClipPreprocess(msgspec.Struct):
     mean: tuple[float, float, float] = PreprocessConfig().mean
     std: tuple[float, float, float] = PreprocessConfig().std
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
@@ -70,8 +70,8 @@ class _Preprocess(msgspec.Struct):
 
 
 class _Folder(msgspec.Struct):
-    model_cfg: _Model
-    preprocess_cfg: _Preprocess = msgspec.field(default_factory=_Preprocess)
+    model_cfg: _OpenClipModel
+    preprocess_cfg: _OpenClipPreprocess = msgspec.field(default_factory=_OpenClipPreprocess)
 
 
 def read_folder(folder: Path, described: dict[str, Any], activation: Activation | None) -> Clip:

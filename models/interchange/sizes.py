@@ -71,7 +71,7 @@ def _grid(positions: Tensor) -> int:
     """Places along a side; the first position is the class token's, or the mean's."""
     grid = math.isqrt(positions.shape[0] - 1)
     if grid**2 != positions.shape[0] - 1:
-        raise ValueError(f"{positions.shape[0]} positions of a picture are no square and one more")
+        raise ValueError(f"{positions.shape[0]} positions of an image are no square and one more")
     return grid
 
 
@@ -82,15 +82,15 @@ def _heads(width: int) -> int:
 
 
 NAMED_AT_ONCE = 3
-MOST_LAYERS = 1000  # a file that says more is broken, or means to keep us busy
+MAX_LAYERS = 1000  # a file that says more is broken, or means to keep us busy
 COUNTER = "num_batches_tracked"  # of a batch norm; plays no part in the network, and some files leave it out
 
 
 def empty_model(config: ClipConfig) -> Clip:
     """The network without memory for its weights: names and shapes only. Raises ConfigError where it is absurd."""
     layers = config.vision.layers if isinstance(config.vision.layers, tuple) else (config.vision.layers,)
-    if sum(layers) + config.text.layers > MOST_LAYERS:
-        raise ConfigError(f"a network of {sum(layers)} and {config.text.layers} layers: no CLIP has over {MOST_LAYERS}")
+    if sum(layers) + config.text.layers > MAX_LAYERS:
+        raise ConfigError(f"a network of {sum(layers)} and {config.text.layers} layers: no CLIP has over {MAX_LAYERS}")
     with torch.device("meta"):
         return Clip(config)
 

@@ -1,4 +1,4 @@
-"""Bag-of-words prediction: which tokens stand in a picture's caption, in any order (paper, section 2.3, figure 2).
+"""Bag-of-words prediction: which tokens stand in an image's caption, in any order (paper, section 2.3, figure 2).
 
 Shapes: B batch · S image side in pixels · F feature width · L tokens of a text · V vocabulary · C classes.
 """
@@ -31,12 +31,12 @@ class BagOfWordsPredictor(nn.Module):
         nn.init.constant_(self.to_tokens.bias, -math.log(config.vocabulary_size / config.expected_tokens - 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits [B, V], that each token stands in the caption, of normalised pictures [B, 3, S, S]."""
+        """Logits [B, V], that each token stands in the caption, of normalised images [B, 3, S, S]."""
         logits_BV: Tensor = self.to_tokens(self.visual.pooled(image))
         return logits_BV
 
     def loss(self, image: Tensor, tokens: Tensor) -> Tensor:
-        """Cross-entropy in nats of a picture's V yes-or-no questions, the mean over the pictures [B, 3, S, S] with
+        """Cross-entropy in nats of an image's V yes-or-no questions, the mean over the images [B, 3, S, S] with
         their captions' ids [B, L]. How often a token stands in a caption does not count."""
         logits_BV = at_least_float32(self(image))
         target_BV = torch.zeros_like(logits_BV)
@@ -46,7 +46,7 @@ class BagOfWordsPredictor(nn.Module):
 
     @torch.no_grad()
     def class_scores(self, image: Tensor, names: Tensor) -> Tensor:
-        """[B, C]: the log-probability that all tokens of a class name, ids [C, L], stand in the picture's caption.
+        """[B, C]: the log-probability that all tokens of a class name, ids [C, L], stand in the image's caption.
         Raises ValueError where a name has none."""
         check_names(names)
         log_BV = F.logsigmoid(at_least_float32(self(image)))

@@ -1,4 +1,4 @@
-"""Caption prediction: a decoder that looks at the picture says the caption token by token, as in VirTex (paper,
+"""Caption prediction: a decoder that looks at the image says the caption token by token, as in VirTex (paper,
 section 2.3, figure 2).
 
 Shapes: B batch · S image side in pixels · P places of the feature map · F feature width · L tokens of a text · N tokens
@@ -16,7 +16,7 @@ from models.transformer import Attention, Mlp
 
 
 class CrossAttention(nn.Module):
-    """Each token looks at all places of its picture: [B, L, W] and [B, P, W] -> [B, L, W]."""
+    """Each token looks at all places of its image: [B, L, W] and [B, P, W] -> [B, L, W]."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class CrossAttention(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Causal attention, attention to the picture, MLP, each pre-norm and added to its input; [B, L, W] -> [B, L, W]."""
+    """Causal attention, attention to the image, MLP, each pre-norm and added to its input; [B, L, W] -> [B, L, W]."""
 
     def __init__(self, config: CaptionConfig) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class CaptionPredictor(nn.Module):
                 nn.init.normal_(parameter, std=(2 * width) ** -0.5)
 
     def image_map(self, image: Tensor) -> Tensor:
-        """What the decoder looks at, [B, P, W], of normalised pictures [B, 3, S, S]."""
+        """What the decoder looks at, [B, P, W], of normalised images [B, 3, S, S]."""
         map_BPW: Tensor = self.from_image(self.ln_image(self.visual.feature_map(image)))
         return map_BPW
 
@@ -105,13 +105,13 @@ class CaptionPredictor(nn.Module):
         return F.linear(x_NW, self.token_embedding.weight, self.bias)
 
     def loss(self, image: Tensor, tokens: Tensor) -> Tensor:
-        """Cross-entropy in nats a token of the captions' ids [B, L], each predicted from the pictures [B, 3, S, S] and
+        """Cross-entropy in nats a token of the captions' ids [B, L], each predicted from the images [B, 3, S, S] and
         the true tokens before it: all behind the start token, the end token included, padding not."""
         return -self._log_likelihoods(self.image_map(image), tokens)[0].mean()
 
     @torch.no_grad()
     def class_scores(self, image: Tensor, names: Tensor) -> Tensor:
-        """[B, C]: the log-likelihood of each class name, ids [C, L], as the caption of each picture, its end token
+        """[B, C]: the log-likelihood of each class name, ids [C, L], as the caption of each image, its end token
         included. Raises ValueError where a name has no token."""
         check_names(names)
         map_BPW = self.image_map(image)

@@ -63,12 +63,12 @@ def _require_vocabulary(section: str, vocabulary_size: int) -> None:
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
     """The decoder that predicts captions; the defaults are the text tower's of ViT-B/32 (paper, section 2.3: a
-    transformer of 63 million parameters, without what looks at the picture)."""
+    transformer of 63 million parameters, without what looks at the image)."""
 
     context_length: int = 77  # tokens of a text, start and end token included
     vocabulary_size: int = 49408  # tokens known; the end token is the last one
     width: int = 512  # channels of the residual stream
-    layers: int = 12  # blocks: causal attention, attention to the picture, MLP
+    layers: int = 12  # blocks: causal attention, attention to the image, MLP
     heads: int = 8  # attention heads; divides width
     activation: Activation = "quick_gelu"  # of the MLPs
 

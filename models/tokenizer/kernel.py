@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 SPACE, LETTER, DIGIT, OTHER, UNSURE = range(5)
-MOST_BYTES = 64  # of a word; merging takes their square, so longer ones are for the twin
+MAX_BYTES = 64  # of a word; merging takes their square, so longer ones are for the twin
 PACKED_BYTES = 16  # of a word that one look-up finds
 LEFT_TO_TWIN = -1
 EMPTY = -1  # the id of a slot that holds nothing
@@ -176,8 +176,8 @@ def encode_texts(
     data, offsets = texts
     num_fitting = ids_BL.shape[1] - 2
     counts = np.zeros(len(rows), np.int64)
-    word = np.empty(MOST_BYTES + 4, np.uint8)
-    scratch = np.empty(MOST_BYTES, np.int64), np.empty(MOST_BYTES, np.int64)
+    word = np.empty(MAX_BYTES + 4, np.uint8)
+    scratch = np.empty(MAX_BYTES, np.int64), np.empty(MAX_BYTES, np.int64)
     for number in range(len(rows)):
         at, end = offsets[number], offsets[number + 1]
         count = size = 0
@@ -204,10 +204,10 @@ def encode_texts(
             now = kind
             if kind != SPACE:
                 size = append(word, size, code)
-                if size > MOST_BYTES:
+                if size > MAX_BYTES:
                     count = LEFT_TO_TWIN
                     break
-                while now == LETTER and at < end and size < MOST_BYTES:  # the common case, by itself
+                while now == LETTER and at < end and size < MAX_BYTES:  # the common case, by itself
                     letter = np.int64(data[at]) | 32
                     if letter < 97 or letter > 122:
                         break

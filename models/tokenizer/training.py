@@ -28,7 +28,7 @@ NUM_BYTES_AND_MARKS = 514  # 256 bytes, the same at the end of a word, start and
 class TokenizerConfig:
     """A vocabulary of one's own captions; the sizes are CLIP's (paper, section 2.4)."""
 
-    captions: Literal["shards", "matched"] = "shards"  # whose: of fetched pictures, or of all matched pairs
+    captions: Literal["shards", "matched"] = "shards"  # whose: of fetched images, or of all matched pairs
     max_captions: int = 10_000_000  # read at the most, in the order of the files; more change little
     vocabulary_size: int = 49408  # ids at the most, bytes and start and end token included
     context_length: int = 77  # tokens of a text, start and end token included

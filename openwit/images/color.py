@@ -1,4 +1,4 @@
-"""Any picture's colours as 8-bit sRGB: first what can be resized, then, of the small result, RGB over white."""
+"""Any image's colours as 8-bit sRGB: first what can be resized, then, of the small result, RGB over white."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 _WHITE = (255, 255, 255, 255)
-_MOST_PROFILE_BYTES = 3_000_000  # a printer's is 0.5 to 2.5 MB, a screen's 3 kB
+_MAX_PROFILE_BYTES = 3_000_000  # a printer's is 0.5 to 2.5 MB, a screen's 3 kB
 _EIGHT_OF_SIXTEEN = np.round(np.arange(65536) / 257).astype(np.uint8)
 _SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}  # Pillow's mode → the profile's space
 
@@ -20,7 +20,7 @@ class UnsupportedPixels(ValueError):
 
 
 def resizable(image: Image.Image) -> Image.Image:
-    """The decoded picture in one of the modes L, LA, RGB, RGBA, CMYK, in which neighbours may be averaged; 16 bits
+    """The decoded image in one of the modes L, LA, RGB, RGBA, CMYK, in which neighbours may be averaged; 16 bits
     are scaled to 8. Raises UnsupportedPixels."""
     if image.mode.startswith("I;16"):
         return _eight_bits(image)
@@ -47,12 +47,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """A picture of `resizable` as RGB over white, converted from its ICC profile to sRGB where that fits its mode; a
+    """An image of `resizable` as RGB over white, converted from its ICC profile to sRGB where that fits its mode; a
     profile that does not, or is damaged, is passed over, as browsers do."""
     if image.mode in ("LA", "RGBA"):
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, _WHITE), layer).convert("RGB")
-    if profile and len(profile) <= _MOST_PROFILE_BYTES:
+    if profile and len(profile) <= _MAX_PROFILE_BYTES:
         transform = _transform(profile, image.mode)
         if transform is not None:
             converted = ImageCms.applyTransform(image, transform)

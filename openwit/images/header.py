@@ -1,6 +1,6 @@
-"""What a picture's header says before anything of it is decoded: its size, and what decoding will take of memory.
+"""What an image's header says before anything of it is decoded: its size, and what decoding will take of memory.
 
-Whether an answer is a picture: by its Content-Type, and by the first bytes of its body.
+Whether an answer is an image: by its Content-Type, and by the first bytes of its body.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF")
 
-# Bytes a pixel that a format's decoder and Pillow hold together: Pillow's picture has 4 (1 for grey and palettes,
+# Bytes a pixel that a format's decoder and Pillow hold together: Pillow's image has 4 (1 for grey and palettes,
 # counted as 4 too), and WebP and AVIF decode into buffers of their own, which are copied twice.
 _DECODED: Mapping[str, int] = MappingProxyType({"WEBP": 18, "AVIF": 14, "TIFF": 12})
 _PLAIN = 4
 _BLURRED = 6  # a JPEG's pixels, and once more the blurred ones that are made smaller (image_jpeg)
-_CONVERTED = 4  # once more for a picture that is converted before it is resized
+_CONVERTED = 4  # once more for an image that is converted before it is resized
 _COEFFICIENT = 2  # bytes; a JPEG of several scans is decoded from all coefficients of all components
-_MOST_SCANS = 100  # of a JPEG; usual are 1 to 12, and each passes over the whole picture
+_MAX_SCANS = 100  # of a JPEG; usual are 1 to 12, and each passes over the whole image
 
 
 def refusal(image: Image.Image, data: bytes, kept: int, max_pixels: int, max_bytes: int) -> str | None:
-    """Why an opened picture must not be decoded: "image_too_large: …" or "image_undecodable: …"; None where it may.
+    """Why an opened image must not be decoded: "image_too_large: …" or "image_undecodable: …"; None where it may.
 
     Decoding keeps one of `kept` pixels a side (JPEG at reduced scale), and is to hold at most `max_bytes`.
     """
@@ -32,8 +32,8 @@ def refusal(image: Image.Image, data: bytes, kept: int, max_pixels: int, max_byt
     if width * height > max_pixels:
         return f"image_too_large: {width}x{height}, the limit is {max_pixels} pixels"
     scans = _scans(image, data)
-    if scans > _MOST_SCANS:
-        return f"image_undecodable: a JPEG of {scans} scans, the limit is {_MOST_SCANS}"
+    if scans > _MAX_SCANS:
+        return f"image_undecodable: a JPEG of {scans} scans, the limit is {_MAX_SCANS}"
     needed = decoding_bytes(image, scans, kept)
     if needed > max_bytes:
         return (
@@ -93,7 +93,7 @@ _BRANDS = {b"avif", b"avis", b"mif1", b"msf1", b"miaf"}  # of AVIF's container
 
 
 def may_be_image(content_type: str) -> bool:
-    """Whether the header leaves it open that the body is a picture: image/* but SVG, or a type that says nothing."""
+    """Whether the header leaves it open that the body is an image: image/* but SVG, or a type that says nothing."""
     kind = content_type.partition(";")[0].strip().lower()
     return (kind.startswith("image/") and kind != "image/svg+xml") or kind in _NEUTRAL
 

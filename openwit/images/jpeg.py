@@ -1,7 +1,7 @@
-"""Most pictures of the web, JPEGs in grey or colours with 8 bits, made smaller quickly.
+"""Most images of the web, JPEGs in grey or colours with 8 bits, made smaller quickly.
 
 libjpeg-turbo decodes them at reduced scale where that costs no quality, and OpenCV resizes. The careful way that all
-other pictures go is its plain twin: Pillow's antialiased bicubic resize of the whole picture, three times slower.
+other images go is its plain twin: Pillow's antialiased bicubic resize of the whole image, three times slower.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def reduction(size: Size, wanted: Size) -> int:
 
 
 class Shrinker:
-    """Scales JPEGs down, in memory that it keeps: to be given fresh pages for each picture costs a third of the time.
+    """Scales JPEGs down, in memory that it keeps: to be given fresh pages for each image costs a third of the time.
     For one thread."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The hash of image URLs: it places a picture in a partition and, within it, in an order that mixes hosts."""
+"""The hash of image URLs: it places an image in a partition and, within it, in an order that mixes hosts."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ class LineProgress:
         return (counts.get(name, 0) - self.counts_before[name]) / elapsed
 
     def _flow(self, counts: Mapping[str, int]) -> str:
-        """Of work that counts bytes (the crawl): rows and pictures a second, and bytes, with a leading comma; else
+        """Of work that counts bytes (the crawl): rows and images a second, and bytes, with a leading comma; else
         empty."""
         if not counts.get("bytes"):
             return ""

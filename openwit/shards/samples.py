@@ -1,4 +1,4 @@
-"""The pictures of a shard, read as one stream."""
+"""The images of a shard, read as one stream."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import msgspec
 from openwit import storage
 from openwit.errors import InputError
 
-PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 
 
 class Caption(msgspec.Struct, frozen=True):
-    """One of a picture's captions."""
+    """One of an image's captions."""
 
     uid: str
     caption: str = ""
 
 
-class Record(msgspec.Struct, frozen=True):
-    """What key.json says of a picture; a folder made by img2dataset alone has neither uid nor captions."""
+class SampleRecord(msgspec.Struct, frozen=True):
+    """What key.json says of an image; a folder made by img2dataset alone has neither uid nor captions."""
 
     url: str = ""
     caption: str | None = ""
@@ -32,21 +32,21 @@ class Record(msgspec.Struct, frozen=True):
 
     @property
     def uids(self) -> list[str]:
-        """Of all pairs that show this picture, the first caption's first."""
+        """Of all pairs that show this image, the first caption's first."""
         return list(dict.fromkeys(uid for uid in (self.uid, *(c.uid for c in self.captions or ())) if uid))
 
 
 @dataclass(frozen=True)
-class Picture:
+class StoredImage:
     """One sample of a shard."""
 
     key: str
     data: bytes
-    record: Record
+    record: SampleRecord
 
 
-def read_pictures(url: str) -> Iterator[Picture]:
-    """Every picture of the tar with its record, in order. Raises InputError where the tar or a record is damaged."""
+def read_images(url: str) -> Iterator[StoredImage]:
+    """Every image of the tar with its record, in order. Raises InputError where the tar or a record is damaged."""
     with storage.open_input(url) as file:
         try:
             with tarfile.open(fileobj=file, mode="r|") as tar:
@@ -55,23 +55,23 @@ def read_pictures(url: str) -> Iterator[Picture]:
             raise InputError(f"{url}: is damaged ({error}); delete it and run build-dataset again") from None
 
 
-def _samples(tar: tarfile.TarFile, url: str) -> Iterator[Picture]:
-    key, data, record = "", b"", Record()
+def _samples(tar: tarfile.TarFile, url: str) -> Iterator[StoredImage]:
+    key, data, record = "", b"", SampleRecord()
     for member in tar:
         stem, _, suffix = member.name.partition(".")
         if stem != key:
             if data:
-                yield Picture(key, data, record)
-            key, data, record = stem, b"", Record()
+                yield StoredImage(key, data, record)
+            key, data, record = stem, b"", SampleRecord()
         file = tar.extractfile(member)
         if file is None:
             continue
-        if suffix.lower() in PICTURE_SUFFIXES:
+        if suffix.lower() in IMAGE_SUFFIXES:
             data = file.read()
         elif suffix == "json":
             try:
-                record = msgspec.json.decode(file.read(), type=Record)
+                record = msgspec.json.decode(file.read(), type=SampleRecord)
             except (msgspec.ValidationError, msgspec.DecodeError) as error:
                 raise InputError(f"{url}: {member.name} is damaged ({error})") from None
     if data:
-        yield Picture(key, data, record)
+        yield StoredImage(key, data, record)

@@ -4,9 +4,9 @@ on each member).
 A damaged tar gives the samples before the damage, then one Unusable; it never raises for what is inside the file.
 
 Tar files of plain members (a short name, bytes, neither time nor owner), in twenty lines where tarfile takes as long
-for a member as a resizer for a picture.
+for a member as a resizer for an image.
 
-Memory for encoded pictures that wait in a window, used again and again. The holes that they would leave in the
+Memory for encoded images that wait in a window, used again and again. The holes that they would leave in the
 system's, each of another size, are searched by every decoding, which asks for large pieces too.
 """
 

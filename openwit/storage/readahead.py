@@ -26,7 +26,7 @@ from openwit.errors import InputError, OpenwitError, WorkError
 LOCAL_BLOCK = 128 << 10
 REMOTE_BLOCK = 4 << 20
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
-MOST_CONNECTIONS = 64
+MAX_CONNECTIONS = 64
 REQUEST_S = 60.0  # a request without an answer for so long has failed
 MISSING, REFUSED = (404, 410), (401, 403)
 NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError"}  # botocore's, which other stores do without
@@ -159,7 +159,7 @@ def _open_store(url: str, protocol: str) -> fsspec.AbstractFileSystem:
     """A file system of our own, one for all threads, and on S3 without tries of its own: ours are counted."""
     if protocol not in ("s3", "s3a"):
         return url_to_fs(url, skip_instance_cache=True)[0]
-    options = {"retries": {"total_max_attempts": 1}, "max_pool_connections": MOST_CONNECTIONS}
+    options = {"retries": {"total_max_attempts": 1}, "max_pool_connections": MAX_CONNECTIONS}
     store = url_to_fs(url, skip_instance_cache=True, config_kwargs=options)[0]
     store.retries = 1
     return store

@@ -18,7 +18,7 @@ from openwit import storage
 from openwit.errors import InputError
 from wit_queries.terms.count_kernel import I64
 
-MOST_ROWS = 1 << 22  # that are held beside the sum of those before
+MAX_ROWS = 1 << 22  # that are held beside the sum of those before
 
 
 def write_buckets(writer: pq.ParquetWriter, table: pa.Table, buckets: npt.NDArray[np.uint64], num_buckets: int) -> I64:
@@ -45,13 +45,13 @@ def read_bucket(url: str, bucket: int, num_buckets: int) -> pa.Table:
 
 
 def add_up(tables: Iterable[pa.Table], key: str, value: str) -> pa.Table:
-    """key · value, the values of equal keys added up, sorted by key. Memory holds the result and MOST_ROWS rows."""
+    """key · value, the values of equal keys added up, sorted by key. Memory holds the result and MAX_ROWS rows."""
     parts: list[pa.Table] = []
     rows = 0
     for table in tables:
         parts.append(table)
         rows += table.num_rows
-        if rows >= MOST_ROWS:
+        if rows >= MAX_ROWS:
             parts, rows = [_summed(parts, key, value)], 0
     return _summed(parts, key, value).sort_by(key)
 

@@ -45,14 +45,14 @@ class _Asked:
             return bool((pq.read_schema(file).metadata or {}).get(MADE_FROM) == self.made_from.encode())
 
     def examples(self) -> Iterator[tuple[str, bytes, str]]:
-        """Key, picture and label of all pictures that have a label."""
+        """Key, image and label of all images that have a label."""
         for part in self.parts:
             yield from ((found.key, found.data, found.label) for found in formats.read(part) if found.label)
 
 
 @dataclass
-class _Pictures:
-    """A set's pictures as the model takes them; the keys and labels of those that can be decoded are noted as they
+class _Images:
+    """A set's images as the model takes them; the keys and labels of those that can be decoded are noted as they
     pass. The index counts the others."""
 
     asked: _Asked
@@ -65,12 +65,12 @@ class _Pictures:
 
         for key, data, label in self.asked.examples():
             try:
-                picture = decode_image(data)
+                image = decode_image(data)
             except InputError:
                 continue
             self.keys.append(key)
             self.labels.append(label)
-            yield self.preprocess(picture)
+            yield self.preprocess(image)
 
 
 def write_answers(invocation: Invocation) -> None:
@@ -115,7 +115,7 @@ def _asked(folder: str, entry: str, marks: str) -> _Asked:
 
 
 def _learned_all(invocation: Invocation, path: str) -> bool:
-    """Whether the training had the overlapping pictures too; of other people's models that is assumed."""
+    """Whether the training had the overlapping images too; of other people's models that is assumed."""
     record = storage.join(invocation.work, "pretrain", "config.json")
     own = path == latest(storage.join(invocation.work, "pretrain", "checkpoints"))
     return not (own and storage.exists(record) and storage.read_json(record).get("job", {}).get("exclusions"))
@@ -136,13 +136,13 @@ def _answer(invocation: Invocation, path: str, todo: Sequence[_Asked]) -> None:
 
     for entry in todo:
         names = sorted({label for _, _, label in entry.examples()})
-        pictures, right = _Pictures(entry, model.preprocess), list[bool]()
+        images, right = _Images(entry, model.preprocess), list[bool]()
         if len(names) > 1:
             weights = classifier_weights(model, tokenizer, names, config.prompts)
-            for best in predict(model, pictures, weights, config):
-                truth = pictures.labels[len(right) :]
+            for best in predict(model, images, weights, config):
+                truth = images.labels[len(right) :]
                 right += [names[place] == label for place, label in zip(best.tolist(), truth, strict=True)]
-        _publish(entry, pictures.keys, right)
+        _publish(entry, images.keys, right)
         accuracy = (
             f"{sum(right) / len(right):.1%} of {len(right):,} right" if right else "it has fewer than two classes"
         )

@@ -42,7 +42,7 @@ def run_build_dataset(invocation: Invocation) -> None:
         invocation.log.say(str(row))
     if invocation.recipe.until == "selected":
         stats = command_line(invocation, "stats")
-        invocation.log.say(f"{stats} shows it; without --until the pictures are fetched")
+        invocation.log.say(f"{stats} shows it; without --until the images are fetched")
 
 
 def _build(invocation: Invocation, run: Run) -> None:
@@ -107,7 +107,7 @@ def run_adopt(invocation: Invocation) -> None:
 
     with open_run(invocation, invocation.recipe.executor) as run:
         made = adopt(run)
-    invocation.log.say(f"adopted: {made.rows:,} pictures in {len(made.parts):,} shards")
+    invocation.log.say(f"adopted: {made.rows:,} images in {len(made.parts):,} shards")
 
 
 def run_remove(invocation: Invocation) -> None:
@@ -162,7 +162,7 @@ def run_stats(invocation: Invocation) -> None:
 
 
 def _attribution(invocation: Invocation) -> str:
-    """Whose pictures the report shows."""
+    """Whose images the report shows."""
     marker = storage.join(invocation.work, "web", "web.json")
     if not invocation.recipe.embedded or not storage.exists(marker):
         return ""

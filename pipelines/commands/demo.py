@@ -129,7 +129,7 @@ def _print(invocation: Invocation, summary: dict[str, object], seconds: float) -
     for row in funnel(work):
         say(f"  {row}")
     say(
-        f"  overlap with the evaluation pictures: {summary['overlap_found']} of {summary['overlap_planted']} planted "
+        f"  overlap with the evaluation images: {summary['overlap_found']} of {summary['overlap_planted']} planted "
         f"copies found, {summary['overlap_false']} false"
     )
     top1, top5, unseen = summary["zero_shot_top1"], summary["zero_shot_top5"], invocation.recipe.web.num_heldout

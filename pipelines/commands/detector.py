@@ -1,4 +1,4 @@
-"""openwit train-detector: the duplicate detector, trained on the shards' pictures by torchrun."""
+"""openwit train-detector: the duplicate detector, trained on the shards' images by torchrun."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 openwit dedup-within: copies inside the shards, of which one is kept with the captions of all.
 
-openwit calibrate: the thresholds of dedup-check, from pictures of the user's own shards.
+openwit calibrate: the thresholds of dedup-check, from images of the user's own shards.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def run_dedup_check(invocation: Invocation) -> None:
 
 def run_dedup_within(invocation: Invocation) -> None:
     """Writes duplicates/within/ and exclusions.parquet and merges captions; then the overlap is looked for again, as
-    kept pictures have new pairs."""
+    kept images have new pairs."""
     recipe = invocation.recipe
     require(invocation, "shards", "build-dataset")
     with open_run(invocation, recipe.overlap_executor) as run:

@@ -44,8 +44,8 @@ def run_evaluate(invocation: Invocation) -> None:
 def _made_from(config: EvaluateConfig, work: str, checkpoint: str) -> str:
     """Differs where the scores would: another model, another evaluation set, other prompts."""
     weights = storage.identity(storage.join(checkpoint, "model.safetensors"))
-    pictures = storage.identity(config.zero_shot_set) if config.zero_shot_set else ""
-    return digest(config.zero_shot, config.digits, config.linear_probe, weights, pictures)
+    images = storage.identity(config.zero_shot_set) if config.zero_shot_set else ""
+    return digest(config.zero_shot, config.digits, config.linear_probe, weights, images)
 
 
 def _scores(config: EvaluateConfig, checkpoint: str) -> dict[str, dict[str, float]]:

@@ -1,6 +1,6 @@
 """openwit convert: a model from one format to another.
 
-openwit segment: which part of a picture a model sees as which label, drawn over the picture (MaskCLIP).
+openwit segment: which part of an image a model sees as which label, drawn over the image (MaskCLIP).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def run_convert(words: Sequence[str]) -> None:
     print(f"{given.target}: {given.to}, {millions:.1f} M parameters, {model.config.activation}")
 
 
-SEGMENT_DESCRIPTION = "Draws over a picture which of some labels each part of it is nearest to, in the eyes of a CLIP."
+SEGMENT_DESCRIPTION = "Draws over an image which of some labels each part of it is nearest to, in the eyes of a CLIP."
 # Colours that differ in hue and in lightness, so that neighbours also differ in grey.
 COLORS = (
     (230, 25, 75), (60, 180, 75), (0, 130, 200), (255, 225, 25), (145, 30, 180), (245, 130, 48), (70, 240, 240),
@@ -63,7 +63,7 @@ def run_segment(words: Sequence[str]) -> None:
     """Writes the drawing and prints each label's share. Raises ConfigError, InputError or WorkError."""
     parser = Arguments("segment", SEGMENT_DESCRIPTION)
     parser.add_argument("model", metavar="MODEL", help="file or folder of the model, in any format of openwit convert")
-    parser.add_argument("image", metavar="IMAGE", help="the picture")
+    parser.add_argument("image", metavar="IMAGE", help="the image")
     parser.add_argument("--labels", required=True, metavar='"cat,dog,…"', help="what to look for; two or more")
     parser.add_argument("--out", required=True, metavar="FILE.png", help="where the drawing goes")
     parser.add_argument(
@@ -109,14 +109,14 @@ def _labels(text: str) -> list[str]:
 
 
 def shares(found_HW: Labels, num_labels: int) -> list[float]:
-    """The part of the picture, 0 to 1, that is of each label."""
+    """The part of the image, 0 to 1, that is of each label."""
     import numpy as np
 
     return [float(part) for part in np.bincount(found_HW.ravel(), minlength=num_labels) / found_HW.size]
 
 
 def draw(image: Image.Image, found_HW: Labels, labels: Sequence[str]) -> Image.Image:
-    """The picture under the labels' colours, and below it a legend with the share of each, RGB."""
+    """The image under the labels' colours, and below it a legend with the share of each, RGB."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 

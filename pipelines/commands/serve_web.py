@@ -17,7 +17,7 @@ def built(invocation: Invocation) -> str:
     folder = web_folder(invocation)
     if not invocation.dry_run:
         counts = build_web(invocation.recipe.web, folder, invocation.recipe.executor.workers, invocation.log)
-        invocation.log.say(f"demo web: {counts['pictures']:,} pictures on {counts['pages']} pages")
+        invocation.log.say(f"demo web: {counts['images']:,} images on {counts['pages']} pages")
     elif not storage.exists(storage.join(folder, "web.json")):
         raise NotYet("the embedded web")
     return folder

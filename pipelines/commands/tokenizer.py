@@ -64,7 +64,7 @@ def _train(tables: list[str], config: TokenizerConfig, merges_url: str) -> dict[
 
 
 def _captions(url: str) -> Iterator[str]:
-    """All captions of a table of matched pairs or of a shard, there of the pictures that came."""
+    """All captions of a table of matched pairs or of a shard, there of the images that came."""
     import pyarrow.parquet as pq
 
     with storage.open_input(url) as file, storage.reading(url):

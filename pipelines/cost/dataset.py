@@ -17,7 +17,7 @@ from openwit.errors import InputError
 from openwit.log.events import duration
 from openwit.stage import Plan
 from pipelines.cost import rates
-from pipelines.cost.rates import Done, Settings, StageCost
+from pipelines.cost.rates import Settings, StageCost, WorkDone
 from pipelines.recipes import Recipe
 
 HEADER = ("stage", "partitions", "done", "to do", "core-hours", "writes", "keeps", "known from")
@@ -131,8 +131,8 @@ def _sums(costs: Sequence[StageCost], workers: int) -> Iterator[str]:
         yield f"then the crawl: about {duration(crawl.wall_s(workers))} on as many, by the table's images a second"
 
 
-def _done(plan: Plan[Any]) -> Done:
-    return Done(
+def _done(plan: Plan[Any]) -> WorkDone:
+    return WorkDone(
         partitions=len(plan.sources),
         done=len(plan.done),
         kept=sum(part.counts["kept"] for part in plan.done),

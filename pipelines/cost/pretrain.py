@@ -82,7 +82,7 @@ def assumed_mfu(model: ClipConfig) -> float:
 def lines(config: PretrainConfig, cost: Forecast) -> Iterator[str]:
     """The forecast as a person reads it."""
     texts = "padded" if config.text_layout == "padded" else f"of {TEXT_TOKENS} tokens (assumed)"
-    yield f"{cost.num_parameters / 1e6:,.1f} million parameters, pictures of {config.model.vision.image_px} px"
+    yield f"{cost.num_parameters / 1e6:,.1f} million parameters, images of {config.model.vision.image_px} px"
     yield f"{cost.num_samples:,} samples in {cost.num_steps:,} steps of {config.batch_pairs:,} pairs"
     yield f"{cost.sample_flops / 1e9:,.1f} GFLOPs a sample, texts {texts}; {cost.flops:.2e} in all"
     if config.device == "cpu":
@@ -120,8 +120,8 @@ def _network(config: PretrainConfig) -> tuple[int, float]:
     small, large = 64, 128  # enough pairs for their values to outweigh gradients that come and go
     num_parameters, low = _peak_bytes(config, small)
     _, high = _peak_bytes(config, large)
-    pictures = 3 * config.model.vision.image_px**2 * (1 + 4)  # as they came, and normalised
-    return num_parameters, (high - low) / (large - small) + pictures
+    images = 3 * config.model.vision.image_px**2 * (1 + 4)  # as they came, and normalised
+    return num_parameters, (high - low) / (large - small) + images
 
 
 def _peak_bytes(config: PretrainConfig, pairs: int) -> tuple[int, int]:
@@ -139,8 +139,8 @@ def _peak_bytes(config: PretrainConfig, pairs: int) -> tuple[int, int]:
         model.set_checkpointing(config.checkpoint_blocks)
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        picture_px = config.model.vision.image_px
-        seen = [torch.zeros(pairs, 3, picture_px, picture_px)]
+        image_px = config.model.vision.image_px
+        seen = [torch.zeros(pairs, 3, image_px, image_px)]
         if config.patch_dropout:
             num_kept = number_kept(config.model.vision.num_patches, config.patch_dropout)
             seen.append(torch.zeros(pairs, num_kept, dtype=torch.int64))

@@ -70,7 +70,7 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class WorkDone:
     """What is known of a stage that was planned: its partitions, and of those done what they kept, their bytes and the
     median of their seconds."""
 
@@ -99,7 +99,7 @@ class StageCost:
         return math.ceil(left / workers) * self.core_s / left if left else 0.0
 
 
-def estimate(settings: Settings, known: Mapping[str, Done]) -> list[StageCost]:
+def estimate(settings: Settings, known: Mapping[str, WorkDone]) -> list[StageCost]:
     """Every stage's cost, in order. Partitions that are done are better known than the table: where a stage has some,
     their medians stand for the rest of it, and what they keep is what enters the next stage."""
     costs: list[StageCost] = []
@@ -145,7 +145,7 @@ def _partitions(settings: Settings, stage: str, rows_in: float, bytes_in: float)
     return settings.num_partitions
 
 
-def _stage_cost(stage: str, known: Done | None, partitions: int, rows_in: float, kept: float) -> StageCost:
+def _stage_cost(stage: str, known: WorkDone | None, partitions: int, rows_in: float, kept: float) -> StageCost:
     rate = RATES[stage]
     if known is None or not known.done:
         partitions = known.partitions if known else partitions

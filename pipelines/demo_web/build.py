@@ -29,8 +29,8 @@ from openwit.executors.executor import Failure, LocalExecutor
 from openwit.log.events import Log
 from pipelines.demo_web.config import DemoWebConfig
 from pipelines.demo_web.faults import Fault, plan_faults, stored_bytes
-from pipelines.demo_web.layout import HOSTS, TRACKER, Image, Page, lay_out, place
-from pipelines.demo_web.names import Picture, catalogue
+from pipelines.demo_web.layout import HOSTS, TRACKER, PlacedImage, WebPage, lay_out, place
+from pipelines.demo_web.names import Motif, catalogue
 from pipelines.demo_web.pages import ATTRIBUTION, navigation_pages, write_page
 from pipelines.demo_web.render import PIXEL_GIF, Drawing, Format, encode_all, logo
 from pipelines.demo_web.sets import Split, split
@@ -86,20 +86,20 @@ def _write(config: DemoWebConfig, root: Path, workers: int, log: Log) -> dict[st
     galleries = lay_out(config, images, faults)
     pages = [*galleries, *navigation_pages(galleries)]
     files = _render(_wanted(config, parts, images, faults), workers, log)
-    _write_pictures(config, root, images, faults, files)
+    _write_images(config, root, images, faults, files)
     captures = _write_pages(root, pages)
     write_crawl(root, captures, config.num_wat_files)
     _write_sets(config, root / "eval", parts, images, files)
     _write_routes(config, root, faults, pages)
     (root / "ATTRIBUTION.md").write_text(
         f"# Attribution\n\n{ATTRIBUTION}\n\n<https://openmoji.org/> · <https://creativecommons.org/licenses/by-sa/4.0/>\n\n"
-        "The pictures in this folder are renderings of OpenMoji's drawings on coloured grounds, and altered copies of"
+        "The images in this folder are renderings of OpenMoji's drawings on coloured grounds, and altered copies of"
         " such renderings; they are under the same license.\n",
         encoding="utf-8",
     )
     figures = [figure for page in galleries for figure in page.figures]
     return {
-        "pictures": len({image.picture.key for image in images}),
+        "images": len({image.motif.key for image in images}),
         "addresses": len(images) + len(faults),
         "pages": len(pages),
         "captions": len(figures),
@@ -111,21 +111,21 @@ def _write(config: DemoWebConfig, root: Path, workers: int, log: Log) -> dict[st
     }
 
 
-def _drawing(config: DemoWebConfig, picture: Picture, kind: Format, altered: bool = False) -> Drawing:
-    return Drawing(picture.key, config.picture_px, config.seed, kind, altered)
+def _drawing(config: DemoWebConfig, motif: Motif, kind: Format, altered: bool = False) -> Drawing:
+    return Drawing(motif.key, config.image_px, config.seed, kind, altered)
 
 
 def _fault_drawing(config: DemoWebConfig, fault: Fault) -> Drawing:
     kind: Format = fault.path.rsplit(".", 1)[1]  # type: ignore[assignment]
-    return _drawing(config, fault.picture, kind)
+    return _drawing(config, fault.motif, kind)
 
 
-def _wanted(config: DemoWebConfig, parts: Split, images: list[Image], faults: list[Fault]) -> list[Drawing]:
-    """Every picture file there is, held-out ones included, each once."""
+def _wanted(config: DemoWebConfig, parts: Split, images: list[PlacedImage], faults: list[Fault]) -> list[Drawing]:
+    """Every image file there is, held-out ones included, each once."""
     every = [
-        *(_drawing(config, image.picture, image.format, image.altered) for image in images),
+        *(_drawing(config, image.motif, image.format, image.altered) for image in images),
         *(_fault_drawing(config, fault) for fault in faults),
-        *(_drawing(config, picture, "png") for picture in [*parts.heldout, *parts.things]),
+        *(_drawing(config, motif, "png") for motif in [*parts.heldout, *parts.things]),
     ]
     return list(dict.fromkeys(every))
 
@@ -134,20 +134,20 @@ def _render(drawings: list[Drawing], workers: int, log: Log) -> dict[Drawing, by
     tasks = [tuple(drawings[start : start + _DRAWINGS_A_TASK]) for start in range(0, len(drawings), _DRAWINGS_A_TASK)]
     files: dict[Drawing, bytes] = {}
     executor = LocalExecutor(workers, attempts=3)
-    with log.progress("demo web: drawing pictures", total=len(drawings)) as progress:
+    with log.progress("demo web: drawing images", total=len(drawings)) as progress:
         for task, outcome in executor.map(encode_all, tasks):
             if isinstance(outcome, Failure):
-                raise WorkError(f"drawing the demo web's pictures failed: {outcome.error}")
+                raise WorkError(f"drawing the demo web's images failed: {outcome.error}")
             files.update(zip(task, outcome, strict=True))
             progress.advance(len(task))
     return files
 
 
-def _write_pictures(
-    config: DemoWebConfig, root: Path, images: list[Image], faults: list[Fault], files: dict[Drawing, bytes]
+def _write_images(
+    config: DemoWebConfig, root: Path, images: list[PlacedImage], faults: list[Fault], files: dict[Drawing, bytes]
 ) -> None:
     for image in images:
-        drawing = _drawing(config, image.picture, image.format, image.altered)
+        drawing = _drawing(config, image.motif, image.format, image.altered)
         _put(root, image.url, files[drawing])
     for fault in faults:
         if (stored := stored_bytes(fault, files[_fault_drawing(config, fault)])) is not None:
@@ -161,7 +161,7 @@ def _write_pictures(
     _put(root, TRACKER, PIXEL_GIF)
 
 
-def _write_pages(root: Path, pages: list[Page]) -> list[Capture]:
+def _write_pages(root: Path, pages: list[WebPage]) -> list[Capture]:
     """Writes the pages; comes back with what a crawl of them saw, a page that is gone and a text file among it."""
     captures = []
     for number, page in enumerate(pages):
@@ -190,26 +190,26 @@ def site_file(url: str) -> str:
 
 
 def _write_sets(
-    config: DemoWebConfig, folder: Path, parts: Split, images: list[Image], files: dict[Drawing, bytes]
+    config: DemoWebConfig, folder: Path, parts: Split, images: list[PlacedImage], files: dict[Drawing, bytes]
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     folder.mkdir()
     schema = pa.schema({"key": pa.string(), "image": pa.binary(), "label": pa.string()})
-    for name, pictures in (("skin_tones", parts.heldout), ("things", parts.things)):
+    for name, motifs in (("skin_tones", parts.heldout), ("things", parts.things)):
         columns = [
-            [picture.key for picture in pictures],
-            [files[_drawing(config, picture, "png")] for picture in pictures],
-            [picture.name for picture in pictures],
+            [motif.key for motif in motifs],
+            [files[_drawing(config, motif, "png")] for motif in motifs],
+            [motif.name for motif in motifs],
         ]
         pq.write_table(pa.table(columns, schema=schema), folder / f"{name}.parquet")
-    planted = {image.picture.key: image.url for image in images if image.altered}
-    answer = {"planted": planted, "not_planted": [picture.key for picture in parts.not_planted]}
+    planted = {image.motif.key: image.url for image in images if image.altered}
+    answer = {"planted": planted, "not_planted": [motif.key for motif in parts.not_planted]}
     (folder / "planted.json").write_text(json.dumps(answer, indent=1, sort_keys=True) + "\n")
 
 
-def _write_routes(config: DemoWebConfig, root: Path, faults: list[Fault], pages: list[Page]) -> None:
+def _write_routes(config: DemoWebConfig, root: Path, faults: list[Fault], pages: list[WebPage]) -> None:
     special = {site_file(fault.url): fault.kind for fault in faults if fault.kind in ("error", "slow", "cut", "noai")}
     types = {site_file(page.url): f"text/html; charset={page.charset}" for page in pages if page.charset != "utf-8"}
     routes = {"slow_s": config.slow_s, "faults": special, "content_types": types}

@@ -1,12 +1,12 @@
-"""How the pages word a picture: alt texts by several templates, in three rounds of pages."""
+"""How the pages word an image: alt texts by several templates, in three rounds of pages."""
 
 from __future__ import annotations
 
 import re
 
-from pipelines.demo_web.names import Picture
+from pipelines.demo_web.names import Motif
 
-# A picture stands on one page of the first round, one of the second, and every other one on one of the third, each
+# An image stands on one page of the first round, one of the second, and every other one on one of the third, each
 # time under a template of that round, so that its address comes with two or three different texts.
 ROUNDS = (
     ("{name}", "Drawing of {a_name}", "a drawing of {name}."),
@@ -18,18 +18,18 @@ _NO_ARTICLE = re.compile(
 )
 
 
-def caption(template: str, picture: Picture) -> str:
-    """The alt text that a template makes of a picture's name.
+def caption(template: str, motif: Motif) -> str:
+    """The alt text that a template makes of an image's name.
 
-    >>> firefighter = Picture("", "firefighter: dark skin tone", "firefighter", ("dark skin tone",))
+    >>> firefighter = Image("", "firefighter: dark skin tone", "firefighter", ("dark skin tone",))
     >>> caption("cartoon of {a_phrase}{with_tone}", firefighter)
     'cartoon of a firefighter with dark skin tone'
     """
-    phrase = re.sub(r"^flag: ", "flag of ", picture.base).replace(": ", ", ")
-    tones = " and ".join(picture.tones)
+    phrase = re.sub(r"^flag: ", "flag of ", motif.base).replace(": ", ", ")
+    tones = " and ".join(motif.tones)
     return template.format(
-        name=picture.name,
-        a_name=_with_article(picture.name),
+        name=motif.name,
+        a_name=_with_article(motif.name),
         phrase=phrase,
         a_phrase=_with_article(phrase),
         a_tone_phrase=_with_article(f"{tones} {phrase}", phrase) if tones else _with_article(phrase),

@@ -14,14 +14,14 @@ HOST_SUFFIX = ".test"  # reserved by RFC 6761: such a name is never anybody's
 class FaultConfig:
     """How many addresses of each faulty kind the pages point to, besides the good ones."""
 
-    missing: int = 25  # pictures that do not exist: 404
-    error: int = 6  # pictures answered with 500
-    slow: int = 6  # pictures that dribble for slow_s
+    missing: int = 25  # images that do not exist: 404
+    error: int = 6  # images answered with 500
+    slow: int = 6  # images that dribble for slow_s
     truncated: int = 8  # JPEG files that end in the middle
     cut: int = 4  # connections closed before Content-Length bytes came
     html: int = 8  # HTML pages posing as image/jpeg
-    noai: int = 12  # pictures with the header X-Robots-Tag: noai
-    mirrored: int = 40  # second addresses of the same picture, byte for byte
+    noai: int = 12  # images with the header X-Robots-Tag: noai
+    mirrored: int = 40  # second addresses of the same image, byte for byte
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -35,11 +35,11 @@ class DemoWebConfig:
 
     port: int = 8737  # of 127.0.0.1, where the web is served
     seed: int = 0  # of everything that is drawn: held-out sets, pages, wordings, shades
-    picture_px: int = 144  # side of the square pictures
-    pictures_per_page: int = 20  # on a gallery page
-    max_pictures: int = 0  # named pictures to use; 0: all (about 3,950)
+    image_px: int = 144  # side of the square images
+    images_per_page: int = 20  # on a gallery page
+    max_images: int = 0  # named images to use; 0: all (about 3,950)
     num_heldout: int = 400  # skin-tone compositions held out as the zero-shot set
-    num_things: int = 50  # pictures of things held out as the set of the overlap check
+    num_things: int = 50  # images of things held out as the set of the overlap check
     num_planted: int = 25  # of the things: planted in the pages as altered copies
     num_wat_files: int = 4  # WAT files that list the pages
     slow_s: float = 20.0  # how long a slow answer dribbles
@@ -48,10 +48,10 @@ class DemoWebConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.port <= 65535:
             raise ConfigError(f"port={self.port}: must be from 1 to 65535; 8737 is the default")
-        for name in ("picture_px", "pictures_per_page", "num_wat_files"):
+        for name in ("image_px", "images_per_page", "num_wat_files"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
-        for name in ("max_pictures", "num_heldout", "num_things", "num_planted"):
+        for name in ("max_images", "num_heldout", "num_things", "num_planted"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: must not be negative")
         if self.num_planted > self.num_things:

@@ -1,6 +1,6 @@
 """What a crawl's extractor reads off an HTML page: the `HTML-Metadata` of a WAT record.
 
-Keys, order and cut-offs are those of Common Crawl's extractor (ia-web-commons, ExtractingParseObserver): a picture's
+Keys, order and cut-offs are those of Common Crawl's extractor (ia-web-commons, ExtractingParseObserver): an image's
 link is recorded where its tag opens, an anchor's where it closes, with at most 128 characters of its text.
 """
 

@@ -1,4 +1,4 @@
-"""What goes wrong on the embedded web: addresses that look like pictures and are none, or not quite."""
+"""What goes wrong on the embedded web: addresses that look like images and are none, or not quite."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from random import Random
 from typing import Literal
 
 from pipelines.demo_web.config import DemoWebConfig
-from pipelines.demo_web.names import Picture
+from pipelines.demo_web.names import Motif
 from pipelines.demo_web.render import format_of
 
 Kind = Literal["missing", "error", "slow", "truncated", "cut", "html", "noai", "mirrored"]
@@ -18,12 +18,12 @@ HTML_POSING_AS_JPEG = (
 
 @dataclass(frozen=True)
 class Fault:
-    """A second address for a picture that is shown elsewhere in the pages, answered as its kind says."""
+    """A second address for an image that is shown elsewhere in the pages, answered as its kind says."""
 
     kind: Kind
     host: str
     path: str
-    picture: Picture
+    motif: Motif
 
     @property
     def url(self) -> str:
@@ -31,8 +31,8 @@ class Fault:
         return f"http://{self.host}{self.path}"
 
 
-def plan_faults(config: DemoWebConfig, shown: list[Picture], hosts: tuple[str, ...]) -> list[Fault]:
-    """Every faulty address, at most one a picture; their number is bounded by the pictures."""
+def plan_faults(config: DemoWebConfig, shown: list[Motif], hosts: tuple[str, ...]) -> list[Fault]:
+    """Every faulty address, at most one an image; their number is bounded by the images."""
     wanted: dict[Kind, int] = {
         "missing": config.faults.missing,
         "error": config.faults.error,
@@ -47,18 +47,18 @@ def plan_faults(config: DemoWebConfig, shown: list[Picture], hosts: tuple[str, .
     random = Random(f"{config.seed}/faults")
     chosen = random.sample(shown, min(len(kinds), len(shown)))
     faults = []
-    for kind, picture in zip(kinds, chosen, strict=False):
-        ending = format_of(picture.key, config.seed) if kind == "mirrored" else "jpg"
-        faults.append(Fault(kind, random.choice(hosts), f"/large/{picture.slug}.{ending}", picture))
+    for kind, motif in zip(kinds, chosen, strict=False):
+        ending = format_of(motif.key, config.seed) if kind == "mirrored" else "jpg"
+        faults.append(Fault(kind, random.choice(hosts), f"/large/{motif.slug}.{ending}", motif))
     return faults
 
 
-def stored_bytes(fault: Fault, picture: bytes) -> bytes | None:
-    """The file behind the address, made from the picture's file; None where the server has none."""
+def stored_bytes(fault: Fault, motif: bytes) -> bytes | None:
+    """The file behind the address, made from the image's file; None where the server has none."""
     if fault.kind in ("missing", "error"):
         return None
     if fault.kind == "html":
         return HTML_POSING_AS_JPEG
     if fault.kind == "truncated":
-        return picture[: len(picture) * 2 // 5]
-    return picture
+        return motif[: len(motif) * 2 // 5]
+    return motif

@@ -1,4 +1,4 @@
-"""Where everything stands: the addresses of the pictures, and which pages show them under which text."""
+"""Where everything stands: the addresses of the images, and which pages show them under which text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from pipelines.demo_web.captions import ROUNDS, caption
 from pipelines.demo_web.config import DemoWebConfig
 from pipelines.demo_web.faults import Fault
-from pipelines.demo_web.names import Picture
+from pipelines.demo_web.names import Motif
 from pipelines.demo_web.render import Format, format_of
 
 PICTURES, CDN, BLOG, MUSEUM = "pictures.openmoji.test", "cdn.openmoji.test", "blog.example.test", "museum.example.test"
@@ -20,10 +20,10 @@ Style = Literal["relative", "root", "protocol", "absolute"]
 
 
 @dataclass(frozen=True)
-class Image:
-    """A picture at its address."""
+class PlacedImage:
+    """An image at its address."""
 
-    picture: Picture
+    motif: Motif
     host: str
     path: str
     query: str
@@ -38,7 +38,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture on a page: its address with the texts that stand beside it there."""
+    """An image on a page: its address with the texts that stand beside it there."""
 
     url: str
     alt: str | None
@@ -46,7 +46,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Page:
+class WebPage:
     """A page before it is written as HTML."""
 
     url: str
@@ -57,46 +57,46 @@ class Page:
     based_on: str = ""  # the address in its <base> element, if it has one
     charset: str = "utf-8"
     named_entities: bool = False
-    bare: bool = False  # without any picture, boilerplate included
+    bare: bool = False  # without any image, boilerplate included
 
 
-def place(config: DemoWebConfig, shown: list[Picture], planted: list[Picture]) -> list[Image]:
-    """One address for every picture of the pages; the planted things stand among the others and look alike."""
+def place(config: DemoWebConfig, shown: list[Motif], planted: list[Motif]) -> list[PlacedImage]:
+    """One address for every image of the pages; the planted things stand among the others and look alike."""
     images = []
-    altered = {picture.key for picture in planted}
-    for picture in sorted([*shown, *planted], key=lambda picture: picture.key):
-        random = Random(f"{config.seed}/address/{picture.key}")
+    altered = {motif.key for motif in planted}
+    for motif in sorted([*shown, *planted], key=lambda motif: motif.key):
+        random = Random(f"{config.seed}/address/{motif.key}")
         host = random.choices(HOSTS, (5, 3, 1, 1))[0]
-        kind: Format = "jpg" if picture.key in altered else format_of(picture.key, config.seed)
+        kind: Format = "jpg" if motif.key in altered else format_of(motif.key, config.seed)
         folder, query = {
-            PICTURES: (f"/color/{picture.slug[:1]}", ""),
+            PICTURES: (f"/color/{motif.slug[:1]}", ""),
             CDN: (f"/i/{random.randrange(256):02x}", "?w=144&v=2"),
             BLOG: ("/wp-content/uploads/2024/05", ""),
             MUSEUM: ("/media", ""),
         }[host]
-        path = f"{folder}/{picture.slug}.{kind}"
-        images.append(Image(picture, host, path, query, kind, picture.key in altered))
+        path = f"{folder}/{motif.slug}.{kind}"
+        images.append(PlacedImage(motif, host, path, query, kind, motif.key in altered))
     return images
 
 
-def lay_out(config: DemoWebConfig, images: list[Image], faults: list[Fault]) -> list[Page]:
-    """All gallery pages: every picture on two or three of them under differing texts, faults strewn in."""
-    pages: list[Page] = []
+def lay_out(config: DemoWebConfig, images: list[PlacedImage], faults: list[Fault]) -> list[WebPage]:
+    """All gallery pages: every image on two or three of them under differing texts, faults strewn in."""
+    pages: list[WebPage] = []
     for number, templates in enumerate(ROUNDS):
         random = Random(f"{config.seed}/round/{number}")
         chosen = random.sample(images, len(images) if number < 2 else len(images) // 2)
-        if number < 2:  # pages that keep to one host's pictures can point to them by relative addresses
+        if number < 2:  # pages that keep to one host's images can point to them by relative addresses
             chosen.sort(key=lambda image: image.host)
         for _, group in itertools.groupby(chosen, key=lambda image: image.host if number < 2 else ""):
             members = list(group)
-            for start in range(0, len(members), config.pictures_per_page):
-                batch = members[start : start + config.pictures_per_page]
+            for start in range(0, len(members), config.images_per_page):
+                batch = members[start : start + config.images_per_page]
                 pages.append(_gallery(number, len(pages), batch, random.choice(templates), random))
     pages.extend(_latin1_page(images))
     return _strew(config, pages, faults)
 
 
-def _gallery(round_: int, number: int, images: list[Image], template: str, random: Random) -> Page:
+def _gallery(round_: int, number: int, images: list[PlacedImage], template: str, random: Random) -> WebPage:
     host = images[0].host if round_ == 0 else random.choice(HOSTS if round_ == 1 else (BLOG, MUSEUM))
     url = {
         PICTURES: f"http://{PICTURES}/library/page-{number:03d}.html",
@@ -106,7 +106,7 @@ def _gallery(round_: int, number: int, images: list[Image], template: str, rando
     }[host]
     own = host == images[0].host
     styles: tuple[Style, ...] = ("relative", "root", "absolute") if own else ("absolute", "protocol")
-    page = Page(
+    page = WebPage(
         url,
         f"Drawings, page {number}",
         [_figure(image, template, by_title=index % 7 == 6 and round_ == 2) for index, image in enumerate(images)],
@@ -119,24 +119,24 @@ def _gallery(round_: int, number: int, images: list[Image], template: str, rando
     return page
 
 
-def _figure(image: Image, template: str, by_title: bool) -> Figure:
-    text = caption(template, image.picture)
+def _figure(image: PlacedImage, template: str, by_title: bool) -> Figure:
+    text = caption(template, image.motif)
     return Figure(image.url, None, text) if by_title else Figure(image.url, text)
 
 
-def _latin1_page(images: list[Image]) -> list[Page]:
-    accented = [i for i in images if not i.picture.name.isascii() and ord(max(i.picture.name)) < 256]
-    figures = [Figure(i.url, caption("Drawing of {a_name}", i.picture)) for i in accented]
+def _latin1_page(images: list[PlacedImage]) -> list[WebPage]:
+    accented = [i for i in images if not i.motif.name.isascii() and ord(max(i.motif.name)) < 256]
+    figures = [Figure(i.url, caption("Drawing of {a_name}", i.motif)) for i in accented]
     url = f"http://{MUSEUM}/rooms/accents.html"
-    return [Page(url, "Café des dessins", figures, style="absolute", charset="iso-8859-1")] if figures else []
+    return [WebPage(url, "Café des dessins", figures, style="absolute", charset="iso-8859-1")] if figures else []
 
 
-def _strew(config: DemoWebConfig, pages: list[Page], faults: list[Fault]) -> list[Page]:
+def _strew(config: DemoWebConfig, pages: list[WebPage], faults: list[Fault]) -> list[WebPage]:
     """The pages with each faulty address put among the figures of one of them, worded as that page words."""
     random = Random(f"{config.seed}/strew")
     added: dict[int, list[Figure]] = {}
     for fault in faults:
         template = random.choice(ROUNDS[random.randrange(len(ROUNDS))])
-        text = caption(template, fault.picture)
+        text = caption(template, fault.motif)
         added.setdefault(random.randrange(len(pages)), []).append(Figure(fault.url, text))
     return [replace(page, figures=[*page.figures, *added.get(n, [])]) for n, page in enumerate(pages)]

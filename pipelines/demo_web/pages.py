@@ -1,4 +1,4 @@
-"""HTML of the pages: galleries with boilerplate as real sites have it, and pages without pictures."""
+"""HTML of the pages: galleries with boilerplate as real sites have it, and pages without images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from html.entities import codepoint2name
 from urllib.parse import urlsplit
 
-from pipelines.demo_web.layout import BLOG, HOSTS, TRACKER, Figure, Page, Style
+from pipelines.demo_web.layout import BLOG, HOSTS, TRACKER, Figure, Style, WebPage
 
 ATTRIBUTION = "All emojis designed by OpenMoji – the open-source emoji and icon project. License: CC BY-SA 4.0"
 _DATA_URI = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
@@ -32,19 +32,19 @@ def refer(url: str, base: str, style: Style) -> str:
     return f"{relative}/{tail}" if target.path.endswith("/") and relative != "." else f"{relative}{tail}"
 
 
-def navigation_pages(galleries: list[Page]) -> list[Page]:
-    """A home page a host that links to its galleries, and pages without any picture."""
+def navigation_pages(galleries: list[WebPage]) -> list[WebPage]:
+    """A home page a host that links to its galleries, and pages without any image."""
     pages = []
     for host in HOSTS:
         mine = [page for page in galleries if urlsplit(page.url).netloc == host]
         links = [(page.url, page.title) for page in mine]
-        pages.append(Page(f"http://{host}/", f"Welcome to {host}", links=links))
-        pages.append(Page(f"http://{host}/about.html", "About us", links=[(f"http://{host}/", "home")], bare=True))
-    pages.append(Page(f"http://{BLOG}/2024/05/no-pictures/", "A post without pictures", style="relative", bare=True))
+        pages.append(WebPage(f"http://{host}/", f"Welcome to {host}", links=links))
+        pages.append(WebPage(f"http://{host}/about.html", "About us", links=[(f"http://{host}/", "home")], bare=True))
+    pages.append(WebPage(f"http://{BLOG}/2024/05/no-pictures/", "A post without pictures", style="relative", bare=True))
     return pages
 
 
-def write_page(page: Page, number: int) -> bytes:
+def write_page(page: WebPage, number: int) -> bytes:
     """The HTML document, in the page's own character set."""
     host = urlsplit(page.url).netloc
     here = page.based_on or page.url
@@ -80,7 +80,7 @@ def write_page(page: Page, number: int) -> bytes:
     return ("\n".join(lines) + "\n").encode(page.charset, "xmlcharrefreplace")
 
 
-def _figure(page: Page, figure: Figure, linked: bool, to: Callable[[str], str]) -> str:
+def _figure(page: WebPage, figure: Figure, linked: bool, to: Callable[[str], str]) -> str:
     texts = [("alt", figure.alt), ("title", figure.title)]
     attributes = "".join(f' {name}="{_escape(text, page)}"' for name, text in texts if text is not None)
     image = f'<img src="{to(figure.url)}"{attributes} width="144" height="144">'
@@ -101,7 +101,7 @@ def _boilerplate(number: int, site: str, to: Callable[[str], str]) -> list[str]:
     return [logo, kinds[number % 5], kinds[(number + 2) % 5]]
 
 
-def _escape(text: str, page: Page) -> str:
+def _escape(text: str, page: WebPage) -> str:
     """`text` for an attribute or a text node; some pages write entities where they could write characters."""
     escaped = html.escape(text, quote=True)
     if page.named_entities:

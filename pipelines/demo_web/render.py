@@ -1,4 +1,4 @@
-"""Drawings turned into picture files: deterministic bytes for one drawing, size, shade and format."""
+"""Drawings turned into image files: deterministic bytes for one drawing, size, shade and format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Drawing:
     """What to draw and how to write it; `altered` asks for a copy that a near-duplicate check must still know."""
 
     key: str
-    picture_px: int
+    image_px: int
     seed: int
     format: Format = "png"
     altered: bool = False
@@ -32,7 +32,7 @@ def format_of(key: str, seed: int) -> Format:
 
 
 def encode(drawing: Drawing) -> bytes:
-    """The picture file: the drawing on a light shade of its own.
+    """The image file: the drawing on a light shade of its own.
 
     An altered copy has another shade, loses 2-4% of its width at the edges, has another size, and is a poorer JPEG.
     """
@@ -43,13 +43,13 @@ def encode(drawing: Drawing) -> bytes:
     level = random.randint(226, 250)
     shade = "#" + "".join(f"{level + random.randint(-4, 4):02x}" for _ in range(3))  # pastel: drawings hold the colour
     svg = (drawings_folder() / f"{drawing.key}.svg").read_text(encoding="utf-8")
-    px = drawing.picture_px * (2 if drawing.altered else 1)
+    px = drawing.image_px * (2 if drawing.altered else 1)
     png = resvg_py.svg_to_bytes(svg_string=svg, width=px, height=px, background=shade, skip_system_fonts=True)
     image = Image.open(io.BytesIO(png)).convert("RGB")
     if drawing.altered:
         left, top = (round(px * random.uniform(0.005, 0.02)) for _ in range(2))
         right, bottom = (px - max(1, round(px * random.uniform(0.015, 0.02))) for _ in range(2))
-        size = round(drawing.picture_px * random.choice((random.uniform(0.7, 0.9), random.uniform(1.1, 1.4))))
+        size = round(drawing.image_px * random.choice((random.uniform(0.7, 0.9), random.uniform(1.1, 1.4))))
         image = image.crop((left, top, right, bottom)).resize((size, size), Image.Resampling.LANCZOS)
     return _write(image, drawing, random)
 

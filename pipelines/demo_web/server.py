@@ -42,7 +42,7 @@ _CONTENT_TYPES = {
 
 
 @dataclass(frozen=True)
-class Site:
+class EmbeddedSite:
     """What a built web answers: files and faults by "host/path"."""
 
     files: dict[str, Path]
@@ -52,7 +52,7 @@ class Site:
     digest: str
 
     @staticmethod
-    def load(folder: str) -> Site:
+    def load(folder: str) -> EmbeddedSite:
         """The site of a folder that `build_web` wrote. Raises InputError where there is none."""
         root = Path(folder)
         try:
@@ -62,7 +62,7 @@ class Site:
             raise InputError(f"{folder}: holds no demo web; build it first") from None
         site = root / "site"
         files = {path.relative_to(site).as_posix(): path for path in site.rglob("*") if path.is_file()}
-        return Site(files, routes["faults"], routes["content_types"], routes["slow_s"], digest)
+        return EmbeddedSite(files, routes["faults"], routes["content_types"], routes["slow_s"], digest)
 
 
 def web_digest(folder: str) -> str:
@@ -85,7 +85,7 @@ class WebServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 1024
 
-    def __init__(self, site: Site, port: int, parent: int) -> None:
+    def __init__(self, site: EmbeddedSite, port: int, parent: int) -> None:
         self.site = site
         self.parent = parent
         super().__init__(("127.0.0.1", port), _Handler)
@@ -176,7 +176,7 @@ def serve(folder: str, port: int, parent: int = 0) -> None:
 
     Raises ConfigError where the port is taken, InputError where the folder holds no web.
     """
-    site = Site.load(folder)
+    site = EmbeddedSite.load(folder)
     try:
         server = WebServer(site, port, parent)
     except OSError as error:
@@ -208,7 +208,7 @@ def running(folder: str, port: int) -> Iterator[None]:
     A lasting server of the same content that answers there already (`serve`) is used, and left running. Raises
     ConfigError where another program has the port, or another run, whose server would leave with it.
     """
-    digest = Site.load(folder).digest
+    digest = EmbeddedSite.load(folder).digest
     health = _ask(port)
     if health == Health(digest, 0):
         yield

@@ -46,7 +46,7 @@ def content(work: Path) -> dict[str, bytes]:
     return files
 
 
-def test_shards_hold_every_selected_picture_and_their_lineage(undisturbed: dict[str, bytes]) -> None:
+def test_shards_hold_every_selected_image_and_their_lineage(undisturbed: dict[str, bytes]) -> None:
     shards = manifest.msgspec.json.decode(undisturbed["shards/manifest.json"], type=manifest.Manifest)
     selected = manifest.msgspec.json.decode(undisturbed["selected/manifest.json"], type=manifest.Manifest)
     assert shards.rows == selected.rows > 60

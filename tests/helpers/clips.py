@@ -29,7 +29,7 @@ def random_clip(config: ClipConfig, seed: int = 0) -> Clip:
 
 
 def inputs(config: ClipConfig, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Three pictures, and three texts of different lengths."""
+    """Three images, and three texts of different lengths."""
     random = torch.Generator().manual_seed(seed)
     px, last = config.vision.image_px, config.text.vocabulary_size - 1
     tokens = torch.zeros(3, config.text.context_length, dtype=torch.int64)

@@ -58,30 +58,30 @@ def scene(seed: int, size: int = 128) -> np.ndarray:
     return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
-def png(picture: np.ndarray) -> bytes:
-    """The picture, losslessly encoded."""
-    return cv2.imencode(".png", picture)[1].tobytes()
+def png(image: np.ndarray) -> bytes:
+    """The image, losslessly encoded."""
+    return cv2.imencode(".png", image)[1].tobytes()
 
 
-def jpeg(picture: np.ndarray, quality: int = 90) -> bytes:
-    """The picture as JPEG."""
-    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+def jpeg(image: np.ndarray, quality: int = 90) -> bytes:
+    """The image as JPEG."""
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
-def altered(picture: np.ndarray, crop: float = 0.03) -> np.ndarray:
+def altered(image: np.ndarray, crop: float = 0.03) -> np.ndarray:
     """A copy with `crop` of its width lost at the left and the top, and two thirds of the size."""
-    cut = round(len(picture) * crop)
-    side = len(picture) * 2 // 3
-    return cv2.resize(picture[cut:, cut:], (side, side), interpolation=cv2.INTER_AREA)
+    cut = round(len(image) * crop)
+    side = len(image) * 2 // 3
+    return cv2.resize(image[cut:, cut:], (side, side), interpolation=cv2.INTER_AREA)
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """One picture of a shard, or a failure where there is none."""
+    """One image of a shard, or a failure where there is none."""
 
     url: str
     data: bytes | None
-    captions: Sequence[str] = ("a picture",)
+    captions: Sequence[str] = ("an image",)
     raw: bytes | None = None  # as fetched, where it was resized
     error: str = "HTTP Error 404: Not Found"
     size: tuple[int, int] = (96, 96)
@@ -141,13 +141,13 @@ def write_shards(folder: Path, shards: Sequence[Sequence[Fetched]]) -> None:
     writer.finish()
 
 
-def write_eval_set(path: Path, pictures: Mapping[str, bytes]) -> Path:
-    """An evaluation set: key → encoded picture; the label is the key in capitals."""
+def write_eval_set(path: Path, images: Mapping[str, bytes]) -> Path:
+    """An evaluation set: key → encoded image; the label is the key in capitals."""
     table = pa.table(
         {
-            "key": list(pictures),
-            "image": pa.array(list(pictures.values()), pa.binary()),
-            "label": [key.upper() for key in pictures],
+            "key": list(images),
+            "image": pa.array(list(images.values()), pa.binary()),
+            "label": [key.upper() for key in images],
         }
     )
     pq.write_table(table, path)

@@ -1,4 +1,4 @@
-"""A tiny descriptor for tests: the picture's coarse colours as a vector, saved as TorchScript."""
+"""A tiny descriptor for tests: the image's coarse colours as a vector, saved as TorchScript."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class Coarse(nn.Module):
-    """[B, 3, S, S] -> [B, 3 * side * side]: how far each cell is from the picture's mean colour."""
+    """[B, 3, S, S] -> [B, 3 * side * side]: how far each cell is from the image's mean colour."""
 
     def __init__(self, side: int) -> None:
         super().__init__()

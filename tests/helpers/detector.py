@@ -56,11 +56,11 @@ def photo(number: int) -> np.ndarray:
     """uint8 [60, 80, 3]: smooth patches of colour with edges, another one for each number."""
     draws = np.random.default_rng(number)
     coarse = draws.integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    picture = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_CUBIC)
     for _ in range(4):
         centre = (int(draws.integers(80)), int(draws.integers(60)))
-        cv2.circle(picture, centre, int(draws.integers(4, 16)), draws.integers(0, 256, 3).tolist(), -1)
-    return picture
+        cv2.circle(image, centre, int(draws.integers(4, 16)), draws.integers(0, 256, 3).tolist(), -1)
+    return image
 
 
 def write_photos(folder: Path, samples: Sequence[int]) -> Manifest:
@@ -88,7 +88,7 @@ STAGE: Stage[PhotosConfig] = Stage("photographs", 1, _draw)
 def recall(model: Detector, num_photos: int = 60) -> float:
     """The share of strong copies, of photographs that no shard holds, whose nearest photograph is their own."""
     photos = [photo(900_000 + n) for n in range(num_photos)]
-    copies = [copy_of(picture, name, 1.0, n) for name in HARD for n, picture in enumerate(photos)]
+    copies = [copy_of(image, name, 1.0, n) for name in HARD for n, image in enumerate(photos)]
     side = model.config.image_px
     one, other = (
         model.embed(normalize_pixels(torch.from_numpy(np.stack([squeeze(p, side) for p in part])).permute(0, 3, 1, 2)))

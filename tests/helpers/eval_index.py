@@ -1,4 +1,4 @@
-"""Evaluation pictures indexed, and perhaps embedded, without a run."""
+"""Evaluation images indexed, and perhaps embedded, without a run."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def limits(name: str = "things", distance: float = 0.12, score: float = 0.75) ->
 def index_files(
     folder: Path, sets: Mapping[str, Mapping[str, bytes]], crop: float = 0.03, detector: str = ""
 ) -> tuple[Input, ...]:
-    """The files of one index of these sets: name -> key -> encoded picture."""
+    """The files of one index of these sets: name -> key -> encoded image."""
     index, vectors = [], []
-    for name, pictures in sets.items():
+    for name, images in sets.items():
         place = folder / name
         place.mkdir(parents=True)
-        (part,) = formats.partitions(str(write_eval_set(folder / f"{name}.parquet", pictures)))
+        (part,) = formats.partitions(str(write_eval_set(folder / f"{name}.parquet", images)))
         build(IndexConfig(name=name, crop=crop), Source(index=0, inputs={"eval_set": part}), Target(0, place))
         index.append(Input.outside(str(place / "00000.parquet")))
         if detector:
@@ -47,7 +47,7 @@ def index_files(
 
 
 def finder(
-    folder: Path, pictures: Mapping[str, bytes], crop: float = 0.03, detector: str = "", limit: Limits | None = None
+    folder: Path, images: Mapping[str, bytes], crop: float = 0.03, detector: str = "", limit: Limits | None = None
 ) -> Finder:
     """What looks up in one set called things."""
-    return Finder(EvalIndex(index_files(folder, {"things": pictures}, crop, detector)), [limit or limits()])
+    return Finder(EvalIndex(index_files(folder, {"things": images}, crop, detector)), [limit or limits()])

@@ -19,11 +19,11 @@ from openwit.manifest import Manifest, Part, PartFile
 from openwit.run import Run
 from openwit.storage.files import sha256
 
-NUM_PICTURES, NUM_PARTITIONS = 120, 4
+NUM_IMAGES, NUM_PARTITIONS = 120, 4
 
 
 def prepare(work: Path, num_pages: int = 10) -> None:
-    """A query list, and three WAT files whose pages show NUM_PICTURES pictures, each twice where there are 10 pages."""
+    """A query list, and three WAT files whose pages show NUM_IMAGES images, each twice where there are 10 pages."""
     folder = work / "queries"
     folder.mkdir(parents=True)
     path = folder / "queries.parquet"
@@ -37,7 +37,7 @@ def prepare(work: Path, num_pages: int = 10) -> None:
     for index in range(3):
         pages = []
         for page in range(num_pages):
-            numbers = [(index * 80 + page * 8 + k) % NUM_PICTURES for k in range(8)]
+            numbers = [(index * 80 + page * 8 + k) % NUM_IMAGES for k in range(8)]
             links = [image_link(f"/ok/{n}", f"{words[n % 4]} number {n} {page % 2}") for n in numbers]
             pages.append(wat_record(f"http://site.example.test/{index}/{page}.html", links))
         (work / f"{index}.warc.wat.gz").write_bytes(b"".join(pages))

@@ -48,7 +48,7 @@ def shaken(network: nn.Module) -> nn.Module:
 
 
 def settle_statistics(network: nn.Module, image: Tensor) -> None:
-    """Gives batch norms the statistics of these pictures, so that evaluation is as well conditioned as training."""
+    """Gives batch norms the statistics of these images, so that evaluation is as well conditioned as training."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
@@ -68,7 +68,7 @@ def texts(lengths: list[int], vocabulary_size: int = VOCABULARY, context_length:
     return tokens
 
 
-def pictures(config: ClipConfig, num: int) -> Tensor:
+def images(config: ClipConfig, num: int) -> Tensor:
     """Normal noise [B, 3, S, S]."""
     px = config.vision.image_px
     return torch.randn(num, 3, px, px, generator=torch.Generator().manual_seed(1))

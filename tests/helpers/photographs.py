@@ -1,4 +1,4 @@
-"""Pictures with edges and gradients in all directions, and their files."""
+"""Images with edges and gradients in all directions, and their files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def photograph(height: int, width: int, seed: int = 0) -> Image.Image:
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
-    """The picture's file, written by Pillow with these options of its own."""
+    """The image's file, written by Pillow with these options of its own."""
     stream = io.BytesIO()
     image.save(stream, kind, **options)  # type: ignore[arg-type]
     return stream.getvalue()

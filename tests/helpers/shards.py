@@ -27,11 +27,11 @@ PLACES = ("left", "right", "top", "bottom")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PicturesConfig:
+class ImagesConfig:
     """What `write_shards` makes."""
 
     samples: tuple[int, ...] = (16, 16)  # of each shard
-    image_px: int = 32  # longer side of each picture
+    image_px: int = 32  # longer side of each image
 
 
 class InThisProcess:
@@ -43,14 +43,14 @@ class InThisProcess:
 
 
 def write_shards(folder: Path, samples: Sequence[int] = (16, 16), image_px: int = 32) -> Manifest:
-    """Shards of coloured pictures, each with one to three captions; uid of caption c of key k is "<k>-<c>"."""
-    config = PicturesConfig(samples=tuple(samples), image_px=image_px)
+    """Shards of coloured images, each with one to three captions; uid of caption c of key k is "<k>-<c>"."""
+    config = ImagesConfig(samples=tuple(samples), image_px=image_px)
     sources = [Source(index=index, inputs={"none": (Input(url="", identity=""),)}) for index in range(len(samples))]
     plan = stages.plan(STAGE, config, sources, str(folder))
     return stages.run(plan, InThisProcess(), Log(stream=io.StringIO()))
 
 
-def _draw(config: PicturesConfig, source: Source, target: Target) -> Counter[str]:
+def _draw(config: ImagesConfig, source: Source, target: Target) -> Counter[str]:
     index = source.index
     keys = [f"{index:05d}{place:04d}" for place in range(config.samples[index])]
     with tarfile.open(target.path(".tar"), "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -61,7 +61,7 @@ def _draw(config: PicturesConfig, source: Source, target: Target) -> Counter[str
     return Counter({"in": len(keys), "kept": len(keys)})
 
 
-STAGE: Stage[PicturesConfig] = Stage("pictures", 1, _draw)
+STAGE: Stage[ImagesConfig] = Stage("images", 1, _draw)
 
 
 def sample_files(key: str, number: int, image_px: int) -> dict[str, bytes]:
@@ -79,7 +79,7 @@ def sample_files(key: str, number: int, image_px: int) -> dict[str, bytes]:
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
-    """The picture [H, W, 3] as a JPEG file."""
+    """The image [H, W, 3] as a JPEG file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
@@ -106,6 +106,6 @@ def rewritten(tar_path: Path) -> Iterator[dict[str, bytes]]:
 def write_exclusions(path: Path, uids: Sequence[str]) -> str:
     """A file like dedup-check's, uids being those of `write_shards`; its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = [f"{uid.partition('-')[0]}-0" for uid in uids]
-    pq.write_table(pa.table({"uid": list(uids), "reason": ["overlap"] * len(uids), "picture": pictures}), path)
+    images = [f"{uid.partition('-')[0]}-0" for uid in uids]
+    pq.write_table(pa.table({"uid": list(uids), "reason": ["overlap"] * len(uids), "image": images}), path)
     return str(path)

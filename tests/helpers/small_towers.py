@@ -1,4 +1,4 @@
-"""Image towers of a few thousand parameters, pictures for them, and rows of ids as the tokenizer gives them."""
+"""Image towers of a few thousand parameters, images for them, and rows of ids as the tokenizer gives them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ VOCABULARY = 20  # start token 18, end token 19
 
 
 def small_tower(kind: str) -> VisionTransformer | ModifiedResNet:
-    """A tower for pictures of 32 pixels: "vit" has four places, "resnet" one."""
+    """A tower for images of 32 pixels: "vit" has four places, "resnet" one."""
     torch.manual_seed(0)
     if kind == "vit":
         return VisionTransformer(VisionTransformerConfig(image_px=32, patch_px=16, width=16, layers=1, heads=2), 8)
     return ModifiedResNet(ResNetConfig(image_px=32, layers=(1, 1, 1, 1), width=4, heads=4), 8)
 
 
-def pictures(number: int) -> Tensor:
+def images(number: int) -> Tensor:
     """[number, 3, 32, 32], each unlike the others."""
     return torch.randn(number, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 

@@ -29,7 +29,7 @@ HEADERS = {
 }
 
 
-def picture(shade: int, size: tuple[int, int] = (120, 80)) -> bytes:
+def image(shade: int, size: tuple[int, int] = (120, 80)) -> bytes:
     """A JPEG that differs by `shade`."""
     stream = io.BytesIO()
     Image.new("RGB", size, (shade % 256, 255 - shade % 256, 100)).save(stream, "JPEG")
@@ -61,7 +61,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """/ok/N is picture N; other paths say what they do."""
+    """/ok/N is image N; other paths say what they do."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -109,10 +109,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, parts: list[str], seen: int) -> None:
         """By the first part of the path; `seen` counts the requests for it."""
         name, status = parts[0], 200
-        body, headers = picture(1), HEADERS.get(parts[0], {})
+        body, headers = image(1), HEADERS.get(parts[0], {})
         if name == "ok":
             time.sleep(self.server.delay_s)
-            body = picture(int(parts[1]))
+            body = image(int(parts[1]))
         elif name == "status":
             status, body = int(parts[1]), b"no"
         elif name == "busy" and seen <= int(parts[1]):  # busy/TIMES/STATUS/RETRY-AFTER

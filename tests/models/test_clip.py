@@ -153,7 +153,7 @@ def test_another_resolution_is_in_the_config_and_the_preprocessing(config: ClipC
     Clip(model.config).load_state_dict(model.state_dict())
 
 
-def test_patches_that_are_kept_change_the_picture_side_alone(narrow: Clip) -> None:
+def test_patches_that_are_kept_change_the_image_side_alone(narrow: Clip) -> None:
     image, tokens = torch.randn(2, 3, 64, 64), random_tokens(2)
     whole, fewer = narrow(image, tokens), narrow(image, tokens, torch.tensor([[0, 5, 9], [1, 2, 15]]))
     assert torch.equal(fewer[1], whole[1])

@@ -34,7 +34,7 @@ def compiler() -> None:
 
 
 def learn(model: Clip) -> tuple[list[float], list[int]]:
-    """The losses of some steps on pictures and on texts whose lengths differ each time; and how many graphs were
+    """The losses of some steps on images and on texts whose lengths differ each time; and how many graphs were
     compiled by the end of each."""
     counted = torch._dynamo.utils.counters
     counted.clear()

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 import models
 from helpers.networks import (
+    images,
     in_transformers_names,
     narrow,
     open_clip_network,
-    pictures,
     settle_statistics,
     shaken,
     texts,
@@ -194,7 +194,7 @@ def test_the_same_weights_give_open_clips_logits_and_gradients(name: str, mode: 
     torch.manual_seed(0)
     config = narrow(name)
     ours, theirs = shaken(Clip(config)), open_clip_network(config)
-    image, tokens = pictures(config, len(LENGTHS)), texts(LENGTHS)
+    image, tokens = images(config, len(LENGTHS)), texts(LENGTHS)
     settle_statistics(ours.visual, image)
     theirs.load_state_dict(ours.state_dict())
     for network in (ours, theirs):
@@ -219,7 +219,7 @@ def test_the_same_weights_give_the_logits_and_gradients_of_transformers(name: st
     config = dataclasses.replace(narrow(name), activation=activation)
     ours = shaken(Clip(config))
     theirs = transformers_network(config, ours.state_dict())
-    image, tokens = pictures(config, len(LENGTHS)), texts(LENGTHS)
+    image, tokens = images(config, len(LENGTHS)), texts(LENGTHS)
     ours_BB = logits(ours(image, tokens))
     theirs_BB = theirs(pixel_values=image, input_ids=tokens).logits_per_image
     torch.testing.assert_close(ours_BB, theirs_BB, atol=1e-5, rtol=0)
@@ -235,7 +235,7 @@ def test_at_full_size_the_logits_are_open_clips_too(name: str) -> None:
     config = config_of(name)
     with torch.no_grad():
         ours = shaken(models.create(name))
-        image, tokens = pictures(config, 2), texts([30, 9], config.text.vocabulary_size)
+        image, tokens = images(config, 2), texts([30, 9], config.text.vocabulary_size)
         ours_BB = logits(ours(image, tokens))
         weights = ours.state_dict()
         del ours

@@ -1,4 +1,4 @@
-"""Label maps of pictures whose every patch is known."""
+"""Label maps of images whose every patch is known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from helpers.clips import RESNET, VIT, random_clip
 from models.clip import Clip
 from models.config import ClipConfig
-from models.maskclip import MOST_WINDOWS, embed_labels, label_map
+from models.maskclip import MAX_WINDOWS, embed_labels, label_map
 from openwit.errors import InputError
 
 COLORS = ((230, 20, 20), (20, 200, 60), (30, 30, 220))
@@ -38,7 +38,7 @@ def seen_colors(model: Clip) -> Tensor:
 
 
 def painted(expected_HW: Tensor) -> Image.Image:
-    """A picture whose pixel is of the colour that the map says."""
+    """An image whose pixel is of the colour that the map says."""
     return Image.fromarray(torch.tensor(COLORS, dtype=torch.uint8)[expected_HW].numpy())
 
 
@@ -60,7 +60,7 @@ def test_windows_along_the_longer_side_join_without_a_seam() -> None:
         assert torch.equal(label_map(model, painted(stripes.T), seen_colors(model)), stripes.T)
 
 
-def test_the_map_has_the_pictures_size_and_its_borders_lie_where_the_pictures_do() -> None:
+def test_the_map_has_the_images_size_and_its_borders_lie_where_the_images_do() -> None:
     model = crafted()
     halves = (torch.arange(301) > 150).long().expand(97, 301)
     found = label_map(model, painted(halves), seen_colors(model))
@@ -99,9 +99,9 @@ def test_the_length_of_a_label_embedding_does_not_matter() -> None:
     assert (label_map(model, image, labels * torch.tensor([[0.1], [5.0], [9.0]])) == 0).all()
 
 
-def test_a_picture_too_long_and_thin_is_refused_with_the_limit() -> None:
-    with pytest.raises(InputError, match=f"1x{MOST_WINDOWS + 1} pixels is too long and thin; crop it to at most"):
-        label_map(crafted(), Image.new("RGB", (1, MOST_WINDOWS + 1)), torch.ones(2, 48))
+def test_an_image_too_long_and_thin_is_refused_with_the_limit() -> None:
+    with pytest.raises(InputError, match=f"1x{MAX_WINDOWS + 1} pixels is too long and thin; crop it to at most"):
+        label_map(crafted(), Image.new("RGB", (1, MAX_WINDOWS + 1)), torch.ones(2, 48))
 
 
 def test_labels_are_put_into_the_prompt_and_embedded_as_unit_vectors() -> None:

@@ -71,9 +71,9 @@ def test_a_rotated_photograph_stands_upright() -> None:
     assert decode_image(encoded(noise(30, 20), "JPEG", exif=exif)).size == (20, 30)
 
 
-@pytest.mark.parametrize("damaged", [b"", b"<html>not a picture</html>", encoded(noise(50, 50))[:300]])
-def test_what_is_no_picture_is_an_input_error(damaged: bytes) -> None:
-    with pytest.raises(InputError, match=f"not a readable picture .{len(damaged)} bytes"):
+@pytest.mark.parametrize("damaged", [b"", b"<html>not an image</html>", encoded(noise(50, 50))[:300]])
+def test_what_is_no_image_is_an_input_error(damaged: bytes) -> None:
+    with pytest.raises(InputError, match=f"not a readable image .{len(damaged)} bytes"):
         decode_image(damaged)
 
 

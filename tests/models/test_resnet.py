@@ -43,7 +43,7 @@ def test_a_dense_embedding_is_the_pool_with_all_attention_on_one_place() -> None
     torch.testing.assert_close(pool(x), (dense_BPE.sum(1) + of_mean_BE) / 10, atol=1e-5, rtol=1e-4)
 
 
-def test_the_map_goes_row_by_row_of_the_picture(tower: ModifiedResNet) -> None:
+def test_the_map_goes_row_by_row_of_the_image(tower: ModifiedResNet) -> None:
     tower.eval()
     x = torch.randn(1, 256, 2, 2)
     tower._run = lambda image: x  # type: ignore[method-assign]

@@ -28,7 +28,7 @@ def test_features_maps_and_dense_embeddings_have_their_shapes(tower: VisionTrans
     assert tower.dense(image).shape == (2, 3, 3, 16)
 
 
-def test_the_map_goes_row_by_row_of_the_picture(tower: VisionTransformer) -> None:
+def test_the_map_goes_row_by_row_of_the_image(tower: VisionTransformer) -> None:
     for block in tower.transformer.resblocks:  # without attention a patch's token tells of its patch alone
         torch.nn.init.zeros_(block.attn.out_proj.weight)
     image = torch.randn(1, 3, 24, 24)
@@ -60,7 +60,7 @@ def test_another_resolution_is_taken_after_resizing_and_not_before(tower: Vision
         tower.resize_positions(41)
 
 
-def test_all_patches_kept_in_any_order_give_what_the_whole_picture_gives(tower: VisionTransformer) -> None:
+def test_all_patches_kept_in_any_order_give_what_the_whole_image_gives(tower: VisionTransformer) -> None:
     image = torch.randn(3, 3, 24, 24)
     kept = torch.stack([torch.randperm(9, generator=torch.Generator().manual_seed(i)) for i in range(3)])
     torch.testing.assert_close(tower(image, kept), tower(image), atol=1e-6, rtol=1e-5)

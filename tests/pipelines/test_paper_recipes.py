@@ -32,7 +32,7 @@ def test_the_nine_models_of_the_paper_have_its_hyperparameters() -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_full_recipe_is_wit400m_with_another_training_and_pictures_large_enough(name: str) -> None:
+def test_a_full_recipe_is_wit400m_with_another_training_and_images_large_enough(name: str) -> None:
     recipe = recipes.create(name, f"runs/{name}")
     data_line = recipes.create("wit400m", f"runs/{name}")
     assert recipe.name == name

@@ -43,8 +43,8 @@ def test_what_cannot_be_right_is_refused_with_what_to_write(change, advice):
         override(CONFIG, change)
 
 
-def test_the_detectors_pictures_are_decoded_by_the_cpu_which_makes_their_copies():
-    with pytest.raises(ConfigError, match="copies of pictures are made by the CPU; write cpu"):
+def test_the_detectors_images_are_decoded_by_the_cpu_which_makes_their_copies():
+    with pytest.raises(ConfigError, match="copies of images are made by the CPU; write cpu"):
         override(DetectorTrainingConfig(), {"stream.decoder": "gpu"})
 
 

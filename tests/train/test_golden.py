@@ -34,7 +34,7 @@ def machine() -> dict[str, str]:
 
 
 def png(seed: int) -> bytes:
-    """A picture of random tiles: the same pixels whichever library writes it or reads it."""
+    """An image of random tiles: the same pixels whichever library writes it or reads it."""
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8).repeat(16, 0).repeat(16, 1)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -49,8 +49,8 @@ def demo_losses(tmp_path: Path) -> list[float]:
             before = dict(members)
             members.clear()  # a sample's members stand together
             for place, (name, content) in enumerate(before.items()):
-                is_picture = name.endswith(".jpg")
-                members[name.replace(".jpg", ".png")] = png(1000 * number + place) if is_picture else content
+                is_image = name.endswith(".jpg")
+                members[name.replace(".jpg", ".png")] = png(1000 * number + place) if is_image else content
     config = dataclasses.replace(
         recipes.create("demo", str(tmp_path)).pretrain, data=(str(tmp_path / "shards"),), batch_pairs=48,
         duration="20 steps", warmup_steps=4, ranks=1, log_every=1, save_every=1000, eval_every=0,

@@ -73,7 +73,7 @@ def broken_text(folder):
         members["000010003.json"] = b'{"captions": ['
 
 
-def broken_picture(folder):
+def broken_image(folder):
     with rewritten(folder / "00001.tar") as members:
         members["000010003.jpg"] = members["000010003.jpg"][:300]
 
@@ -96,7 +96,7 @@ HARMS = [
     (without_text, "text", [1], "000010003: it has no caption"),
     (empty_caption, "text", [1], "000010003: it has no caption"),
     (broken_text, "text", [1], "000010003: its json cannot be read"),
-    (broken_picture, "image", [1], "000010003: not a readable picture"),
+    (broken_image, "image", [1], "000010003: not a readable image"),
 ]
 
 
@@ -120,7 +120,7 @@ def test_a_harm_costs_its_samples_only_and_is_counted_and_named(tmp_path, harm, 
 
 def test_the_metrics_of_two_ranks_name_all_harms_and_training_goes_on(tmp_path):
     write_shards(tmp_path / "data", [*SIZES, 16, 16])
-    broken_picture(tmp_path / "data")
+    broken_image(tmp_path / "data")
     cut(tmp_path / "data")
     (tmp_path / "data" / "00002.tar").unlink()
     (tmp_path / "data" / "00003.tar").write_bytes(b"")

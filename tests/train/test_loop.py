@@ -111,7 +111,7 @@ def test_it_learns_and_names_what_is_damaged(data, tmp_path):
     assert records[-1]["loss"] < 0.85 * math.log(8)
     assert records[-1]["samples"] == 640
     assert records[-1]["skipped"]["image"] > 0
-    assert any("000010003: not a readable picture" in name for record in records for name in record["damaged"])
+    assert any("000010003: not a readable image" in name for record in records for name in record["damaged"])
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(data, tmp_path):

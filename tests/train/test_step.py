@@ -59,7 +59,7 @@ DETECTOR = DetectorTrainingConfig(
 
 
 def inputs_of(config: AnyTrainingConfig, num_pairs: int = PAIRS) -> tuple[Tensor, ...]:
-    """Noise as pictures, and texts of 1 to 9 words or more noise."""
+    """Noise as images, and texts of 1 to 9 words or more noise."""
     random = torch.Generator().manual_seed(9)
     px = config.model.vision.image_px if isinstance(config, PretrainConfig) else config.model.image_px
     image = torch.randint(0, 256, (num_pairs, 3, px, px), generator=random, dtype=torch.uint8)
@@ -122,7 +122,7 @@ def reductions_of_parts(parts: int) -> int:
 
 
 def compiled_and_plain() -> tuple[list[tuple[int, ...]], dict[str, Tensor], dict[str, Tensor]]:
-    """The shapes of pictures that the compiler was given, and gradients with it and without."""
+    """The shapes of images that the compiler was given, and gradients with it and without."""
     shapes = []
 
     def backend(graph: torch.fx.GraphModule, examples: list[Tensor]) -> Callable[..., object]:

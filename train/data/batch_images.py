@@ -1,7 +1,7 @@
-"""The pictures of a batch while it is made, in memory that is used again: the system takes longer to give fresh memory
+"""The images of a batch while it is made, in memory that is used again: the system takes longer to give fresh memory
 than a copy to it takes.
 
-Shapes: B pictures, of S pixels a side.
+Shapes: B images, of S pixels a side.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from train.data.decode import Picture
+from train.data.decode import AnyPixels
 
 Shape = tuple[int, ...]
 
@@ -37,14 +37,14 @@ class BatchMemory:
         return torch.from_numpy(lent)
 
 
-class Pictures:
-    """B pictures, each put on its place by any thread."""
+class Images:
+    """B images, each put on its place by any thread."""
 
     def __init__(self, memory_BHWC: Tensor) -> None:
         self._memory_BHWC = memory_BHWC
         self._rows = memory_BHWC.numpy()
 
-    def put(self, place: int, square: Picture) -> None:
+    def put(self, place: int, square: AnyPixels) -> None:
         """Copies uint8 [S, S, 3] to its place."""
         self._rows[place] = square
 
@@ -53,13 +53,13 @@ class Pictures:
         return self._memory_BHWC.permute(0, 3, 1, 2)
 
 
-class DevicePictures:
-    """B pictures that a device decoded; their batch is on it too."""
+class DeviceImages:
+    """B images that a device decoded; their batch is on it too."""
 
-    def __init__(self, num_pictures: int) -> None:
-        self._squares = [torch.empty(0)] * num_pictures
+    def __init__(self, num_images: int) -> None:
+        self._squares = [torch.empty(0)] * num_images
 
-    def put(self, place: int, square: Picture) -> None:
+    def put(self, place: int, square: AnyPixels) -> None:
         """Keeps uint8 [S, S, 3], a tensor on the device."""
         self._squares[place] = torch.as_tensor(square)
 

@@ -11,12 +11,12 @@ from openwit import storage
 from openwit.errors import ConfigError, InputError
 from openwit.shards.tar import MemberMemory, TarSample, Unusable, read_samples
 from openwit.storage.readahead import TarFiles
-from train.data.order import Lane, Part, Segment, deal, lane_size, steps_per_epoch
+from train.data.order import Lane, Segment, ShardRange, deal, lane_size, steps_per_epoch
 from train.mixture import Entry, parse_entries
 
 
 @dataclass(frozen=True)
-class Shard:
+class TrainingShard:
     """One tar and the number of samples that the manifest promises in it."""
 
     name: str
@@ -30,8 +30,8 @@ class DataSet:
     of captions, and how many samples those are."""
 
     folder: str
-    shards: tuple[Shard, ...]
-    parts: tuple[Part, ...]
+    shards: tuple[TrainingShard, ...]
+    parts: tuple[ShardRange, ...]
     excluded: frozenset[str] = frozenset()
     num_excluded: int = 0
 
@@ -66,12 +66,12 @@ def open_data_set(folders: Sequence[str], exclusions: str = "") -> DataSet:
     Raises InputError where a manifest or the exclusions are missing or damaged, ConfigError where an entry is wrong.
     """
     entries = parse_entries(folders)
-    shards: list[Shard] = []
+    shards: list[TrainingShard] = []
     parts = []
     for number, entry in enumerate(entries):
         first = len(shards)
         shards += _shards_of(entry.folder, alone=len(entries) == 1)
-        part = Part(number, tuple((n, shards[n].num_samples) for n in range(first, len(shards))), entry.passes)
+        part = ShardRange(number, tuple((n, shards[n].num_samples) for n in range(first, len(shards))), entry.passes)
         if not part.num_rows:
             least = Entry(entry.folder, 1 / part.num_samples)
             raise ConfigError(
@@ -89,14 +89,14 @@ def data_digest(folders: Sequence[str]) -> str:
     return " ".join(str(Entry(manifests.read(entry.folder).digest, entry.passes)) for entry in entries)
 
 
-def _shards_of(folder: str, alone: bool) -> list[Shard]:
+def _shards_of(folder: str, alone: bool) -> list[TrainingShard]:
     """Beside other folders, which have tars of the same names, a shard's name is its URL."""
     shards = []
     for part in manifests.read(folder).parts:
         if part.rows:
             name = part.file(".tar").name
             url = storage.join(folder, name)
-            shards.append(Shard(name if alone else url, url, part.rows))
+            shards.append(TrainingShard(name if alone else url, url, part.rows))
     if not shards:
         raise InputError(f"{storage.join(folder, manifests.MANIFEST)}: holds no samples; build the data set first")
     return shards
@@ -105,13 +105,13 @@ def _shards_of(folder: str, alone: bool) -> list[Shard]:
 def _without(data_set: DataSet, exclusions: str) -> DataSet:
     from openwit.storage.tables import read_table
 
-    table = read_table(exclusions, ["uid", "picture"])
-    uids, pictures = (frozenset(table[name].to_pylist()) for name in ("uid", "picture"))
-    return replace(data_set, excluded=uids, num_excluded=len(pictures))
+    table = read_table(exclusions, ["uid", "image"])
+    uids, images = (frozenset(table[name].to_pylist()) for name in ("uid", "image"))
+    return replace(data_set, excluded=uids, num_excluded=len(images))
 
 
 @dataclass(frozen=True)
-class Rows:
+class LaneRows:
     """The rows of one lane, in the sequence of its tars."""
 
     data_set: DataSet
@@ -139,7 +139,7 @@ class Rows:
             if isinstance(member, memoryview):
                 self.memory.take_back(member)
 
-    def _segment(self, shard: Shard, segment: Segment) -> Iterator[TarSample | Unusable]:
+    def _segment(self, shard: TrainingShard, segment: Segment) -> Iterator[TarSample | Unusable]:
         num_given = 0
         missing = Unusable(shard.name, "tar", f"has fewer than the {shard.num_samples} samples of the manifest")
         try:

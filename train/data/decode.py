@@ -1,6 +1,6 @@
-"""Pictures of a sample, from JPEG to the training crop.
+"""Images of a sample, from JPEG to the training crop.
 
-A plain JPEG is decoded by libjpeg-turbo and resized by torch; all other pictures, and all that is not quite in order,
+A plain JPEG is decoded by libjpeg-turbo and resized by torch; all other images, and all that is not quite in order,
 go Pillow's way, which is also the plain twin: the pixels are the same within 0.04 grey levels in the mean.
 """
 
@@ -23,7 +23,7 @@ from openwit.errors import InputError
 from openwit.shards.tar import Encoded
 
 Pixels = npt.NDArray[np.uint8]
-Picture = Pixels | Tensor  # uint8 [H, W, 3]; a Tensor where a device decoded it
+AnyPixels = Pixels | Tensor  # uint8 [H, W, 3]; a Tensor where a device decoded it
 Size = tuple[int, int]  # height and width
 
 PLAIN_SPACES = ("YCbCr", "Gray", "RGB")  # not the four colours of print
@@ -34,7 +34,7 @@ BROKEN = (OSError, ValueError, SyntaxError, TypeError, struct.error, Image.Decom
 
 
 def decode_resized(encoded: Encoded, resize_px: int, reduced: bool = True) -> Pixels:
-    """uint8 [H, W, 3], the shorter side `resize_px`, antialiased bicubic. Raises InputError where it is no picture.
+    """uint8 [H, W, 3], the shorter side `resize_px`, antialiased bicubic. Raises InputError where it is no image.
 
     With `reduced`, a JPEG is decoded at the smallest scale (1/2, 1/4, 1/8) that leaves twice the pixels that are
     wanted a side.
@@ -45,14 +45,14 @@ def decode_resized(encoded: Encoded, resize_px: int, reduced: bool = True) -> Pi
     size = resized(pixels.shape[:2], resize_px)
     if size == pixels.shape[:2]:
         return pixels
-    picture_BCHW = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)  # channels last: torch's fast way, on one thread
-    picture_BCHW = F.interpolate(picture_BCHW, size, mode="bicubic", antialias=True)
-    shrunk: Pixels = picture_BCHW[0].permute(1, 2, 0).numpy()
+    image_BCHW = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)  # channels last: torch's fast way, on one thread
+    image_BCHW = F.interpolate(image_BCHW, size, mode="bicubic", antialias=True)
+    shrunk: Pixels = image_BCHW[0].permute(1, 2, 0).numpy()
     return shrunk
 
 
 def decode_carefully(encoded: Encoded, resize_px: int, reduced: bool = True) -> Pixels:
-    """What `decode_resized` gives, by Pillow alone, which reads every kind of picture and turns it upright."""
+    """What `decode_resized` gives, by Pillow alone, which reads every kind of image and turns it upright."""
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
             if reduced:
@@ -61,9 +61,9 @@ def decode_carefully(encoded: Encoded, resize_px: int, reduced: bool = True) -> 
             opened.load()
             image = to_rgb(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError:  # its own text holds an address, which differs from run to run
-        raise InputError(f"not a readable picture ({len(encoded)} bytes): unknown format") from None
+        raise InputError(f"not a readable image ({len(encoded)} bytes): unknown format") from None
     except BROKEN as error:
-        raise InputError(f"not a readable picture ({len(encoded)} bytes): {error}") from None
+        raise InputError(f"not a readable image ({len(encoded)} bytes): {error}") from None
     height, width = resized((image.height, image.width), resize_px)
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BICUBIC)
@@ -72,7 +72,7 @@ def decode_carefully(encoded: Encoded, resize_px: int, reduced: bool = True) -> 
 
 def plain_size(encoded: Encoded) -> Size | None:
     """The size of a JPEG that any decoder shows alike; None where Pillow must judge: other formats, colours of print,
-    pictures to be turned, huge ones, and what is cut off."""
+    images to be turned, huge ones, and what is cut off."""
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
     except ValueError:
@@ -83,13 +83,13 @@ def plain_size(encoded: Encoded) -> Size | None:
 
 
 def resized(size: Sequence[int], resize_px: int) -> Size:
-    """The size of a picture whose shorter side is made `resize_px`."""
+    """The size of an image whose shorter side is made `resize_px`."""
     height, width = size
     shorter = min(height, width)
     return max(resize_px, height * resize_px // shorter), max(resize_px, width * resize_px // shorter)
 
 
-def crop_square(pixels: Picture, image_px: int, number: int) -> Picture:
+def crop_square(pixels: AnyPixels, image_px: int, number: int) -> AnyPixels:
     """uint8 [image_px, image_px, 3], a view of the place that the 64 bits of `number` choose (the paper's only
     augmentation, section 2.5)."""
     height, width, _ = pixels.shape
@@ -121,7 +121,7 @@ def _reduction(size: Size, resize_px: int) -> int:
 
 
 def _is_upright(encoded: Encoded) -> bool:
-    """Whether no note of the JPEG turns the picture."""
+    """Whether no note of the JPEG turns the image."""
     place = 2
     while (marker := encoded[place : place + 2]) != START_OF_SCAN:
         if marker[:1] != b"\xff" or marker in (APP1, FILL):

@@ -1,4 +1,4 @@
-"""From a tar's sample to a training example: a picture that may be used, and its caption or a copy of it."""
+"""From a tar's sample to a training example: an image that may be used, and its caption or a copy of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from openwit.errors import InputError
 from openwit.shards.tar import Encoded, TarSample, Unusable
-from train.data.decode import Picture, crop_square, decode_resized
+from train.data.decode import AnyPixels, crop_square, decode_resized
 from train.data.order import draw
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
@@ -18,10 +18,10 @@ IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 
 @dataclass(frozen=True)
 class Example:
-    """A pair ready for a batch: uint8 pixels [image_px, image_px, 3], a view of the picture, and one caption."""
+    """A pair ready for a batch: uint8 pixels [image_px, image_px, 3], a view of the image, and one caption."""
 
     key: str
-    pixels: Picture
+    pixels: AnyPixels
     caption: str
     patches_seed: int = 0  # 64 bits, of what patch dropout draws
 
@@ -39,17 +39,17 @@ class _Notes(msgspec.Struct):
 
 
 class DecodedCache:
-    """Decodes and resizes pictures, and keeps them by key, up to a number of bytes: a small data set is decoded once,
+    """Decodes and resizes images, and keeps them by key, up to a number of bytes: a small data set is decoded once,
     not every epoch."""
 
-    def __init__(self, max_bytes: int, decode: Callable[[Encoded, int], Picture] = decode_resized) -> None:
-        """`decode` makes of encoded bytes a picture with so many pixels on its shorter side."""
+    def __init__(self, max_bytes: int, decode: Callable[[Encoded, int], AnyPixels] = decode_resized) -> None:
+        """`decode` makes of encoded bytes an image with so many pixels on its shorter side."""
         self.decode = decode
         self.max_bytes = self.free_bytes = max_bytes
-        self.pixels: dict[tuple[str, int], Picture] = {}
+        self.pixels: dict[tuple[str, int], AnyPixels] = {}
 
-    def get(self, key: str, encoded: Encoded, resize_px: int) -> Picture:
-        """uint8 [H, W, 3], the shorter side `resize_px`. Raises InputError where the bytes are no picture."""
+    def get(self, key: str, encoded: Encoded, resize_px: int) -> AnyPixels:
+        """uint8 [H, W, 3], the shorter side `resize_px`. Raises InputError where the bytes are no image."""
         if not self.max_bytes:
             return self.decode(encoded, resize_px)
         mark = (key, zlib.crc32(encoded))  # data sets made elsewhere may use a key in several shards
@@ -81,7 +81,7 @@ class ExampleMaker:
         captions = [caption for caption in captions if caption.strip()]
         if not captions:
             return Unusable(sample.key, "text", "it has no caption")
-        pixels = resized_picture(sample, self.resize_px, self.cache)
+        pixels = resized_image(sample, self.resize_px, self.cache)
         if isinstance(pixels, Unusable):
             return pixels
         square = crop_square(pixels, self.image_px, draw("crop", self.seed, epoch, sample.mark))
@@ -99,7 +99,7 @@ def usable_captions(sample: TarSample, excluded: frozenset[str]) -> list[str] | 
     return captions or Unusable(sample.key, "excluded", "all its captions are excluded")
 
 
-def resized_picture(sample: TarSample, resize_px: int, cache: DecodedCache) -> Picture | Unusable:
+def resized_image(sample: TarSample, resize_px: int, cache: DecodedCache) -> AnyPixels | Unusable:
     """uint8 [H, W, 3], the shorter side `resize_px`, or why there is none: image."""
     encoded = next((sample.members[e] for e in IMAGE_EXTENSIONS if e in sample.members), None)
     if encoded is None:

@@ -1,6 +1,6 @@
-"""Pictures decoded, resized and kept on the device that learns from them: by nvJPEG and torch on a GPU.
+"""Images decoded, resized and kept on the device that learns from them: by nvJPEG and torch on a GPU.
 
-The same functions run on a CPU, by libjpeg and torch. What they cannot decode is judged by the CPU's way, and a picture
+The same functions run on a CPU, by libjpeg and torch. What they cannot decode is judged by the CPU's way, and an image
 that this refuses is broken. The resize is bicubic and antialiased as there, but in float32: within a grey level of it.
 """
 
@@ -15,22 +15,22 @@ from openwit.shards.tar import Encoded
 from train.data.decode import decode_resized, plain_size, resized
 
 END_OF_IMAGE = b"\xff\xd9"
-MAX_PIXELS = 1 << 24  # a larger picture is cheaper to decode at reduced scale, which nvJPEG does not do
+MAX_PIXELS = 1 << 24  # a larger image is cheaper to decode at reduced scale, which nvJPEG does not do
 
 
 def decode_resized_on(device: torch.device, encoded: Encoded, resize_px: int, reduced: bool = True) -> Tensor:
     """uint8 [H, W, 3] on the device, the shorter side `resize_px`, ready for any stream. Raises InputError where it is
-    no picture. `reduced` is for those that the CPU decodes (see `decode_resized`)."""
+    no image. `reduced` is for those that the CPU decodes (see `decode_resized`)."""
     decoded_CHW = _decoded(device, encoded)
     if decoded_CHW is None:
         return torch.from_numpy(decode_resized(encoded, resize_px, reduced).copy()).to(device)
     size = resized(decoded_CHW.shape[1:], resize_px)
-    picture_CHW = decoded_CHW if size == decoded_CHW.shape[1:] else _resize(decoded_CHW, size)
+    image_CHW = decoded_CHW if size == decoded_CHW.shape[1:] else _resize(decoded_CHW, size)
     if device.type == "cuda":
         # nvJPEG writes in a stream of its own, which does not wait for ours: no memory may come back to the pool, for
         # it to write to, while our kernels still read there
         torch.cuda.current_stream(device).synchronize()
-    return picture_CHW.permute(1, 2, 0)
+    return image_CHW.permute(1, 2, 0)
 
 
 def _decoded(device: torch.device, encoded: Encoded) -> Tensor | None:
@@ -49,6 +49,6 @@ def _decoded(device: torch.device, encoded: Encoded) -> Tensor | None:
     return decoded
 
 
-def _resize(picture_CHW: Tensor, size: tuple[int, int]) -> Tensor:
-    resized_BCHW = F.interpolate(picture_CHW[None].float(), size, mode="bicubic", antialias=True)
+def _resize(image_CHW: Tensor, size: tuple[int, int]) -> Tensor:
+    resized_BCHW = F.interpolate(image_CHW[None].float(), size, mode="bicubic", antialias=True)
     return resized_BCHW[0].round_().clamp_(0, 255).to(torch.uint8)

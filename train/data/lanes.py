@@ -8,7 +8,7 @@ from typing import Generic
 
 from openwit.errors import WorkError
 from openwit.shards.tar import TarSample, Unusable
-from train.data.dataset import Rows
+from train.data.dataset import LaneRows
 from train.data.order import Window, window_at
 from train.objective import E, Maker
 
@@ -29,7 +29,7 @@ class LaneCursor:
 class LaneReader(Generic[E]):
     """The examples of one lane of one epoch, again from its first where it ends; one thread at a time may ask it."""
 
-    def __init__(self, rows: Rows, maker: Maker[E], window: int, counter: tuple[int, int], at: LaneCursor) -> None:
+    def __init__(self, rows: LaneRows, maker: Maker[E], window: int, counter: tuple[int, int], at: LaneCursor) -> None:
         """`counter` is (epoch, number of the lane); with the maker's seed it decides every draw."""
         self.rows, self.maker, self.window_size = rows, maker, window
         self.epoch, self.number = counter

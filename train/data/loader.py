@@ -23,7 +23,7 @@ from torch import Tensor
 from openwit.shards.tar import MemberMemory
 from openwit.storage.readahead import TarFiles
 from train.config import AnyTrainingConfig
-from train.data.dataset import DataSet, Rows
+from train.data.dataset import DataSet, LaneRows
 from train.data.lanes import LaneCursor, LaneReader
 from train.data.order import lanes_of_rank
 from train.objective import CPU, Keyed, Sheet, objective_of
@@ -113,7 +113,9 @@ class Producer:
         dealt = self.data_set.lanes(stream.num_lanes, self.config.seed, epoch)
         return [
             LaneReader(rows, self.maker, stream.shuffle_window, (epoch, lane), cursors[lane])
-            for lane, rows in ((lane, Rows(self.data_set, dealt[lane], self.files, self.memory)) for lane in self.lanes)
+            for lane, rows in (
+                (lane, LaneRows(self.data_set, dealt[lane], self.files, self.memory)) for lane in self.lanes
+            )
         ]
 
     def _inputs(self, sheet: Sheet[Keyed]) -> tuple[Tensor, ...]:
@@ -127,7 +129,7 @@ class Producer:
 
 def _fill_part(sheet: Sheet[Keyed], num_examples: int, reader: LaneReader[Keyed], first: int) -> list[str]:
     """The keys of the lane's next examples, which it puts on the sheet from the `first` place on. None is kept while
-    the next is made: its picture's memory is used again, and still in the processor's cache."""
+    the next is made: its image's memory is used again, and still in the processor's cache."""
     return [sheet.put(place, next(reader)) for place in range(first, first + num_examples)]
 
 
@@ -135,7 +137,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Source(Protocol[T_co]):
+class BatchSource(Protocol[T_co]):
     """Makes items in the thread that asks; any thread may close it, which ends what it waits for."""
 
     def batches(self) -> Iterator[T_co]: ...
@@ -147,7 +149,7 @@ class Ahead(Generic[T]):
     """The items of a source; some are ready before they are asked for. Use it as a context: its thread, and the source,
     end with it."""
 
-    def __init__(self, source: Source[T], num_ready: int) -> None:
+    def __init__(self, source: BatchSource[T], num_ready: int) -> None:
         self._source = source
         self._ready: queue.Queue[T | BaseException] = queue.Queue(num_ready)
         self._stop = threading.Event()

@@ -56,7 +56,7 @@ def permutation(length: int, *counter: object) -> npt.NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class Part:
+class ShardRange:
     """One data set of a mixture: its shards as (number, samples), used `passes` times an epoch; its own `number`."""
 
     number: int

@@ -12,7 +12,7 @@ class ZeroShotConfig:
     """Classification by the names of the classes alone (paper, section 3.1)."""
 
     prompts: tuple[str, ...] = ("a photo of a {label}.",)  # sentences around {label}; their embeddings are averaged
-    batch_images: int = 64  # pictures encoded at once
+    batch_images: int = 64  # images encoded at once
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -29,7 +29,7 @@ class LinearProbeConfig:
     """Logistic regression on frozen features (paper, section 3.2 and appendix A)."""
 
     seed: int = 0  # draws the validation split
-    batch_images: int = 64  # pictures encoded at once
+    batch_images: int = 64  # images encoded at once
 
     def __post_init__(self) -> None:
         if self.seed < 0:

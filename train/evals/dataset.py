@@ -1,4 +1,4 @@
-"""An evaluation set on disk: a parquet file of key (string), image (encoded picture) and label (the class's name)."""
+"""An evaluation set on disk: a parquet file of key (string), image (encoded image) and label (the class's name)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS = ("key", "image", "label")
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Row i of keys, images and labels is one picture; `names` are the distinct labels, sorted."""
+    """Row i of keys, images and labels is one image; `names` are the distinct labels, sorted."""
 
     url: str
     keys: list[str]
@@ -30,8 +30,8 @@ class EvalSet:
     def tensors(
         self, preprocess: Callable[[Image.Image], Tensor], places: Sequence[int] | None = None
     ) -> Iterator[Tensor]:
-        """Each picture, or those at `places`, as `preprocess` makes it, float32 [3, S, S], decoded as asked for. Raises
-        InputError, naming the key, for one that is no picture."""
+        """Each image, or those at `places`, as `preprocess` makes it, float32 [3, S, S], decoded as asked for. Raises
+        InputError, naming the key, for one that is no image."""
         for place in range(len(self.keys)) if places is None else places:
             try:
                 image = decode_image(self.images[place])
@@ -41,7 +41,7 @@ class EvalSet:
 
 
 def load_eval_set(url: str) -> EvalSet:
-    """The whole set, pictures still encoded. Raises InputError where it is missing, of other columns, or empty."""
+    """The whole set, images still encoded. Raises InputError where it is missing, of other columns, or empty."""
     with open_input(url) as file:
         try:
             parquet = pq.ParquetFile(file)
@@ -56,7 +56,7 @@ def load_eval_set(url: str) -> EvalSet:
         if nulls := table.column(name).null_count:
             raise InputError(f"{url}: column {name} has {nulls} empty values; an evaluation set has none")
     if not table.num_rows:
-        raise InputError(f"{url}: holds no pictures")
+        raise InputError(f"{url}: holds no images")
     keys, images, labels = (table.column(name).to_pylist() for name in COLUMNS)
     if not isinstance(images[0], bytes) or not isinstance(labels[0], str):
         types = ", ".join(f"{name} {table.schema.field(name).type}" for name in COLUMNS)

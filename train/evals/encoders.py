@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ImageTextEncoder(Protocol):
-    """Unit vectors of pictures and of token ids, and picture features before the projection; `Clip` is one."""
+    """Unit vectors of images and of token ids, and image features before the projection; `Clip` is one."""
 
     training: bool
 
@@ -76,20 +76,20 @@ def evaluation_mode(model: ImageTextEncoder) -> Iterator[None]:
 
 
 def batches(images: Iterable[Tensor], batch_images: int, device: torch.device) -> Iterator[Tensor]:
-    """Stacks [up to batch_images, 3, S, S] on the device from single pictures [3, S, S]; reads as it goes."""
+    """Stacks [up to batch_images, 3, S, S] on the device from single images [3, S, S]; reads as it goes."""
     remaining = iter(images)
     while group := list(islice(remaining, batch_images)):
         yield torch.stack(group).to(device)
 
 
 def own_places(num: int, batch_images: int, team: Team) -> list[int]:
-    """Which of `num` pictures this process encodes. Batches are dealt out whole, so that each picture has the company,
+    """Which of `num` images this process encodes. Batches are dealt out whole, so that each image has the company,
     and each sum the order, that it has in one process."""
     return _places(num, batch_images, team.rank, team.num_ranks)
 
 
 def joined(rows: Tensor, num: int, batch_images: int, team: Team) -> Tensor:
-    """[num, ...] on the CPU: the rows of all processes' `own_places`, in the order of the pictures."""
+    """[num, ...] on the CPU: the rows of all processes' `own_places`, in the order of the images."""
     parts = [part for part in team.gather(rows.cpu()) if len(part)]
     if not parts:
         return rows.cpu()

@@ -35,15 +35,15 @@ ONE_THREAD_ELEMENTS = 1 << 24
 class ProbeResult:
     """What the probe found; accuracies are shares in [0, 1]."""
 
-    accuracy: float  # on the test pictures
-    validation_accuracy: float  # at the chosen strength, before the validation pictures joined the training
+    accuracy: float  # on the test images
+    validation_accuracy: float  # at the chosen strength, before the validation images joined the training
     l2_strength: float  # the inverse of scikit-learn's C
     converged: bool  # whether the last fit ended before its iterations did
 
 
 @dataclass(frozen=True)
 class Digits:
-    """scikit-learn's handwritten digits: uint8 pictures [N, 8, 8], bright ink on black, and labels 0 to 9."""
+    """scikit-learn's handwritten digits: uint8 images [N, 8, 8], bright ink on black, and labels 0 to 9."""
 
     train_images: npt.NDArray[np.uint8]
     train_labels: Labels
@@ -61,7 +61,7 @@ def digits() -> Digits:
 
 
 def image_features(model: ImageTextEncoder, images: Iterable[Tensor], batch_images: int) -> Tensor:
-    """Features before the projection, float64 [N, width] on the CPU, of preprocessed pictures [3, S, S]."""
+    """Features before the projection, float64 [N, width] on the CPU, of preprocessed images [3, S, S]."""
     with evaluation_mode(model):
         rows = [model.image_features(batch).double().cpu() for batch in batches(images, batch_images, model.device)]
     return torch.cat(rows) if rows else torch.empty(0)

@@ -24,7 +24,7 @@ from train.evals.linear_probe import Features, digits, image_features, linear_pr
 from train.evals.zero_shot import accuracies, classes_above
 
 Scores = dict[str, dict[str, float]]
-Preprocess = Callable[[Image.Image], Tensor]  # what the model takes of a picture, float32 [3, S, S]
+Preprocess = Callable[[Image.Image], Tensor]  # what the model takes of an image, float32 [3, S, S]
 
 
 class Suite:
@@ -40,8 +40,8 @@ class Suite:
         self, model: ImageTextEncoder, tokenizer: TextTokenizer, preprocess: Preprocess, team: Team = ALONE
     ) -> Scores:
         """`zero_shot` and `digits`, as far as they are asked for, each with its numbers by name. Every process of the
-        team asks, encodes its part of the pictures and is answered the same, which is what one process alone finds.
-        Raises InputError for a picture that cannot be read."""
+        team asks, encodes its part of the images and is answered the same, which is what one process alone finds.
+        Raises InputError for an image that cannot be read."""
         scores: Scores = {}
         if self.zero_shot_set is not None:
             scores["zero_shot"] = self._zero_shot(self.zero_shot_set, model, tokenizer, preprocess, team)
@@ -64,15 +64,15 @@ class Suite:
     ) -> dict[str, float]:
         config, num = self.config.zero_shot, len(chosen.labels)
         own = own_places(num, config.batch_images, team)
-        pictures, labels = chosen.tensors(preprocess, own), [chosen.labels[place] for place in own]
-        above = classes_above(model, tokenizer, pictures, labels, chosen.names, config)
+        images, labels = chosen.tensors(preprocess, own), [chosen.labels[place] for place in own]
+        above = classes_above(model, tokenizer, images, labels, chosen.names, config)
         shares = accuracies(joined(above, num, config.batch_images, team), chosen.labels)
         return {**shares, "num_images": float(num), "num_classes": float(len(chosen.names))}
 
     def _features(
         self, images: npt.NDArray[np.uint8], model: ImageTextEncoder, preprocess: Preprocess, team: Team
     ) -> Features:
-        """Of grey pictures [N, 8, 8], enlarged to the model's input."""
+        """Of grey images [N, 8, 8], enlarged to the model's input."""
         batch_images = self.config.linear_probe.batch_images
         own = own_places(len(images), batch_images, team)
         rows = image_features(model, (preprocess(Image.fromarray(images[place])) for place in own), batch_images)

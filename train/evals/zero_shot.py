@@ -1,6 +1,6 @@
 """Classification by the names of the classes alone (paper, section 3.1).
 
-Shapes: C classes · P prompts · B pictures of a batch · D embedding.
+Shapes: C classes · P prompts · B images of a batch · D embedding.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def classifier_weights(
 def predict(
     model: ImageTextEncoder, images: Iterable[Tensor], weights_CD: Tensor, config: ZeroShotConfig
 ) -> Iterator[Tensor]:
-    """The best class [up to batch_images] of each of the preprocessed pictures [3, S, S], batch by batch as they are
+    """The best class [up to batch_images] of each of the preprocessed images [3, S, S], batch by batch as they are
     read; of equal scores the earlier class."""
     with evaluation_mode(model):
         for batch in batches(images, config.batch_images, model.device):
@@ -52,11 +52,11 @@ def classes_above(
     names: Sequence[str],
     config: ZeroShotConfig,
 ) -> Tensor:
-    """How many classes score above each picture's own, int64 [number of pictures]; of equal scores the earlier class is
+    """How many classes score above each image's own, int64 [number of images]; of equal scores the earlier class is
     above.
 
-    `images` are preprocessed pictures [3, S, S], read as needed; `labels[i]`, one of `names`, goes with the i-th.
-    Raises ValueError for an unknown label or as many pictures as there are not labels.
+    `images` are preprocessed images [3, S, S], read as needed; `labels[i]`, one of `names`, goes with the i-th.
+    Raises ValueError for an unknown label or as many images as there are not labels.
     """
     index = {name: i for i, name in enumerate(names)}
     if unknown := sorted(set(labels) - set(index)):
@@ -68,9 +68,9 @@ def classes_above(
 
 def accuracies(above: Tensor, labels: Sequence[str]) -> dict[str, float]:
     """Shares in [0, 1] of what `classes_above` gave: `top1`, `top5` and `mean_per_class` (top-1 within each class,
-    averaged over the classes that occur). Raises ValueError where there are no pictures."""
+    averaged over the classes that occur). Raises ValueError where there are no images."""
     if not len(above):
-        raise ValueError("0 pictures")
+        raise ValueError("0 images")
     hits = (above < 1).double()
     names = sorted(set(labels))
     index = {name: i for i, name in enumerate(names)}
@@ -91,7 +91,7 @@ def _above_truth(model: ImageTextEncoder, image_batches: Iterable[Tensor], weigh
             scores_BC = model.encode_image(batch).float() @ weights_CD.T
             own_B1 = truth[start : start + len(batch), None].to(scores_BC.device)
             if len(own_B1) < len(batch):
-                raise ValueError(f"more pictures than the {len(truth)} labels")
+                raise ValueError(f"more images than the {len(truth)} labels")
             own_score_B1 = scores_BC.gather(1, own_B1)
             earlier_BC = torch.arange(len(weights_CD), device=scores_BC.device) < own_B1
             above_BC = (scores_BC > own_score_B1) | ((scores_BC == own_score_B1) & earlier_BC)
@@ -100,5 +100,5 @@ def _above_truth(model: ImageTextEncoder, image_batches: Iterable[Tensor], weigh
             above.append(above_BC.sum(dim=1).cpu())
             start += len(batch)
     if start != len(truth):
-        raise ValueError(f"{start} pictures for {len(truth)} labels")
+        raise ValueError(f"{start} images for {len(truth)} labels")
     return torch.cat(above) if above else truth

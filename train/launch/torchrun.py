@@ -20,7 +20,7 @@ from train import rank_main
 from train.checkpoints.layout import latest, steps
 from train.config import AnyTrainingConfig
 from train.data.dataset import open_data_set
-from train.job import RECORD, Job, Record, make_record, on_this_machine, read_record, require_same, write_record
+from train.job import RECORD, Job, JobRecord, make_record, on_this_machine, read_record, require_same, write_record
 from train.launch.nodes import Failures, failures_of, meeting_options, on_loopback, output_name
 from train.launch.preemption import PassedOn
 from train.metrics.metrics import LiveLine, last_record
@@ -77,7 +77,7 @@ def begin(job: Job, log: Log) -> Begun | None:
     return Begun(job=job, record_url=write_record(record), num_steps=num_steps)
 
 
-def _done_steps(record: Record) -> int:
+def _done_steps(record: JobRecord) -> int:
     """The step of the newest checkpoint. Raises ConfigError where it is another job's."""
     job = record.job
     if latest(job.checkpoints) is None:

@@ -32,7 +32,7 @@ STEP = 64  # of the sum over D
 WARPS = 8
 STAGES, STAGES_OF_SM_8X = 3, 2  # of the pipeline over D; with three, registers spill on Ampere
 PROGRAMS = 2048  # of one launch, so that the last ones leave few multiprocessors idle, also for one rank of many
-FEWEST_TILES = 8  # of a program, which starts its pipeline and ends its rows once
+MIN_TILES = 8  # of a program, which starts its pipeline and ends its rows once
 PANEL_ROWS, PANEL_COLUMNS = 8192, 4096  # of G: 64 MB; its products fill a GPU, and texts' sums are read rarely
 PARTIAL_BYTES = 1 << 26  # for columns' partial softmaxes, and at least one row of tiles
 ROW_ELEMENTS = 4096  # of features in one program
@@ -133,7 +133,7 @@ def _compiled_for(features: Tensor) -> dict[str, int]:
 def _stretch(num_tiles: int, num_columns: int) -> int:
     """The columns that one program passes over: a multiple of a tile's."""
     tiles = math.ceil(num_columns / TILE_COLUMNS)
-    stretches = max(1, min(PROGRAMS // num_tiles, tiles // FEWEST_TILES))
+    stretches = max(1, min(PROGRAMS // num_tiles, tiles // MIN_TILES))
     return math.ceil(tiles / stretches) * TILE_COLUMNS
 
 

@@ -3,7 +3,7 @@ share of a device's peak that training makes use of (Chowdhery et al., PaLM, app
 
 Counted are products of matrices and convolutions, a multiplication and an addition as two; causal attention counts
 whole. What is computed a second time, by gradient checkpointing, accumulation or the loss, does not count, nor does a
-gradient of pictures, which nobody needs.
+gradient of images, which nobody needs.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def training_flops(config: AnyTrainingConfig, text_tokens: float) -> float:
         forward = clip_flops(config.model, tokens, config.patch_dropout)
         first = first_layer_flops(config.model.vision, config.patch_dropout)
     else:
-        forward = 2 * detector_flops(config.model)  # the picture and its copy
+        forward = 2 * detector_flops(config.model)  # the image and its copy
         first = 2 * _detector_first_layer_flops(config.model)
     towers = (1 + BACKWARD_SHARE) * forward - first  # whose input's gradient is not computed
     return towers + loss_flops(config.batch_pairs, config.model.embed_dim)
@@ -72,7 +72,7 @@ def loss_flops(batch_pairs: int, embed_dim: int) -> float:
 
 
 def clip_flops(config: ClipConfig, text_tokens: float, patch_dropout: float = 0.0) -> float:
-    """FLOPs of both towers forward, for one picture and one caption of so many tokens."""
+    """FLOPs of both towers forward, for one image and one caption of so many tokens."""
     image = (
         resnet_flops(config.vision, config.embed_dim)
         if isinstance(config.vision, ResNetConfig)
@@ -82,14 +82,14 @@ def clip_flops(config: ClipConfig, text_tokens: float, patch_dropout: float = 0.
 
 
 def vit_flops(config: VisionTransformerConfig, embed_dim: int, patch_dropout: float = 0.0) -> float:
-    """FLOPs of a Vision Transformer forward, for one picture; dropped patches cost nothing."""
+    """FLOPs of a Vision Transformer forward, for one image; dropped patches cost nothing."""
     embedding = first_layer_flops(config, patch_dropout)
     tokens = _kept(config, patch_dropout) + 1
     return embedding + transformer_flops(config.width, config.layers, tokens) + 2 * config.width * embed_dim
 
 
 def first_layer_flops(config: VisionConfig, patch_dropout: float = 0.0) -> float:
-    """FLOPs of what an image tower does to pixels forward, for one picture."""
+    """FLOPs of what an image tower does to pixels forward, for one image."""
     if isinstance(config, ResNetConfig):
         return _conv(3, config.width // 2, 3, config.image_px // 2)
     return 2 * _kept(config, patch_dropout) * 3 * config.patch_px**2 * config.width
@@ -113,7 +113,7 @@ def transformer_flops(width: int, layers: int, tokens: float) -> float:
 
 
 def resnet_flops(config: ResNetConfig, embed_dim: int) -> float:
-    """FLOPs of a CLIP's ResNet forward, for one picture."""
+    """FLOPs of a CLIP's ResNet forward, for one image."""
     width, side = config.width, config.image_px // 2
     flops = first_layer_flops(config) + _conv(width // 2, width // 2, 3, side) + _conv(width // 2, width, 3, side)
     side //= 2
@@ -134,7 +134,7 @@ def resnet_flops(config: ResNetConfig, embed_dim: int) -> float:
 
 
 def detector_flops(config: DetectorConfig) -> float:
-    """FLOPs of the duplicate detector forward, for one picture."""
+    """FLOPs of the duplicate detector forward, for one image."""
     if config.encoder == "resnet":
         return _antialiased_flops(config.resnet, config.image_px, config.embed_dim)
     return vit_flops(_detector_vit(config), config.embed_dim)

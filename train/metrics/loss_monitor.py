@@ -24,11 +24,11 @@ from train.step import Measured
 
 SPIKES = "spikes.jsonl"  # beside metrics.jsonl
 STOPPED = "stopped"  # folder of what led to a stop
-MOST_UNSEEN = 100  # steps that may wait to be looked at
+MAX_UNSEEN = 100  # steps that may wait to be looked at
 KEPT_SEEN = 10  # steps kept after it, for what they tell of a later one
-MOST_OVERFLOWS = 50  # fp16 steps in a row: the scaler halves its factor each time, and has none left
+MAX_OVERFLOWS = 50  # fp16 steps in a row: the scaler halves its factor each time, and has none left
 USUAL_LINES = 20  # logged losses of which the running mean is made
-FEWEST_LINES = 10  # before there is one
+MIN_LINES = 10  # before there is one
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class UsualLoss:
     @property
     def mean(self) -> float | None:
         """None while there are too few."""
-        return math.fsum(self._losses) / len(self._losses) if len(self._losses) >= FEWEST_LINES else None
+        return math.fsum(self._losses) / len(self._losses) if len(self._losses) >= MIN_LINES else None
 
 
 class Watch:
@@ -90,7 +90,7 @@ class Watch:
     def add(self, step: int, measured: Measured, learning_rate: float, keys: tuple[str, ...]) -> None:
         """One more step; raises WorkError as `check` does where too many wait to be looked at."""
         self._unseen.append(_Unseen(step, measured, learning_rate, keys))
-        if len(self._unseen) == MOST_UNSEEN:
+        if len(self._unseen) == MAX_UNSEEN:
             self.check()
 
     def check(self) -> None:
@@ -132,8 +132,8 @@ class Watch:
             if overflowed and self.job.config.precision != "fp16":
                 return seen.step, f"the gradient's norm is {seen.gradient_norm} (the loss {seen.loss:.4f})"
             self._overflows = self._overflows + 1 if overflowed else 0
-            if self._overflows == MOST_OVERFLOWS:
-                return seen.step, f"fp16 overflowed in {MOST_OVERFLOWS} steps in a row (the loss is {seen.loss:.4f})"
+            if self._overflows == MAX_OVERFLOWS:
+                return seen.step, f"fp16 overflowed in {MAX_OVERFLOWS} steps in a row (the loss is {seen.loss:.4f})"
         return None
 
     def _spikes_among(self, new: list[Seen]) -> list[Spike]:

@@ -45,17 +45,17 @@ class _Part(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_report(job: Job, ranks: Ranks, learner: Learner, start_step: int, num_steps: int) -> Iterator[Report]:
+def open_report(job: Job, ranks: Ranks, learner: Learner, start_step: int, num_steps: int) -> Iterator[TrainingReport]:
     """The report of a training that goes on from a step. Raises ConfigError where a tracker's package is missing or
     the evaluations say nothing, InputError where an evaluation set cannot be read."""
     require_packages(job.config)
     with contextlib.ExitStack() as stack:
         trackers = stack.enter_context(open_trackers(job, start_step)) if ranks.is_first else ()
-        yield Report(job, learner, start_step, num_steps, trackers)
+        yield TrainingReport(job, learner, start_step, num_steps, trackers)
 
 
 @dataclass
-class Report:
+class TrainingReport:
     """Metrics of all ranks, written by the first."""
 
     job: Job

@@ -1,8 +1,8 @@
-"""CLIP's objective: a picture and its caption (paper, section 2.3).
+"""CLIP's objective: an image and its caption (paper, section 2.3).
 
-Which patches of its pictures a step sees: a random subset, by counters (Li et al. 2022, FLIP, arXiv 2212.00794).
+Which patches of its images a step sees: a random subset, by counters (Li et al. 2022, FLIP, arXiv 2212.00794).
 
-Shapes: B pictures · P patches of one · K kept of them.
+Shapes: B images · P patches of one · K kept of them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from models.config import VisionTransformerConfig
 from models.preprocess import normalize_pixels
 from models.tokenizer.tokenizer import Tokenizer
 from train.config import PretrainConfig
-from train.data.batch_images import BatchMemory, DevicePictures, Pictures
-from train.data.decode import Picture, decode_resized
+from train.data.batch_images import BatchMemory, DeviceImages, Images
+from train.data.decode import AnyPixels, decode_resized
 from train.data.examples import DecodedCache, Example, ExampleMaker
 from train.objective import CPU
 from train.objectives.warm_start import put_initial
@@ -34,12 +34,12 @@ MULTIPLIERS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), n
 
 
 def number_kept(num_patches: int, dropped: float) -> int:
-    """How many patches of a picture a step sees if that share is dropped; at least one."""
+    """How many patches of an image a step sees if that share is dropped; at least one."""
     return max(1, round((1 - dropped) * num_patches))
 
 
 def kept_patches(seeds: Sequence[int], num_patches: int, num_kept: int) -> npt.NDArray[np.int64]:
-    """[B, K], rising in each row: the patches whose numbers are the lowest of P that a picture's seed of 64 bits alone
+    """[B, K], rising in each row: the patches whose numbers are the lowest of P that an image's seed of 64 bits alone
     draws."""
     drawn_BP = splitmix64(np.array(seeds, np.uint64)[:, None], num_patches)
     return np.sort(np.argpartition(drawn_BP, num_kept - 1, axis=1)[:, :num_kept], axis=1)
@@ -56,7 +56,7 @@ def splitmix64(seed: npt.NDArray[np.uint64], length: int) -> npt.NDArray[np.uint
 
 @dataclass(frozen=True)
 class ClipObjective:
-    """See train.objective.Objective. Inputs: uint8 pictures [B, 3, S, S] and token ids [B, L]; with patch dropout, the
+    """See train.objective.Objective. Inputs: uint8 images [B, 3, S, S] and token ids [B, L]; with patch dropout, the
     patches kept, int64 [B, K]."""
 
     config: PretrainConfig
@@ -84,7 +84,7 @@ class ClipObjective:
 
     def maker(self, excluded: frozenset[str], device: torch.device = CPU) -> ExampleMaker:
         stream = self.config.stream
-        decode: Callable[..., Picture] = decode_resized
+        decode: Callable[..., AnyPixels] = decode_resized
         if stream.decoder == "gpu":
             from train.data.gpu_decode import decode_resized_on  # torchvision takes a second to import
 
@@ -95,9 +95,9 @@ class ClipObjective:
 
     def sheet(self, num_pairs: int, pin: bool = False) -> ClipSheet:
         if self.config.stream.decoder == "gpu":
-            return ClipSheet(self, num_pairs, DevicePictures(num_pairs))
+            return ClipSheet(self, num_pairs, DeviceImages(num_pairs))
         image_px = self.config.model.vision.image_px
-        return ClipSheet(self, num_pairs, Pictures(self._memory.lend((num_pairs, image_px, image_px, 3), pin)))
+        return ClipSheet(self, num_pairs, Images(self._memory.lend((num_pairs, image_px, image_px, 3), pin)))
 
     def tokens(self, captions: Sequence[str]) -> Tensor:
         """int64 [B, L]."""
@@ -134,16 +134,16 @@ class ClipObjective:
 class ClipSheet:
     """See train.objective.Sheet."""
 
-    def __init__(self, objective: ClipObjective, num_pairs: int, pictures: Pictures | DevicePictures) -> None:
-        self._objective, self._pictures = objective, pictures
+    def __init__(self, objective: ClipObjective, num_pairs: int, images: Images | DeviceImages) -> None:
+        self._objective, self._images = objective, images
         self._captions, self._patches_seeds = [""] * num_pairs, [0] * num_pairs
 
     def put(self, place: int, example: Example) -> str:
-        self._pictures.put(place, example.pixels)
+        self._images.put(place, example.pixels)
         self._captions[place] = example.caption
         self._patches_seeds[place] = example.patches_seed
         return example.key
 
     def inputs(self) -> tuple[Tensor, ...]:
         tokens, kept = self._objective.tokens(self._captions), self._objective.kept(self._patches_seeds)
-        return self._pictures.batch(), tokens, *kept
+        return self._images.batch(), tokens, *kept

@@ -1,4 +1,4 @@
-"""The duplicate detector's objective: a picture and a copy of it as the web makes them (paper, appendix C)."""
+"""The duplicate detector's objective: an image and a copy of it as the web makes them (paper, appendix C)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from models.detector.detector import Detector
 from models.preprocess import normalize_pixels
 from openwit.shards.tar import TarSample, Unusable
 from train.config import DetectorTrainingConfig
-from train.data.batch_images import BatchMemory, Pictures
+from train.data.batch_images import BatchMemory, Images
 from train.data.decode import Pixels, decode_resized
-from train.data.examples import DecodedCache, resized_picture, usable_captions
+from train.data.examples import DecodedCache, resized_image, usable_captions
 from train.data.order import draw
 from train.objective import CPU
 
 
 @dataclass(frozen=True)
 class CopyPair:
-    """A picture and its copy, both uint8 [S, S, 3]."""
+    """An image and its copy, both uint8 [S, S, 3]."""
 
     key: str
     pixels: Pixels
@@ -34,7 +34,7 @@ class CopyPair:
 
 @dataclass(frozen=True)
 class CopyPairMaker:
-    """Makes pairs of pictures and copies; what it draws depends on (seed, epoch, key, copy) alone."""
+    """Makes pairs of images and copies; what it draws depends on (seed, epoch, key, copy) alone."""
 
     seed: int
     resize_px: int
@@ -47,17 +47,17 @@ class CopyPairMaker:
         captions = usable_captions(sample, self.excluded)
         if isinstance(captions, Unusable):
             return captions
-        picture = resized_picture(sample, self.resize_px, self.cache)
-        if isinstance(picture, Unusable):
-            return picture
-        pixels = np.asarray(picture)
+        image = resized_image(sample, self.resize_px, self.cache)
+        if isinstance(image, Unusable):
+            return image
+        pixels = np.asarray(image)
         copy = augment(pixels, draw("copy", self.seed, epoch, sample.mark))
         return CopyPair(sample.key, squeeze(pixels, self.image_px), squeeze(copy, self.image_px))
 
 
 @dataclass(frozen=True)
 class DetectorObjective:
-    """See train.objective.Objective. Inputs: uint8 pictures [B, 3, S, S], and copies of them."""
+    """See train.objective.Objective. Inputs: uint8 images [B, 3, S, S], and copies of them."""
 
     config: DetectorTrainingConfig
 
@@ -82,7 +82,7 @@ class DetectorObjective:
 
     def sheet(self, num_pairs: int, pin: bool = False) -> CopySheet:
         shape = (num_pairs, self.config.model.image_px, self.config.model.image_px, 3)
-        return CopySheet(Pictures(self._memory.lend(shape, pin)), Pictures(self._memory.lend(shape, pin)))
+        return CopySheet(Images(self._memory.lend(shape, pin)), Images(self._memory.lend(shape, pin)))
 
     def blank(self) -> tuple[Tensor, ...]:
         image = torch.zeros(1, 3, self.config.model.image_px, self.config.model.image_px, dtype=torch.uint8)
@@ -105,13 +105,13 @@ class DetectorObjective:
 class CopySheet:
     """See train.objective.Sheet."""
 
-    pictures: Pictures
-    copies: Pictures
+    images: Images
+    copies: Images
 
     def put(self, place: int, example: CopyPair) -> str:
-        self.pictures.put(place, example.pixels)
+        self.images.put(place, example.pixels)
         self.copies.put(place, example.copy)
         return example.key
 
     def inputs(self) -> tuple[Tensor, ...]:
-        return self.pictures.batch(), self.copies.batch()
+        return self.images.batch(), self.copies.batch()

@@ -14,7 +14,7 @@ from openwit.stage import Source, Stage, Target
 from openwit.storage.row_groups import write_buckets
 from wit_queries.config import PagesConfig
 from wit_queries.terms.word_counts import Counted, TextCounts, split_pairs
-from wit_queries.wikipedia.dump import MAIN_NAMESPACE, BrokenPage, Dump, Page, Site
+from wit_queries.wikipedia.dump import MAIN_NAMESPACE, BrokenPage, Dump, WikiPage, WikiSite
 from wit_queries.wikipedia.wikitext import plain_text
 
 WORDS, PAIRS, PAGES = ".words.parquet", ".pairs.parquet", ".pages.parquet"
@@ -77,7 +77,7 @@ class CountFiles(contextlib.ExitStack):
         self._pairs.write_table(pairs, row_group_size=max(1, len(pairs)))
         self._counts.update(runs=1, words=pc.sum(run.words["count"]).as_py(), pairs=len(pairs))
 
-    def add_redirect(self, page: Page, site: Site) -> None:
+    def add_redirect(self, page: WikiPage, site: WikiSite) -> None:
         """Notes where a redirect leads, if that can be an article."""
         goal = (page.redirect or "").partition("#")[0].strip()
         if goal and site.namespace_of(goal) == MAIN_NAMESPACE:

@@ -70,7 +70,7 @@ class VocabularyConfig:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class TermVocabulary:
     """`table`: word · count, the `num_frequent` words with count >= min_count first, commonest first, then by word;
     behind them the rarer words of titles and synsets. `num_words` and `num_different` are of the whole text."""
 
@@ -115,7 +115,7 @@ def collect_terms(config: VocabularyConfig, source: Source, target: Target) -> C
     return counts
 
 
-def collect_words(read: Callable[[int], pa.Table], wanted: pa.Array, min_count: int) -> Vocabulary:
+def collect_words(read: Callable[[int], pa.Table], wanted: pa.Array, min_count: int) -> TermVocabulary:
     """The vocabulary of the text whose words (word · count, each once) `read` gives bucket by bucket; of the rarer
     words it has those `wanted`. Raises InputError where no word is frequent (CLIP section 2.2: 100 in English)."""
     frequent, rarer = [], []
@@ -135,7 +135,7 @@ def collect_words(read: Callable[[int], pa.Table], wanted: pa.Array, min_count: 
             "write a smaller one or give a larger dump"
         )
     table = pa.concat_tables([first, pa.concat_tables(rarer).sort_by("word")])
-    return Vocabulary(table, first.num_rows, num_words, num_different)
+    return TermVocabulary(table, first.num_rows, num_words, num_different)
 
 
 def wanted_pairs(queries: list[str], words: pa.ChunkedArray) -> I64:

@@ -149,8 +149,8 @@ def normalize_texts(
     return number, pos
 
 
-MOST_BYTES = (1 << 31) - 1  # that the int32 offsets of a pa.StringArray can count
-MOST_GROWTH = 16  # times that a text may grow by folding; U+FDFA grows 11 times
+MAX_BYTES = (1 << 31) - 1  # that the int32 offsets of a pa.StringArray can count
+MAX_GROWTH = 16  # times that a text may grow by folding; U+FDFA grows 11 times
 
 
 def normalize_batch(texts: pa.Array) -> pa.StringArray:
@@ -164,10 +164,10 @@ def normalize_batch(texts: pa.Array) -> pa.StringArray:
     number, pos = 0, 0
     while number < len(texts):
         number, pos = normalize_texts((data, offsets), (number, pos), out, ends, unsafe, fold_table().arrays)
-        if pos > MOST_BYTES:
+        if pos > MAX_BYTES:
             raise ValueError(f"normalize_batch: {pos} bytes of words; give the texts in parts of less than 2 GiB")
         if number < len(texts):  # folding made texts longer
-            room = len(out) // 8 + MOST_GROWTH * int(offsets[number + 1] - offsets[number])
+            room = len(out) // 8 + MAX_GROWTH * int(offsets[number + 1] - offsets[number])
             out = np.concatenate([out, np.empty(room, dtype=np.uint8)])
     words = pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(out[:pos]))
     return _with_definition(words, data, offsets, unsafe) if unsafe.any() else words

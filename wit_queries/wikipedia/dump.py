@@ -11,9 +11,9 @@ from urllib.parse import unquote
 
 from openwit.errors import InputError
 from wit_queries.wikipedia.compressed import DamagedInput, InputStream, Span
-from wit_queries.wikipedia.page_xml import MAIN_NAMESPACE, BrokenPage, Page, read_any, read_plain
+from wit_queries.wikipedia.page_xml import MAIN_NAMESPACE, BrokenPage, WikiPage, read_any, read_plain
 
-__all__ = ["MAIN_NAMESPACE", "BrokenPage", "Dump", "Page", "Site", "read_titles"]
+__all__ = ["MAIN_NAMESPACE", "BrokenPage", "Dump", "WikiPage", "WikiSite", "read_titles"]
 
 HEADER_BYTES = 1 << 20
 MAX_PAGE_BYTES = 64 << 20
@@ -33,7 +33,7 @@ _SCHEMA = re.compile(r'<mediawiki[^>]*\sxmlns="([^"]*)"')
 
 
 @dataclass
-class Site:
+class WikiSite:
     """What a dump says of its wiki: `language` (en), `dbname` (enwiki), the title of its main page, the numbers of
     its namespaces' names; empty what it does not say."""
 
@@ -71,11 +71,11 @@ class Dump:
     def __init__(self, url: str, max_page_bytes: int = MAX_PAGE_BYTES, span: Span | None = None) -> None:
         self.url = url
         self.stream = InputStream(url, span)
-        self.site = Site()
+        self.site = WikiSite()
         self.max_page_bytes = max_page_bytes
         self.num_whole = 0  # pages that were given and not broken
 
-    def pages(self) -> Iterator[Page | BrokenPage]:
+    def pages(self) -> Iterator[WikiPage | BrokenPage]:
         """Every page, in order. Raises InputError, with file, offset and what was found, where the file is no
         export, is damaged, or ends before </mediawiki> (which the span that holds the last stream expects)."""
         chunks = self._chunks(self.stream)
@@ -87,7 +87,7 @@ class Dump:
         for chunk, is_past in chunks:
             scan.add(chunk, is_past)
             for page in scan.pages():
-                self.num_whole += isinstance(page, Page)
+                self.num_whole += isinstance(page, WikiPage)
                 yield page
             if scan.is_done:
                 return
@@ -161,13 +161,13 @@ class _Scan:
             self.limit = self.end
         self.buffer += chunk
 
-    def pages(self) -> Iterator[Page | BrokenPage]:
+    def pages(self) -> Iterator[WikiPage | BrokenPage]:
         """The pages that are whole or broken, each once. Where a page ends or is too long does not depend on how
         the text came in chunks."""
         buffer, done, self.is_open = self.buffer, 0, False
         limit = len(buffer) if self.limit is None else self.limit - self.offset
         while 0 <= (start := buffer.find(_OPEN, done)) < limit:
-            found: tuple[Page | BrokenPage, int] | None = read_plain(buffer, start)
+            found: tuple[WikiPage | BrokenPage, int] | None = read_plain(buffer, start)
             if found is None or found[1] - start > self.max_page_bytes:
                 found = self._read_odd(start)
             if found is None:
@@ -181,7 +181,7 @@ class _Scan:
             self.is_done = self.limit is not None and not 0 <= _open_tag(buffer) < limit
         self.buffer, self.offset = buffer[done:], self.offset + done
 
-    def _read_odd(self, start: int) -> tuple[Page | BrokenPage, int] | None:
+    def _read_odd(self, start: int) -> tuple[WikiPage | BrokenPage, int] | None:
         """The page that begins at `start`, and where the search for the next goes on; None where it is not whole."""
         buffer, begin = self.buffer, self.offset + start
         close = buffer.find(_CLOSE, start)
@@ -198,7 +198,7 @@ class _Scan:
 
 def read_titles(url: str) -> list[str]:
     """The titles of a dump's articles and redirects (namespace 0), in order."""
-    return [page.title for page in Dump(url).pages() if isinstance(page, Page) and page.namespace == MAIN_NAMESPACE]
+    return [page.title for page in Dump(url).pages() if isinstance(page, WikiPage) and page.namespace == MAIN_NAMESPACE]
 
 
 def _open_tag(buffer: bytes) -> int:

@@ -10,7 +10,7 @@ from openwit import storage
 from openwit.errors import InputError
 from openwit.stage import Source, Stage, Target
 from wit_queries.wikipedia.compressed import file_facts
-from wit_queries.wikipedia.dump import Dump, Site
+from wit_queries.wikipedia.dump import Dump, WikiSite
 
 SITE, FACTS = ".site.json", ".facts.json"
 
@@ -40,10 +40,10 @@ def describe_dump(config: DumpsConfig, source: Source, target: Target) -> Counte
     return Counter({"in": 1, "kept": 1})
 
 
-def read_site(url: str) -> Site:
+def read_site(url: str) -> WikiSite:
     """What the stage wrote of a wiki."""
     wiki = storage.read_json(url)
-    return Site(language=wiki["language"], main_page=wiki["main_page"], namespaces=wiki["namespaces"])
+    return WikiSite(language=wiki["language"], main_page=wiki["main_page"], namespaces=wiki["namespaces"])
 
 
 DUMPS: Stage[DumpsConfig] = Stage("dumps", 1, describe_dump)

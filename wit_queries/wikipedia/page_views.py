@@ -20,7 +20,7 @@ from openwit.errors import InputError
 from openwit.stage import Source, Stage, Target
 from wit_queries.config import ViewsConfig
 from wit_queries.wikipedia.compressed import InputStream
-from wit_queries.wikipedia.dump import MAIN_NAMESPACE, Site
+from wit_queries.wikipedia.dump import MAIN_NAMESPACE, WikiSite
 from wit_queries.wikipedia.dumps import FACTS, read_site
 
 VIEWS_FILE = ".views.parquet"
@@ -41,7 +41,7 @@ def sift_views(config: ViewsConfig, source: Source, target: Target) -> Counter[s
 
 
 def read_views(
-    stream: InputStream, projects: tuple[str, ...], min_views: int, site: Site
+    stream: InputStream, projects: tuple[str, ...], min_views: int, site: WikiSite
 ) -> tuple[pa.Table, Counter[str]]:
     """title · views (VIEWS) of the titles with at least `min_views` in this hour, over all `projects`, sorted by
     title; and the counts of lines. Titles of the site's other namespaces are left out. Raises InputError where the

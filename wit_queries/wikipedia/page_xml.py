@@ -1,4 +1,4 @@
-"""One `<page>` of a MediaWiki export, from XML to Page.
+"""One `<page>` of a MediaWiki export, from XML to WikiPage.
 
 Nearly every page is laid out as MediaWiki writes it. `read_plain` reads those with two expressions and a few passes
 that run at memory speed; whatever differs in anything, well-formed or not, is left to ElementTree in `read_any`.
@@ -31,7 +31,7 @@ _LINK = re.compile(r"\[\[([^\[\]|#]+)")
 
 
 @dataclass(frozen=True)
-class Page:
+class WikiPage:
     """One page; `redirect` is the title that it leads to, `text` an article's wikitext: empty for a redirect and
     outside the main namespace."""
 
@@ -50,7 +50,7 @@ class BrokenPage:
     reason: str
 
 
-def read_plain(buffer: bytes, start: int) -> tuple[Page, int] | None:
+def read_plain(buffer: bytes, start: int) -> tuple[WikiPage, int] | None:
     """The page that begins at `start`, and where it ends; None where it is not whole or not laid out plainly."""
     head = _HEAD.match(buffer, start)
     if head is None:
@@ -69,7 +69,7 @@ def read_plain(buffer: bytes, start: int) -> tuple[Page, int] | None:
         return None
     leads_to = None if redirect is None else _unescaped(redirect.decode())
     is_article = namespace == MAIN_NAMESPACE and redirect is None
-    return Page(name, namespace, leads_to, _unescaped(text) if is_article else ""), tail.end()
+    return WikiPage(name, namespace, leads_to, _unescaped(text) if is_article else ""), tail.end()
 
 
 def _decoded(data: bytes) -> str | None:
@@ -97,7 +97,7 @@ def _unescaped(text: str) -> str:
     return "".join(parts)
 
 
-def read_any(data: bytes, offset: int, namespace_of: Callable[[str], int]) -> Page | BrokenPage:
+def read_any(data: bytes, offset: int, namespace_of: Callable[[str], int]) -> WikiPage | BrokenPage:
     """What stands in the page's XML; a page of several revisions has the text of its last."""
     try:
         page = ElementTree.fromstring(data)
@@ -113,7 +113,7 @@ def read_any(data: bytes, offset: int, namespace_of: Callable[[str], int]) -> Pa
     text = revisions[-1].findtext("text") or ""
     key = namespace_of(title) if namespace is None else int(namespace)
     redirect = _redirect(page, text)
-    return Page(title, key, redirect, text if key == MAIN_NAMESPACE and redirect is None else "")
+    return WikiPage(title, key, redirect, text if key == MAIN_NAMESPACE and redirect is None else "")
 
 
 def _redirect(page: ElementTree.Element, text: str) -> str | None:

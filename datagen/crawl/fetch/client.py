@@ -27,7 +27,7 @@ _MAX_SKIPPED_BYTES = 65_536  # of a body nobody wants that are read to keep its 
 Socket = socket.socket  # ssl.SSLSocket is one
 
 
-class _Reader(io.RawIOBase):
+class _BodyReader(io.RawIOBase):
     """Reads a socket up to the deadline, however slowly the bytes drip; closing it leaves the socket open."""
 
     def __init__(self, sock: Socket, deadline: Deadline) -> None:
@@ -48,7 +48,7 @@ class _Answering:
         self.sock, self.deadline = sock, deadline
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self.sock, self.deadline), _READ_BYTES)
+        return io.BufferedReader(_BodyReader(self.sock, self.deadline), _READ_BYTES)
 
 
 class ConnectionPool:

@@ -1,4 +1,4 @@
-"""Why a fetch came to no picture: the exception, and the fixed words under which failures are counted.
+"""Why a fetch came to no image: the exception, and the fixed words under which failures are counted.
 
 A message reads "word: text". Messages hold no times and no counters: a server that answers alike is reported alike.
 Messages of img2dataset's own (in shards that it wrote without us) are recognised by their text.
@@ -13,7 +13,7 @@ import ssl
 
 
 class FetchFailed(Exception):
-    """A fetch that came to no picture; `str()` gives "reason: text", which the shard's table keeps."""
+    """A fetch that came to no image; `str()` gives "reason: text", which the shard's table keeps."""
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ import hmac
 import secrets
 import socket
 
-MOST_BYTES = 256  # of what either says before the other is known
+MAX_BYTES = 256  # of what either says before the other is known
 
 
 def new_token() -> str:
@@ -46,9 +46,9 @@ def introduce(connection: socket.socket, token: str) -> None:
     connection.sendall(f"{number}\n".encode())
     answer = b""
     while not answer.endswith(b"\n"):
-        more = connection.recv(MOST_BYTES)
+        more = connection.recv(MAX_BYTES)
         answer += more
-        if not more or len(answer) > MOST_BYTES:
+        if not more or len(answer) > MAX_BYTES:
             raise ConnectionError("it is not this run's ledger that listens there")
     theirs, _, proof = answer.strip().partition(b" ")
     if not hmac.compare_digest(proof, _proof(token, "ledger", number.encode()).encode()):

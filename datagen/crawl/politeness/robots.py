@@ -23,7 +23,7 @@ _KEEP_ERROR_S = 600.0
 
 
 @dataclass(frozen=True)
-class Site:
+class SitePolicy:
     """The rules of one scheme, host and port."""
 
     robots: Protego | None
@@ -35,7 +35,7 @@ class SiteRules:
 
     def __init__(self, config: CrawlConfig, agent: str, read_text: ReadText) -> None:
         self.config, self.agent, self._read_text = config, agent, read_text
-        self._known: Remembered[str, Site] = Remembered(_MAX_SITES, _KEEP_S, _KEEP_ERROR_S)
+        self._known: Remembered[str, SitePolicy] = Remembered(_MAX_SITES, _KEEP_S, _KEEP_ERROR_S)
 
     def admit(self, address: WebAddress) -> float:
         """The seconds that the site wants between two requests.
@@ -63,8 +63,8 @@ class SiteRules:
             delay = max(delay, rate.seconds / rate.requests)
         return min(delay, self.config.max_crawl_delay_s)
 
-    def _load(self, origin: str, future: Future[Site]) -> None:
-        settle(future, lambda: Site(self._robots(origin), self._tdm(origin)))
+    def _load(self, origin: str, future: Future[SitePolicy]) -> None:
+        settle(future, lambda: SitePolicy(self._robots(origin), self._tdm(origin)))
 
     def _robots(self, origin: str) -> Protego | None:
         """RFC 9309, section 2.3.1: 2xx is obeyed, 4xx allows all, 5xx (and 429) forbids all for now."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from datagen.config import CrawlConfig
-from datagen.crawl.politeness.authentication import MOST_BYTES, Doorkeeper, new_token
+from datagen.crawl.politeness.authentication import MAX_BYTES, Doorkeeper, new_token
 from openwit.errors import WorkError
 from openwit.log.events import Underway
 
@@ -216,7 +216,7 @@ class _Connection(asyncio.Protocol):
             self.transport.abort()
             return
         if not self.door.is_open:
-            if len(self.rest) > MOST_BYTES:
+            if len(self.rest) > MAX_BYTES:
                 self.transport.abort()
             return
         self.answers = []

@@ -2,7 +2,7 @@
 
 Forms:
     FILE.parquet, FOLDER of them     columns image (encoded, or a struct with bytes), and perhaps key and label
-    FOLDER of pictures               the first sub-folder is the label
+    FOLDER of images               the first sub-folder is the label
     FOLDER with nshards.txt          CLIP_benchmark's layout: 0.tar …, classnames.txt in the folder or the one above
     A.tar, {000..012}.tar, *.tar     WebDataset, several joined by ::; key.jpg (png, webp …) with key.cls or key.txt
     torchvision:CLASS?root=DIR       with the other arguments of the class: &split=test, &train=false
@@ -22,13 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.duplicates.eval_sets import torchvision
-from datagen.duplicates.eval_sets.torchvision import Example
+from datagen.duplicates.eval_sets.torchvision import EvalExample
 from openwit import storage
 from openwit.config import digest
 from openwit.errors import InputError
 from openwit.stage import Input
 
-PART_PICTURES = 10_000  # at most in a partition
+PART_IMAGES = 10_000  # at most in a partition
 SUFFIXES = frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff .ppm .pgm .jp2 .avif".split())
 CLASS_NAMES = "classnames.txt"
 
@@ -50,15 +50,15 @@ def partitions(url: str) -> list[tuple[Input, ...]]:
         return _tars(files)
     tree = storage.list_tree(url) if len(files) == 1 else {}
     if tree:
-        pictures = _pictures(tree)
-        if not pictures:
-            raise InputError(f"{url}: holds no pictures ({', '.join(sorted(SUFFIXES))}), tars or parquet files")
-        return _slices(Input(url=storage.absolute(url), identity=digest(tree)), len(pictures))
+        images = _images(tree)
+        if not images:
+            raise InputError(f"{url}: holds no images ({', '.join(sorted(SUFFIXES))}), tars or parquet files")
+        return _slices(Input(url=storage.absolute(url), identity=digest(tree)), len(images))
     return [part for file in files for part in _slices(Input.outside(file), _open_parquet(file).metadata.num_rows)]
 
 
-def read(inputs: Sequence[Input]) -> Iterator[Example]:
-    """The pictures of a partition, in order. Raises InputError, naming the file, where it cannot be read."""
+def read(inputs: Sequence[Input]) -> Iterator[EvalExample]:
+    """The images of a partition, in order. Raises InputError, naming the file, where it cannot be read."""
     whole = inputs[0]
     if whole.url.startswith(torchvision.SCHEME):
         assert whole.span is not None
@@ -71,8 +71,8 @@ def read(inputs: Sequence[Input]) -> Iterator[Example]:
 
 
 def _slices(whole: Input, number: int) -> list[tuple[Input, ...]]:
-    starts = range(0, max(number, 1), PART_PICTURES)
-    return [(whole.cut(start, min(start + PART_PICTURES, number)),) for start in starts]
+    starts = range(0, max(number, 1), PART_IMAGES)
+    return [(whole.cut(start, min(start + PART_IMAGES, number)),) for start in starts]
 
 
 def _expand(pattern: str) -> list[str]:
@@ -105,28 +105,28 @@ def _tars(urls: Sequence[str]) -> list[tuple[Input, ...]]:
     return [(entry, *names) for entry in Input.all_outside(urls)]
 
 
-def _pictures(tree: dict[str, str]) -> list[str]:
+def _images(tree: dict[str, str]) -> list[str]:
     hidden = re.compile(r"(^|/)\.")
     return [path for path in tree if posixpath.splitext(path)[1].lower() in SUFFIXES and not hidden.search(path)]
 
 
-def _read_folder(part: Input) -> Iterator[Example]:
+def _read_folder(part: Input) -> Iterator[EvalExample]:
     assert part.span is not None
-    for path in _pictures(storage.list_tree(part.url))[slice(*part.span)]:
+    for path in _images(storage.list_tree(part.url))[slice(*part.span)]:
         label = path.split("/")[0] if "/" in path else ""
-        yield Example(path, storage.read_bytes(storage.join(part.url, path)), label)
+        yield EvalExample(path, storage.read_bytes(storage.join(part.url, path)), label)
 
 
-def _read_tar(url: str, names: Sequence[str]) -> Iterator[Example]:
+def _read_tar(url: str, names: Sequence[str]) -> Iterator[EvalExample]:
     classes = storage.read_bytes(names[0]).decode(errors="replace").splitlines() if names else []
     with storage.open_input(url) as file:
         try:
             with tarfile.open(fileobj=file, mode="r|*") as tar:
                 for key, members in itertools.groupby(_members(tar), lambda member: member[0]):
                     files = {suffix: data for _, suffix, data in members}
-                    pictures = [data for suffix, data in files.items() if f".{suffix}" in SUFFIXES]
-                    if pictures:
-                        yield Example(key, pictures[0], _label(files, classes))
+                    images = [data for suffix, data in files.items() if f".{suffix}" in SUFFIXES]
+                    if images:
+                        yield EvalExample(key, images[0], _label(files, classes))
         except (tarfile.TarError, EOFError) as error:
             raise InputError(f"{url}: is damaged ({error})") from None
 
@@ -150,7 +150,7 @@ def _open_parquet(url: str) -> pq.ParquetFile:
     try:
         parquet = pq.ParquetFile(storage.open_input(url))
     except pa.ArrowInvalid as error:
-        raise InputError(f"{url}: is no parquet file, tar or folder of pictures ({error})") from None
+        raise InputError(f"{url}: is no parquet file, tar or folder of images ({error})") from None
     schema = parquet.schema_arrow
     if "image" not in schema.names:
         found = ", ".join(schema.names)
@@ -158,11 +158,11 @@ def _open_parquet(url: str) -> pq.ParquetFile:
     kind = schema.field("image").type
     kind = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise InputError(f"{url}: the column image must hold encoded pictures (binary), not {kind}")
+        raise InputError(f"{url}: the column image must hold encoded images (binary), not {kind}")
     return parquet
 
 
-def _read_parquet(part: Input) -> Iterator[Example]:
+def _read_parquet(part: Input) -> Iterator[EvalExample]:
     assert part.span is not None
     start, end = part.span
     with _open_parquet(part.url) as parquet:
@@ -180,9 +180,9 @@ def _read_parquet(part: Input) -> Iterator[Example]:
                     row += 1
 
 
-def _example(record: dict[str, Any], number: str) -> Example:
+def _example(record: dict[str, Any], number: str) -> EvalExample:
     image = record["image"]
     data = image.get("bytes") if isinstance(image, dict) else image
     key = record.get("key", number)
     label = record.get("label")
-    return Example("" if key is None else str(key), data or b"", "" if label is None else str(label))
+    return EvalExample("" if key is None else str(key), data or b"", "" if label is None else str(label))

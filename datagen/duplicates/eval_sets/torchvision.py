@@ -1,6 +1,6 @@
 """Evaluation sets that torchvision knows, written as torchvision:CIFAR10?root=DIR&train=false. Nothing is downloaded.
 
-Where the data set keeps its pictures as files, these come byte for byte; else its pixels come as PNG."""
+Where the data set keeps its images as files, these come byte for byte; else its pixels come as PNG."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SCHEME = "torchvision:"
 
 
 @dataclass(frozen=True)
-class Example:
-    """One picture of an evaluation set, as encoded; the label may be empty."""
+class EvalExample:
+    """One image of an evaluation set, as encoded; the label may be empty."""
 
     key: str
     data: bytes
@@ -42,15 +42,15 @@ def describe(url: str) -> tuple[str, str, int]:
     return spec, digest(spec, storage.list_tree(arguments["root"])), number
 
 
-def read(spec: str, span: tuple[int, int]) -> Iterator[Example]:
-    """The pictures number start up to end; the key is the number."""
+def read(spec: str, span: tuple[int, int]) -> Iterator[EvalExample]:
+    """The images number start up to end; the key is the number."""
     dataset = _open(spec)
     classes = getattr(dataset, "classes", None)
     for number in range(*span):
-        picture, label = dataset[number][:2]
+        image, label = dataset[number][:2]
         if isinstance(label, int) and isinstance(classes, (list, tuple)) and label < len(classes):
             label = classes[label]
-        yield Example(str(number), picture if isinstance(picture, bytes) else _png(picture), _text(label))
+        yield EvalExample(str(number), image if isinstance(image, bytes) else _png(image), _text(label))
 
 
 def _split(url: str) -> tuple[str, dict[str, str]]:
@@ -96,9 +96,9 @@ def _value(text: str, default: object) -> object:
     return int(text) if isinstance(default, int) else text
 
 
-def _png(picture: Any) -> bytes:
-    """Of a PIL picture or an array, RGB or grey."""
-    pixels = np.asarray(picture if isinstance(picture, np.ndarray) else picture.convert("RGB"), np.uint8)
+def _png(image: Any) -> bytes:
+    """Of a PIL image or an array, RGB or grey."""
+    pixels = np.asarray(image if isinstance(image, np.ndarray) else image.convert("RGB"), np.uint8)
     return cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes()
 
 

@@ -47,7 +47,7 @@ def merge(config: MergeConfig, source: Source, target: Target) -> Counts:
     with pa.OSFile(str(target.path(".arrow")), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
         writer.write_table(rows)
     arrays = {**_hashes(table), **_digests(table)}
-    notes: dict[str, object] = {"pictures": len(table), "views": len(arrays["hash64"])}
+    notes: dict[str, object] = {"images": len(table), "views": len(arrays["hash64"])}
     if "vectors" in source.inputs:
         vectors = _vectors(table, source.urls("vectors"))
         index, notes["vectors"] = build_vector_index(vectors, config)
@@ -102,7 +102,7 @@ def on_this_machine(entry: Input) -> Path:
 
 
 def _hashes(table: pa.Table) -> dict[str, Array]:
-    """Of all views one behind the other hashes, firm bits and colours; of each picture contrast, the first
+    """Of all views one behind the other hashes, firm bits and colours; of each image contrast, the first
     view's hashes, and the bits that all its views share."""
     arrays: dict[str, Array] = {}
     for name, width in WIDTHS.items():

@@ -1,7 +1,7 @@
-"""The index of one evaluation set: the digests and hashes of its pictures, one file a partition.
+"""The index of one evaluation set: the digests and hashes of its images, one file a partition.
 
-A shard's copy may be cropped a little, which hashes do not forgive. So each evaluation picture stands in the index in
-16 views, with and without a strip cut off each side; the shards' pictures, of which there are far more, have one.
+A shard's copy may be cropped a little, which hashes do not forgive. So each evaluation image stands in the index in
+16 views, with and without a strip cut off each side; the shards' images, of which there are far more, have one.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 
 from datagen.duplicates.config import IndexConfig
 from datagen.duplicates.eval_sets import formats
-from datagen.duplicates.eval_sets.torchvision import Example
+from datagen.duplicates.eval_sets.torchvision import EvalExample
 from datagen.duplicates.fingerprints import SHOWN_PX, U8, Fingerprints, decode, pixels_sha256, shown, thumbnail
 from openwit import storage
 from openwit.errors import InputError
 from openwit.stage import Counts, Source, Stage, Target
 
-BATCH_PICTURES = 256
+BATCH_IMAGES = 256
 WORDS = ("hash64", "firm64", "hash256", "firm256")
 SET_DIGEST = b"sha256"  # where the file's notes hold the digest of keys and bytes
 
@@ -31,8 +31,8 @@ INDEX = pa.schema(
         ("eval_key", pa.string()),
         ("label", pa.string()),
         ("sha256", pa.string()),
-        ("pixels", pa.string()),  # sha256 of the decoded picture
-        ("contrast", pa.float32()),  # of the whole picture
+        ("pixels", pa.string()),  # sha256 of the decoded image
+        ("contrast", pa.float32()),  # of the whole image
         *[(name, pa.binary()) for name in WORDS],  # of all views, one behind the other
         ("colors", pa.binary()),
         ("shown", pa.binary()),  # a small JPEG for the report
@@ -51,7 +51,7 @@ def build(config: IndexConfig, source: Source, target: Target) -> Counts:
     inputs = source.inputs["eval_set"]
     with pq.ParquetWriter(target.path(".parquet"), INDEX, compression="zstd") as writer:
         examples = formats.read(inputs)
-        while batch := list(itertools.islice(examples, BATCH_PICTURES)):
+        while batch := list(itertools.islice(examples, BATCH_IMAGES)):
             rows = []
             for example in batch:
                 counts["in"] += 1
@@ -83,22 +83,22 @@ def set_digest(urls: list[str]) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def _row(example: Example, crop: float) -> list[object]:
-    """The columns of INDEX behind the set's name. Raises InputError where the picture cannot be decoded."""
+def _row(example: EvalExample, crop: float) -> list[object]:
+    """The columns of INDEX behind the set's name. Raises InputError where the image cannot be decoded."""
     digests = [hashlib.sha256(example.data).hexdigest(), pixels_sha256(example.data)]
-    picture = decode(example.data)
-    prints = Fingerprints.of(views_of(picture, crop))
+    image = decode(example.data)
+    prints = Fingerprints.of(views_of(image, crop))
     words = [word.tobytes() for word in (prints.hash64, prints.firm64, prints.hash256, prints.firm256, prints.colors)]
     small = shown(decode(example.data, SHOWN_PX))
     return [example.key, example.label, *digests, float(prints.contrast[0]), *words, small]
 
 
-def views_of(picture: U8, crop: float) -> list[U8]:
-    """The thumbnails of the decoded picture: whole, and with every choice of sides cut by that share."""
-    height, width = picture.shape[:2]
+def views_of(image: U8, crop: float) -> list[U8]:
+    """The thumbnails of the decoded image: whole, and with every choice of sides cut by that share."""
+    height, width = image.shape[:2]
     shares = [(0.0, crop)] * 4 if crop else [(0.0,)] * 4
     return [
-        thumbnail(picture[round(top * height) : height - round(bottom * height), left : width - right])
+        thumbnail(image[round(top * height) : height - round(bottom * height), left : width - right])
         for top, bottom, left_share, right_share in itertools.product(*shares)
         for left, right in [(round(left_share * width), round(right_share * width))]
     ]

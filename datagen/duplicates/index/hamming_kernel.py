@@ -1,4 +1,4 @@
-"""The look-up of hashes, compiled: which pictures differ from a query in few bits."""
+"""The look-up of hashes, compiled: which images differ from a query in few bits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import intrinsic
 
-BLOCK_PICTURES = 1024  # whose first hashes stay in the processor's cache while all queries pass
+BLOCK_IMAGES = 1024  # whose first hashes stay in the processor's cache while all queries pass
 
 U64 = npt.NDArray[np.uint64]
 I16 = npt.NDArray[np.int16]
@@ -31,22 +31,22 @@ _bits: Any = intrinsic(_count_ones)
 
 @numba.njit(cache=True, nogil=True)
 def shared_bits(words: U64, firm: U64, views: int) -> U64:
-    """(pictures, W) of views' hashes (pictures * views, W): the bits that are firm and alike in all views of a picture.
+    """(images, W) of views' hashes (images * views, W): the bits that are firm and alike in all views of an image.
     What differs in these differs in every view, so that one look at them tells most strangers."""
     shared = firm[::views].copy()
-    for picture in range(len(shared)):
-        for view in range(picture * views + 1, (picture + 1) * views):
+    for image in range(len(shared)):
+        for view in range(image * views + 1, (image + 1) * views):
             for word in range(words.shape[1]):
-                shared[picture, word] &= firm[view, word] & ~(words[view, word] ^ words[picture * views, word])
+                shared[image, word] &= firm[view, word] & ~(words[view, word] ^ words[image * views, word])
     return shared
 
 
 @numba.njit(cache=True, nogil=True)
 def most_of_views(most: I16, views: int) -> I64:
-    """(pictures,): the most that may differ in any view of a picture."""
+    """(images,): the most that may differ in any view of an image."""
     best = np.empty(len(most) // views, np.int64)
-    for picture in range(len(best)):
-        best[picture] = most[picture * views : (picture + 1) * views].max()
+    for image in range(len(best)):
+        best[image] = most[image * views : (image + 1) * views].max()
     return best
 
 
@@ -55,11 +55,11 @@ def find_near(
     queries: tuple[U64, U64], words: tuple[U64, U64, U64, U64], most: tuple[I16, I16],
     firsts: tuple[U64, U64, I64, U64, U64, I64], found: I64,
 ) -> tuple[int, int]:  # fmt: skip
-    """How many pairs of query and view are near by both hashes, and how many pairs of query and picture passed the
+    """How many pairs of query and view are near by both hashes, and how many pairs of query and image passed the
     first look at 64 bits; `found` (capacity, 4) takes (query, view, differing bits of 64, of 256) of as many as fit.
 
     queries: hashes of 64 bits (N, 1) and of 256 (N, 4). words: hash64, firm64 (views, 1), hash256, firm256 (views, 4).
-    most: bits that may differ in each view, of 64 and of 256; below 0 where nothing may match. firsts: of each picture,
+    most: bits that may differ in each view, of 64 and of 256; below 0 where nothing may match. firsts: of each image,
     for 64 bits (N,) and 256 (N, 4), the first view's hash, the shared bits, and the most that may differ in any view.
     """
     short, long = queries
@@ -68,19 +68,19 @@ def find_near(
     first64, shared64, best64, first256, shared256, best256 = firsts
     views = len(hash64) // max(1, len(first64))
     number = looked = 0
-    room = np.empty(BLOCK_PICTURES, np.int64)
-    for start in range(0, len(first64), BLOCK_PICTURES):
-        end = start + BLOCK_PICTURES
+    room = np.empty(BLOCK_IMAGES, np.int64)
+    for start in range(0, len(first64), BLOCK_IMAGES):
+        end = start + BLOCK_IMAGES
         block64, bits64, limit64 = first64[start:end], shared64[start:end], best64[start:end]
         for query in range(len(short)):
             _room_left(short[query, 0], block64, bits64, limit64, room)
-            for picture in range(start, start + len(block64)):
-                if room[picture - start] < 0:
+            for image in range(start, start + len(block64)):
+                if room[image - start] < 0:
                     continue
                 looked += 1
-                if _differing(long, query, first256, picture, shared256, picture) > best256[picture]:
+                if _differing(long, query, first256, image, shared256, image) > best256[image]:
                     continue
-                for view in range(picture * views, (picture + 1) * views):
+                for view in range(image * views, (image + 1) * views):
                     of64 = _differing(short, query, hash64, view, firm64, view)
                     of256 = _differing(long, query, hash256, view, firm256, view)
                     if of64 <= most64[view] and of256 <= most256[view]:

@@ -1,4 +1,4 @@
-"""The evaluation pictures as a worker sees them: what is near a query by digest, by hash, by the detector's vector."""
+"""The evaluation images as a worker sees them: what is near a query by digest, by hash, by the detector's vector."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ I64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ByHash:
-    """How a query's hashes and colours compare with the nearest view of an evaluation picture."""
+    """How a query's hashes and colours compare with the nearest view of an evaluation image."""
 
     distance64: float
     distance256: float
@@ -38,7 +38,7 @@ class ByHash:
 
 
 class EvalIndex:
-    """All evaluation pictures, memory-mapped; a row is one of them."""
+    """All evaluation images, memory-mapped; a row is one of them."""
 
     def __init__(self, files: Sequence[Input]) -> None:
         paths = [on_this_machine(entry) for entry in files]
@@ -96,7 +96,7 @@ class Finder:
 
     def near_by_hash(self, prints: Fingerprints) -> tuple[dict[tuple[int, int], ByHash], int]:
         """Of each (query, row) whose hashes are near, or just not near enough, how its best view compares; and how many
-        pairs of query and picture a first look at 64 bits let through."""
+        pairs of query and image a first look at 64 bits let through."""
         asked = np.flatnonzero(prints.contrast >= self.min_contrast)
         arrays = self.index.arrays
         words = (arrays["hash64"], arrays["firm64"], arrays["hash256"], arrays["firm256"])

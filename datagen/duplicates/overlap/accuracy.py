@@ -1,6 +1,6 @@
 """What overlap did to a model's accuracy: All, Overlap and Clean of an evaluation set (CLIP, section 5).
 
-The paper's definitions: All is the whole set, Overlap its pictures that the training data hold too, Clean the others.
+The paper's definitions: All is the whole set, Overlap its images that the training data hold too, Clean the others.
 All − Clean is by how much the reported accuracy may be inflated. Overlap is often small, so two checks say whether it
 is more than chance: a one-tailed binomial test of Overlap's accuracy with Clean's as the null hypothesis, and the 99.5%
 Clopper-Pearson interval of Overlap's accuracy.
@@ -28,7 +28,7 @@ CORRECT = pa.schema([("eval_key", pa.string()), ("correct", pa.bool_())])
 class Accuracy:
     """A model on one evaluation set; shares in [0, 1], None where the subset is empty."""
 
-    num_all: int  # pictures that the model was asked about
+    num_all: int  # images that the model was asked about
     num_overlap: int  # of them in the shards too
     all: float
     overlap: float | None
@@ -112,7 +112,7 @@ class Answers:
     """What a model answered on the evaluation sets; `model` is empty where none was asked."""
 
     model: str  # the checkpoint
-    learned_all: bool  # whether it was trained on overlapping pictures too, so that overlap could help it
+    learned_all: bool  # whether it was trained on overlapping images too, so that overlap could help it
     correct: dict[str, dict[str, bool]]  # set → key → whether it was right
     identity: str  # differs where any of it does
 

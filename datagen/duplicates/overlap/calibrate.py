@@ -1,9 +1,9 @@
 """Thresholds for each set and stage from the user's own shards: `openwit calibrate`.
 
-Copies are made of each set's pictures by the detector's augmentations and scored with their originals. Others are
-pictures drawn from the shards, each scored with the evaluation picture that it is nearest to. Those that one stage
-knows as copies are no others for the next: pictures of the same bytes or pixels, or nearer by the 256-bit hash than any
-two different pictures are, count for none; what the hashes match by the config's thresholds is none of the detector's
+Copies are made of each set's images by the detector's augmentations and scored with their originals. Others are
+images drawn from the shards, each scored with the evaluation image that it is nearest to. Those that one stage
+knows as copies are no others for the next: images of the same bytes or pixels, or nearer by the 256-bit hash than any
+two different images are, count for none; what the hashes match by the config's thresholds is none of the detector's
 others, and what the detector finds next to equal none of the hashes'. calibration.py makes thresholds of the scores.
 """
 
@@ -33,17 +33,17 @@ from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest
 from openwit.run import Run
-from openwit.shards.samples import Picture, read_pictures
+from openwit.shards.samples import StoredImage, read_images
 from openwit.stage import Counts, Input, Source, Stage, Target
 from openwit.storage.tables import read_table
 
-SURE_DISTANCE = 0.04  # of the 256-bit hash: nearer pictures are copies (OverlapConfig tells the experiment)
+SURE_DISTANCE = 0.04  # of the 256-bit hash: nearer images are copies (OverlapConfig tells the experiment)
 SURE_SCORE = 0.95  # of the detector: higher ones are copies
 SHOWN_NEAREST = 20  # of a set and stage
-BATCH_PICTURES = 256
+BATCH_IMAGES = 256
 ASSUMED = (
-    "copies come as by the detector's augmentations; the share of copies among the shards' pictures is the prevalence;"
-    " sampled pictures are no copies, but those that another stage knows; beyond the sample's 98th percentile false"
+    "copies come as by the detector's augmentations; the share of copies among the shards' images is the prevalence;"
+    " sampled images are no copies, but those that another stage knows; beyond the sample's 98th percentile false"
     " alarms fall no faster than exponentially"
 )
 COPIES = pa.schema([("phash", pa.float64()), ("detector", pa.float64())])
@@ -93,7 +93,7 @@ def _calibrate_set(
     entry, detector = given
     folder = run.folder("duplicates", "calibration", "copies", entry.name)
     each = -(-wanted.copies // len(entry.parts))
-    copying = CopiesConfig(crop=config.crop, pictures=each, seed=wanted.seed, device=config.device)
+    copying = CopiesConfig(crop=config.crop, images=each, seed=wanted.seed, device=config.device)
     inputs = [{"eval_set": part, **({"detector": detector} if detector else {})} for part in entry.parts]
     made = run.stage(COPIES_STAGE, copying, [Source(index=i, inputs=e) for i, e in enumerate(inputs)], folder)
     copies = pa.concat_tables([read_table(storage.join(folder, p.file(".parquet").name)) for p in made.parts])
@@ -111,11 +111,11 @@ def _calibrate_set(
 
 
 def score_copies(config: CopiesConfig, source: Source, target: Target) -> Counts:
-    """Writes the scores of made copies with their originals (columns COPIES), of pictures drawn from a partition."""
+    """Writes the scores of made copies with their originals (columns COPIES), of images drawn from a partition."""
     embedder = _embedder(source, config.device)
     counts: Counts = Counter({"in": 0, "kept": 0, "dropped.undecodable": 0})
     drawn = heapq.nsmallest(
-        config.pictures, formats.read(source.inputs["eval_set"]), key=lambda e: (_hash01(config.seed, e.key), e.key)
+        config.images, formats.read(source.inputs["eval_set"]), key=lambda e: (_hash01(config.seed, e.key), e.key)
     )
     rows = []
     for example in drawn:
@@ -135,21 +135,21 @@ COPIES_STAGE: Stage[CopiesConfig] = Stage("overlap_copies", 1, score_copies, fre
 
 
 def score_others(config: OthersConfig, source: Source, target: Target) -> Counts:
-    """Writes for pictures drawn from a shard, for each set and stage, the nearest evaluation picture (columns
+    """Writes for images drawn from a shard, for each set and stage, the nearest evaluation image (columns
     OTHERS)."""
     embedder = _embedder(source, config.device)
     finder = open_finder(source.inputs["index"], config.limits)
     counts: Counts = Counter({"in": 0, "kept": 0, "dropped.undecodable": 0, "rows": 0})
     with pq.ParquetWriter(target.path(".parquet"), OTHERS) as writer:
-        drawn = (p for p in read_pictures(source.url("tar")) if _hash01(config.seed, p.key) < config.share)
-        while batch := [picture for _, picture in zip(range(BATCH_PICTURES), drawn, strict=False)]:
+        drawn = (p for p in read_images(source.url("tar")) if _hash01(config.seed, p.key) < config.share)
+        while batch := [image for _, image in zip(range(BATCH_IMAGES), drawn, strict=False)]:
             kept, thumbnails, prepared = [], [], []
-            for picture in batch:
+            for image in batch:
                 counts["in"] += 1
                 try:
-                    thumbnails.append(thumbnail(decode(picture.data)))
-                    prepared += [embedder.prepare(picture.data)] if embedder is not None else []
-                    kept.append(picture)
+                    thumbnails.append(thumbnail(decode(image.data)))
+                    prepared += [embedder.prepare(image.data)] if embedder is not None else []
+                    kept.append(image)
                     counts["kept"] += 1
                 except InputError:
                     counts["dropped.undecodable"] += 1
@@ -164,12 +164,12 @@ OTHERS_STAGE: Stage[OthersConfig] = Stage("overlap_others", 1, score_others, fre
 
 
 def _nearest_rows(
-    finder: Finder, pictures: Sequence[Picture], prints: Fingerprints, vectors: F32 | None
+    finder: Finder, images: Sequence[StoredImage], prints: Fingerprints, vectors: F32 | None
 ) -> list[dict[str, object]]:
     """Rows of OTHERS."""
     index, rows = finder.index, []
     names = index.rows["eval_key"]
-    exact = [_exact(finder, picture) for picture in pictures]
+    exact = [_exact(finder, image) for image in images]
     matched: dict[int, set[int]] = {}
     for (query, row), found in finder.near_by_hash(prints)[0].items():
         limits = finder.limits[index.rows["eval_set"][row].as_py()]
@@ -179,8 +179,8 @@ def _nearest_rows(
         own = np.flatnonzero(finder.set_of == place)
         apart, nearest = _nearest_by_hash(finder, prints, own)
         cosines = vectors @ index.arrays["vectors"][own[0] : own[-1] + 1].T if vectors is not None else None
-        for query, picture in enumerate(pictures):
-            common = {"key": picture.key, "eval_set": name}
+        for query, image in enumerate(images):
+            common = {"key": image.key, "eval_set": name}
             known = bool(exact[query] & set(own.tolist())) or apart[query] <= SURE_DISTANCE
             best = int(cosines[query].argmax()) if cosines is not None else 0
             cosine = round(float(cosines[query, best]), 4) if cosines is not None else 0.0
@@ -198,7 +198,7 @@ def _nearest_rows(
 
 
 def _nearest_by_hash(finder: Finder, prints: Fingerprints, own: np.ndarray) -> tuple[F32, np.ndarray]:
-    """Of each picture the distance to the nearest row of the set by the 256-bit hash, and that row; 1 and -1 where its
+    """Of each image the distance to the nearest row of the set by the 256-bit hash, and that row; 1 and -1 where its
     contrast is too low."""
     arrays, views = finder.index.arrays, finder.index.views
     part = slice(int(own[0]) * views, (int(own[-1]) + 1) * views)
@@ -211,10 +211,10 @@ def _nearest_by_hash(finder: Finder, prints: Fingerprints, own: np.ndarray) -> t
     return np.where(flat, np.float32(1), apart), np.where(flat, -1, row)
 
 
-def _exact(finder: Finder, picture: Picture) -> set[int]:
-    digests = {hashlib.sha256(picture.data).hexdigest(), picture.record.sha256 or ""} - {""}
+def _exact(finder: Finder, image: StoredImage) -> set[int]:
+    digests = {hashlib.sha256(image.data).hexdigest(), image.record.sha256 or ""} - {""}
     found = {row for digest in digests for row in finder.index.same("sha256", digest)}
-    return found | set(finder.index.same("pixels", pixels_sha256(picture.data)))
+    return found | set(finder.index.same("pixels", pixels_sha256(image.data)))
 
 
 def _agreement(original: bytes, copy: bytes, crop: float) -> float:
@@ -236,17 +236,17 @@ def _embedder(source: Source, device: str) -> Embedder | None:
 
 
 def _draw_shards(shards: Manifest, wanted: CalibrateConfig) -> tuple[set[int], float]:
-    """Shards at random until they hold enough pictures, and the share of theirs that is sampled."""
+    """Shards at random until they hold enough images, and the share of theirs that is sampled."""
     chosen: set[int] = set()
     number = 0
     for part in sorted(shards.parts, key=lambda part: _hash01(wanted.seed, f"shard {part.index}")):
-        if number >= wanted.pictures:
+        if number >= wanted.images:
             break
         chosen.add(part.index)
         number += part.rows
     if not number:
-        raise InputError("shards/ holds no pictures to calibrate with; run build-dataset")
-    return chosen, min(1.0, wanted.pictures / number)
+        raise InputError("shards/ holds no images to calibrate with; run build-dataset")
+    return chosen, min(1.0, wanted.images / number)
 
 
 def _hash01(seed: int, text: str) -> float:

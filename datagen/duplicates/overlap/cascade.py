@@ -1,4 +1,4 @@
-"""The cascade: what digests, hashes and the detector say of a batch of pictures, made one answer a pair."""
+"""The cascade: what digests, hashes and the detector say of a batch of images, made one answer a pair."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PIXELS_DISTANCE = 0.06  # of the 256-bit hash: what is farther has other pixels,
 
 @dataclass(frozen=True)
 class Match:
-    """A picture of the shards (its place in the batch) beside an evaluation picture (its row in the index)."""
+    """An image of the shards (its place in the batch) beside an evaluation image (its row in the index)."""
 
     query: int
     row: int
@@ -54,7 +54,7 @@ class Evidence:
         return (REASONS[reason], score, gap) if gap <= 1 else None
 
 
-def same_pictures(finder: Finder, digests: Sequence[set[str]]) -> set[tuple[int, int]]:
+def same_images(finder: Finder, digests: Sequence[set[str]]) -> set[tuple[int, int]]:
     """(query, row) of the same bytes; `digests` are those by which each query is known: as fetched and as stored."""
     return {
         (query, row) for query, known in enumerate(digests) for digest in known if digest
@@ -63,15 +63,15 @@ def same_pictures(finder: Finder, digests: Sequence[set[str]]) -> set[tuple[int,
 
 
 def same_pixels(
-    finder: Finder, pictures: Sequence[bytes], prints: Fingerprints, hashed: dict[tuple[int, int], ByHash]
+    finder: Finder, images: Sequence[bytes], prints: Fingerprints, hashed: dict[tuple[int, int], ByHash]
 ) -> set[tuple[int, int]]:
-    """(query, row) of the same pixels. Those are looked at of pictures whose hashes allow it, or that have none."""
+    """(query, row) of the same pixels. Those are looked at of images whose hashes allow it, or that have none."""
     near = {query for (query, _), found in hashed.items() if found.distance256 <= PIXELS_DISTANCE}
     near |= {query for query, contrast in enumerate(prints.contrast.tolist()) if contrast < finder.min_contrast}
     return {
         (query, row)
         for query in sorted(near)
-        for row in finder.index.same("pixels", pixels_sha256(pictures[query]))
+        for row in finder.index.same("pixels", pixels_sha256(images[query]))
     }  # fmt: skip
 
 

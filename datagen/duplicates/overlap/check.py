@@ -25,7 +25,7 @@ from datagen.duplicates.index.query import NEAR_SCORE
 from datagen.duplicates.overlap import report as reports
 from datagen.duplicates.overlap.accuracy import read_answers
 from datagen.duplicates.overlap.gallery import write_gallery
-from datagen.duplicates.overlap.report import INDEX, PAIRS, EvalSet, Report
+from datagen.duplicates.overlap.report import INDEX, PAIRS, CheckedSet, OverlapReport
 from datagen.duplicates.overlap.scan import OVERLAP_STAGE, read_seconds
 from datagen.duplicates.overlap.thresholds import read_calibration
 from datagen.shards.exclusions import exclude_copies
@@ -49,14 +49,14 @@ class IndexedSet:
     index: tuple[Input, ...]  # files
     vectors: tuple[Input, ...]  # files; none without a detector
     sha256: str  # of its keys and bytes
-    pictures: int  # that could be decoded
+    images: int  # that could be decoded
     rows: int
 
 
 def index_sets(run: Run, config: OverlapConfig) -> list[IndexedSet]:
     """Every set of the config, indexed, and embedded where there is a detector; what is done already is not done again.
 
-    Raises InputError where one is missing or holds no picture.
+    Raises InputError where one is missing or holds no image.
     """
     detector = detector_input(config.detector) if config.detector else None
     named = [split_eval_set(entry) for entry in config.eval_sets]
@@ -83,9 +83,7 @@ def _index_set(
     folder = run.folder("duplicates", INDEX, name)
     made = run.stage(INDEX_STAGE, IndexConfig(name=name, crop=config.crop), sources, folder)
     if not made.counts["kept"]:
-        raise InputError(
-            f"{url}: evaluation set {name} holds no picture that can be decoded ({made.counts['in']} rows)"
-        )
+        raise InputError(f"{url}: evaluation set {name} holds no image that can be decoded ({made.counts['in']} rows)")
     vectors: tuple[Input, ...] = ()
     if detector is not None:
         sources = [Source(index=s.index, inputs={**s.inputs, "detector": (detector,)}) for s in sources]
@@ -101,7 +99,7 @@ def _files(folder: str, made: Manifest) -> tuple[Input, ...]:
     return tuple(Input.made(storage.absolute(folder), part.file(".parquet")) for part in made.parts)
 
 
-def check_overlap(run: Run, config: OverlapConfig) -> Report:
+def check_overlap(run: Run, config: OverlapConfig) -> OverlapReport:
     """What of the evaluation sets the shards hold. In work/duplicates/ it leaves report.json, report.html,
     overlap/<set>.parquet and exclusions.parquet, every pair that training leaves out.
 
@@ -116,7 +114,7 @@ def check_overlap(run: Run, config: OverlapConfig) -> Report:
     searching = SearchConfig(limits=limits, near_pairs=config.near_pairs, device=config.device)
     pairs = run.stage(OVERLAP_STAGE, searching, sources, run.folder("duplicates", PAIRS))
     checked = [
-        EvalSet(entry.name, entry.url, entry.sha256, entry.pictures, entry.rows, _thresholds(limit, config))
+        CheckedSet(entry.name, entry.url, entry.sha256, entry.images, entry.rows, _thresholds(limit, config))
         for entry, limit in zip(sets, limits, strict=True)
     ]
     return _report(run.folder("duplicates"), config, checked, pairs)
@@ -170,7 +168,7 @@ def _thresholds(limits: Limits, config: OverlapConfig) -> dict[str, float]:
     return values if config.detector else {name: value for name, value in values.items() if name != "min_score"}
 
 
-def _report(folder: str, config: OverlapConfig, sets: list[EvalSet], pairs: Manifest) -> Report:
+def _report(folder: str, config: OverlapConfig, sets: list[CheckedSet], pairs: Manifest) -> OverlapReport:
     """The report, made anew where the one that stands there is of other inputs; report.json, written last, vouches
     for the other files."""
     answers = read_answers(folder, [entry.name for entry in sets])

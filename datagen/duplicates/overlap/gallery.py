@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from datagen import page
 from datagen.duplicates.config import REASONS
 from datagen.duplicates.overlap import plots
-from datagen.duplicates.overlap.report import INDEX, PAIRS, Report, SetReport, points, shown, shown_p
+from datagen.duplicates.overlap.report import INDEX, PAIRS, OverlapReport, SetReport, points, shown, shown_p
 from openwit import manifest as manifests
 from openwit import storage
 
@@ -26,7 +26,7 @@ STAGES = {
 
 
 def write_gallery(
-    folder: str, report: Report, rows: pa.Table, num_pairs: int, seconds: Mapping[str, float] | None = None
+    folder: str, report: OverlapReport, rows: pa.Table, num_pairs: int, seconds: Mapping[str, float] | None = None
 ) -> None:
     """Publishes report.html; of each set it shows `num_pairs` matched pairs, the least certain first, after those
     that just missed the threshold."""
@@ -36,36 +36,36 @@ def write_gallery(
     body.append(_method(report))
     if seconds:
         body.append(_seconds(seconds))
-    subtitle = "Pictures of the evaluation sets that are in the shards too"
+    subtitle = "Images of the evaluation sets that are in the shards too"
     storage.write_bytes(
         storage.join(folder, "report.html"), page.page("Overlap with the evaluation sets", subtitle, body)
     )
 
 
-def _numbers(report: Report) -> str:
+def _numbers(report: OverlapReport) -> str:
     return page.tiles(
         [
             (f"{report.median_share:.1%}", "median share over the sets"),
             (f"{report.mean_share:.1%}", "mean share over the sets"),
-            (f"{report.pictures_checked:,}", "pictures checked"),
-            (f"{report.pictures_overlapping:,}", "of them in a set"),
+            (f"{report.images_checked:,}", "images checked"),
+            (f"{report.images_overlapping:,}", "of them in a set"),
             (f"{report.excluded_uids:,}", "pairs left out of training"),
-            (f"{report.pictures_undecodable:,}", "could not be decoded"),
+            (f"{report.images_undecodable:,}", "could not be decoded"),
         ]
     )
 
 
-def _shares(report: Report) -> str:
+def _shares(report: OverlapReport) -> str:
     by = ("bytes", "pixels", "hashes", "detector")
-    header = ("set", "pictures", "undecodable", "overlapping", "share", "matched pairs", *by)
+    header = ("set", "images", "undecodable", "overlapping", "share", "matched pairs", *by)
     rows = []
     for entry in report.sets:
-        numbers = (entry.pictures, entry.undecodable, entry.overlapping, f"{entry.share:.1%}", entry.pairs)
+        numbers = (entry.images, entry.undecodable, entry.overlapping, f"{entry.share:.1%}", entry.pairs)
         rows.append((entry.name, *numbers, *(entry.by_reason[reason] for reason in REASONS)))
     return "<h2>Sets</h2>" + page.table(header, rows)
 
 
-def _accuracies(report: Report) -> str:
+def _accuracies(report: OverlapReport) -> str:
     if not report.model:
         return ""
     asked = [(entry, entry.accuracy) for entry in report.sets if entry.accuracy is not None]
@@ -78,7 +78,7 @@ def _accuracies(report: Report) -> str:
         )
     note = (
         f"Zero-shot accuracy of {report.model}. p: the probability of at least so many right answers on the overlap,"
-        " were its accuracy that on the clean pictures."
+        " were its accuracy that on the clean images."
     )
     if not report.model_learned_all:
         note += " This model was trained without the overlap known then, so that this cannot have helped."
@@ -94,13 +94,13 @@ def _pairs(folder: str, entry: SetReport, rows: pa.Table, num_pairs: int) -> str
     chosen = _least_certain(own, num_pairs)
     if not chosen and not near:
         return f'{title}<p class="soft">None.</p>'
-    evals = _eval_pictures(folder, entry.name, {row["eval_key"] for row in chosen + near})
-    shards = _shard_pictures(folder, entry.name, {row["key"] for row in chosen}, ".parquet")
-    missed = _shard_pictures(folder, entry.name, {row["key"] for row in near}, "_near.parquet")
+    evals = _eval_images(folder, entry.name, {row["eval_key"] for row in chosen + near})
+    shards = _shard_images(folder, entry.name, {row["key"] for row in chosen}, ".parquet")
+    missed = _shard_images(folder, entry.name, {row["key"] for row in near}, "_near.parquet")
     count = f"All {len(own):,}" if len(chosen) == len(own) else f"{len(chosen):,} of {len(own):,}"
     body = [
         title,
-        f'<p class="soft">{count}, the least certain first. Left: the evaluation picture; right: the shard\'s.</p>',
+        f'<p class="soft">{count}, the least certain first. Left: the evaluation image; right: the shard\'s.</p>',
     ]
     for reason in reversed(REASONS):
         below = [_figure(row, evals, missed) for row in near if row["reason"] == reason]
@@ -124,7 +124,7 @@ def _threshold(entry: SetReport, reason: str) -> str:
 
 def _figure(row: dict[str, Any], evals: Mapping[str, tuple[str, bytes]], shards: Mapping[str, bytes]) -> str:
     label, left = evals[row["eval_key"]]
-    images = [page.image(left, f"evaluation picture {row['eval_key']}"), page.image(shards[row["key"]], row["key"])]
+    images = [page.image(left, f"evaluation image {row['eval_key']}"), page.image(shards[row["key"]], row["key"])]
     name = row["eval_key"] if label in ("", row["eval_key"]) else f"{row['eval_key']}, {label}"
     score = STAGES[row["reason"]] if row["reason"] in ("sha256", "pixels") else f"score {row['score']:.3f}"
     if row["reason"] == "phash" and row["color_distance"] is not None:
@@ -149,14 +149,14 @@ def _near(folder: str, name: str, number: int) -> list[dict[str, Any]]:
     return list(reversed(table.sort_by(order).slice(0, number).to_pylist()))
 
 
-def _eval_pictures(folder: str, name: str, keys: set[str]) -> dict[str, tuple[str, bytes]]:
+def _eval_images(folder: str, name: str, keys: set[str]) -> dict[str, tuple[str, bytes]]:
     """Label and small JPEG by key."""
     wanted = pc.field("eval_key").isin(pa.array(sorted(keys), pa.string()))
     table = _read(storage.join(folder, INDEX, name), ".parquet", ["eval_key", "label", "shown"], wanted)
     return {key: (label or "", shown) for key, label, shown in _rows(table)}
 
 
-def _shard_pictures(folder: str, name: str, keys: set[str], suffix: str) -> dict[str, bytes]:
+def _shard_images(folder: str, name: str, keys: set[str], suffix: str) -> dict[str, bytes]:
     wanted = (pc.field("eval_set") == name) & pc.field("key").isin(pa.array(sorted(keys), pa.string()))
     return dict(_rows(_read(storage.join(folder, PAIRS), suffix, ["key", "shown"], wanted)))
 
@@ -176,12 +176,12 @@ def _read(folder: str, suffix: str, columns: list[str], wanted: pc.Expression) -
     return pa.concat_tables(tables) if tables else None
 
 
-def _method(report: Report) -> str:
+def _method(report: OverlapReport) -> str:
     limits = page.table(("threshold", "value"), [(name, str(value)) for name, value in report.thresholds.items()])
     sets = page.table(("set", "where", "sha256"), [(e.name, e.url, e.sha256) for e in report.sets])
     text = (
-        "A picture of the shards is one of a set's where the bytes are the same (sha256), where the decoded pixels are,"
-        " where both perceptual hashes and the colours agree with the evaluation picture as a whole or with a strip cut"
+        "An image of the shards is one of a set's where the bytes are the same (sha256), where the decoded pixels are,"
+        " where both perceptual hashes and the colours agree with the evaluation image as a whole or with a strip cut"
         " off its sides, or where the detector's descriptors are close. The score of the hashes is the share of the"
         " 256-bit hash's firm bits that agree, that of the detector the cosine. Nothing is taken out of the shards;"
         " training leaves out the pairs in exclusions.parquet."

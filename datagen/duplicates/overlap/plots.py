@@ -37,7 +37,7 @@ class _Point:
 
 
 def overlap_and_accuracy(sets: Sequence[tuple[str, float, Accuracy]]) -> str:
-    """Two cards. Left: accuracy on overlapping less that on clean pictures, with its 99.5% interval. Right: what
+    """Two cards. Left: accuracy on overlapping less that on clean images, with its 99.5% interval. Right: what
     overlap adds to the whole set's accuracy. Both over the share of overlap; sets without both subsets are left out."""
     left, right = [], []
     for name, share, accuracy in sets:
@@ -52,12 +52,12 @@ def overlap_and_accuracy(sets: Sequence[tuple[str, float, Accuracy]]) -> str:
         css = "sure" if p_value < LEVELS[0] else "some" if p_value < LEVELS[1] else ""
         right.append(_Point(name, 100 * share, 100 * gain, None, css, note))
     if not left:
-        return '<p class="soft">No set has both overlapping and clean pictures: there is nothing to compare.</p>'
+        return '<p class="soft">No set has both overlapping and clean images: there is nothing to compare.</p>'
     cards = [
         _card(
-            "Overlapping against clean pictures",
+            "Overlapping against clean images",
             _panel(left, "difference in accuracy, points"),
-            "Accuracy on overlapping less that on clean pictures, with its 99.5% Clopper-Pearson interval; full where"
+            "Accuracy on overlapping less that on clean images, with its 99.5% Clopper-Pearson interval; full where"
             " the interval leaves out 0.",
         ),
         _card(

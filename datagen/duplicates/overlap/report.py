@@ -25,7 +25,7 @@ REPORT = "report.json"
 PAIRS, INDEX = "pairs", "index"  # the folders of the stages
 THRESHOLDS = ("max_distance64", "max_distance256", "max_color_distance", "min_contrast", "crop")
 SET_NUMBERS = {
-    "name": pa.string(), "url": pa.string(), "sha256": pa.string(), "pictures": pa.int64(),
+    "name": pa.string(), "url": pa.string(), "sha256": pa.string(), "images": pa.int64(),
     "undecodable": pa.int64(), "overlapping": pa.int64(), "share": pa.float64(), "pairs": pa.int64(),
 }  # fmt: skip
 ACCURACIES = ("all", "overlap", "clean", "gain", "difference", "p_value")
@@ -36,13 +36,13 @@ SET_COLUMNS = [
 
 
 @dataclass(frozen=True)
-class EvalSet:
+class CheckedSet:
     """One evaluation set as it was indexed."""
 
     name: str
     url: str
     sha256: str  # of the file; of one over 256 MB its size and mark of change
-    pictures: int
+    images: int
     rows: int
     thresholds: dict[str, float]  # with which it was looked for
 
@@ -54,37 +54,37 @@ class SetReport:
     name: str
     url: str
     sha256: str
-    pictures: int  # that could be indexed
+    images: int  # that could be indexed
     undecodable: int
-    overlapping: int  # pictures of the set that are in the shards
-    share: float  # overlapping / pictures
-    pairs: int  # (picture of the shards, picture of the set)
+    overlapping: int  # images of the set that are in the shards
+    share: float  # overlapping / images
+    pairs: int  # (image of the shards, image of the set)
     by_reason: dict[str, int]  # pairs, by the first stage of the cascade that decided
     thresholds: dict[str, float]
     accuracy: Accuracy | None  # of the model, where one was asked
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class OverlapReport:
     """The answer to: was the test set in the training data? (CLIP, section 5 and appendix C: 35 sets, median
     overlap 2.2%, mean 3.2%)."""
 
     sets: list[SetReport]
     median_share: float
     mean_share: float
-    pictures_checked: int
-    pictures_overlapping: int
-    pictures_undecodable: int
+    images_checked: int
+    images_overlapping: int
+    images_undecodable: int
     excluded_uids: int
     thresholds: dict[str, float]  # of the config; a set may have its own
     model: str  # the checkpoint that was asked; empty: none
-    model_learned_all: bool  # whether it was trained on overlapping pictures too
+    model_learned_all: bool  # whether it was trained on overlapping images too
     made_from: str  # digest of the shards' matches, the sets, the config and the model's answers
 
     def lines(self) -> list[str]:
         """What a person reads at the terminal."""
         sets = [
-            f"  {entry.name}: {entry.overlapping:,} of {entry.pictures:,} pictures are in the shards "
+            f"  {entry.name}: {entry.overlapping:,} of {entry.images:,} images are in the shards "
             f"({entry.share:.1%}; {entry.by_reason['sha256']:,} of {entry.pairs:,} matched pairs are the same bytes)"
             for entry in self.sets
         ]
@@ -98,7 +98,7 @@ class Report:
             f"overlap: median {self.median_share:.1%}, mean {self.mean_share:.1%} over {len(self.sets)} sets",
             *sets,
             *accuracies,
-            f"  {self.pictures_overlapping:,} of {self.pictures_checked:,} pictures of the shards are in a set; "
+            f"  {self.images_overlapping:,} of {self.images_checked:,} images of the shards are in a set; "
             f"training leaves out their {self.excluded_uids:,} pairs",
         ]
 
@@ -124,25 +124,25 @@ def shown_p(p_value: float | None) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def find_report(folder: str, made_from: str) -> Report | None:
+def find_report(folder: str, made_from: str) -> OverlapReport | None:
     """The report that stands in the folder, if it is the one made from these inputs."""
     url = storage.join(folder, REPORT)
     if not storage.exists(url):
         return None
     try:
-        report = msgspec.json.decode(storage.read_bytes(url), type=Report)
+        report = msgspec.json.decode(storage.read_bytes(url), type=OverlapReport)
     except (msgspec.ValidationError, msgspec.DecodeError):
         return None  # of another version, or cut short: it is made anew
     return report if report.made_from == made_from else None
 
 
-def made_from(config: OverlapConfig, sets: list[EvalSet], pairs: Manifest, answers: Answers = NO_ANSWERS) -> str:
+def made_from(config: OverlapConfig, sets: list[CheckedSet], pairs: Manifest, answers: Answers = NO_ANSWERS) -> str:
     """32 hex digits that differ where the report would."""
     return digest(VERSION, config, [asdict(entry) for entry in sets], pairs.digest, pairs.counts, answers.identity)
 
 
 def read_pairs(folder: str, pairs: Manifest) -> pa.Table:
-    """All matched pairs (columns OVERLAP but the pictures), in the shards' order."""
+    """All matched pairs (columns OVERLAP but the images), in the shards' order."""
     columns = [name for name in OVERLAP.names if name != "shown"]
     return pa.concat_tables(
         read_table(storage.join(folder, PAIRS, part.file(".parquet").name), columns) for part in pairs.parts
@@ -150,19 +150,19 @@ def read_pairs(folder: str, pairs: Manifest) -> pa.Table:
 
 
 def measure(
-    config: OverlapConfig, sets: list[EvalSet], pairs: Manifest, rows: pa.Table, answers: Answers = NO_ANSWERS
-) -> Report:
+    config: OverlapConfig, sets: list[CheckedSet], pairs: Manifest, rows: pa.Table, answers: Answers = NO_ANSWERS
+) -> OverlapReport:
     """The report on these matched pairs, and on what they did to a model's answers."""
     reports = [_measure_set(entry, _of_set(rows, entry.name), answers.correct.get(entry.name, {})) for entry in sets]
     shares = [entry.share for entry in reports]
     counts = pairs.counts
-    return Report(
+    return OverlapReport(
         sets=reports,
         median_share=statistics.median(shares),
         mean_share=statistics.fmean(shares),
-        pictures_checked=counts["in"],
-        pictures_overlapping=sum(counts[f"dropped.overlap_{reason}"] for reason in REASONS),
-        pictures_undecodable=counts["dropped.undecodable"],
+        images_checked=counts["in"],
+        images_overlapping=sum(counts[f"dropped.overlap_{reason}"] for reason in REASONS),
+        images_undecodable=counts["dropped.undecodable"],
         excluded_uids=len(pc.unique(exclusions(rows)["uid"])),
         thresholds={name: getattr(config, name) for name in THRESHOLDS},
         model=answers.model,
@@ -171,7 +171,7 @@ def measure(
     )
 
 
-def write_tables(folder: str, report: Report, rows: pa.Table) -> None:
+def write_tables(folder: str, report: OverlapReport, rows: pa.Table) -> None:
     """Publishes overlap/<set>.parquet for each set, exclusions.parquet, and report.parquet, a row a set; tables of
     former sets are removed."""
     names = set()
@@ -202,30 +202,28 @@ def set_table(sets: list[SetReport]) -> pa.Table:
 
 
 def exclusions(rows: pa.Table) -> pa.Table:
-    """What training leaves out (columns EXCLUSIONS): every pair that shows an overlapping picture, once a set, with
+    """What training leaves out (columns EXCLUSIONS): every pair that shows an overlapping image, once a set, with
     its surest match; sorted by uid."""
     best: dict[tuple[str, str], tuple[float, str, str]] = {}
     columns = (rows[name].to_pylist() for name in ("uid", "uids", "eval_set", "reason", "score"))
-    for picture, uids, eval_set, reason, score in zip(*columns, strict=True):
+    for image, uids, eval_set, reason, score in zip(*columns, strict=True):
         for uid in uids:
-            best[uid, eval_set] = max(best.get((uid, eval_set), (0.0, "", "")), (score, reason, picture))
-    table = [
-        (uid, eval_set, reason, score, picture) for (uid, eval_set), (score, reason, picture) in sorted(best.items())
-    ]
+            best[uid, eval_set] = max(best.get((uid, eval_set), (0.0, "", "")), (score, reason, image))
+    table = [(uid, eval_set, reason, score, image) for (uid, eval_set), (score, reason, image) in sorted(best.items())]
     return pa.table([[row[i] for row in table] for i in range(len(EXCLUSIONS))], schema=EXCLUSIONS)
 
 
-def _measure_set(entry: EvalSet, rows: pa.Table, correct: dict[str, bool]) -> SetReport:
+def _measure_set(entry: CheckedSet, rows: pa.Table, correct: dict[str, bool]) -> SetReport:
     keys = pc.unique(rows["eval_key"]).to_pylist()
     overlapping, reasons = len(keys), rows["reason"].to_pylist()
     return SetReport(
         name=entry.name,
         url=entry.url,
         sha256=entry.sha256,
-        pictures=entry.pictures,
-        undecodable=entry.rows - entry.pictures,
+        images=entry.images,
+        undecodable=entry.rows - entry.images,
         overlapping=overlapping,
-        share=overlapping / entry.pictures,
+        share=overlapping / entry.images,
         pairs=len(rows),
         by_reason={reason: reasons.count(reason) for reason in REASONS},
         thresholds=entry.thresholds,

@@ -1,4 +1,4 @@
-"""Streams a shard's pictures past the index of the evaluation pictures and writes those that it knows."""
+"""Streams a shard's images past the index of the evaluation images and writes those that it knows."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from datagen.duplicates.config import REASONS, SearchConfig
 from datagen.duplicates.embed import Embedder, open_embedder
 from datagen.duplicates.fingerprints import SHOWN_PX, U8, Fingerprints, decode, shown, thumbnail
 from datagen.duplicates.index.query import Finder, open_finder
-from datagen.duplicates.overlap.cascade import Match, decide, same_pictures, same_pixels
+from datagen.duplicates.overlap.cascade import Match, decide, same_images, same_pixels
 from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest
-from openwit.shards.samples import Picture, read_pictures
+from openwit.shards.samples import StoredImage, read_images
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.tables import read_table
 
-BATCH_PICTURES = 256
+BATCH_IMAGES = 256
 SECONDS = ("read", "decode", "hash", "lookup", "embed", "search", "write")
 
 OVERLAP = pa.schema(
@@ -41,7 +41,7 @@ OVERLAP = pa.schema(
         ("distance256", pa.float32()),
         ("color_distance", pa.float32()),
         ("detector", pa.float32()),  # its score, a cosine; null without a detector
-        ("uids", pa.list_(pa.string())),  # of all pairs that show the picture
+        ("uids", pa.list_(pa.string())),  # of all pairs that show the image
         ("url", pa.string()),
         ("caption", pa.string()),
         ("shown", pa.binary()),  # a small JPEG for the report
@@ -50,7 +50,7 @@ OVERLAP = pa.schema(
 
 
 @dataclass
-class Clock:
+class ScanTimer:
     """Where the seconds go."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS, 0.0))
@@ -67,24 +67,24 @@ class Clock:
 
 @dataclass(frozen=True)
 class Checker:
-    """What a worker needs to check pictures."""
+    """What a worker needs to check images."""
 
     finder: Finder
     embedder: Embedder | None
-    clock: Clock = field(default_factory=Clock)
+    clock: ScanTimer = field(default_factory=ScanTimer)
     counts: Counts = field(default_factory=Counter)  # pairs that each stage let through
 
-    def check(self, pictures: Sequence[Picture], thumbnails: Sequence[U8], prepared: Sequence[U8]) -> list[Match]:
-        """The pairs of these pictures, near misses among them."""
+    def check(self, images: Sequence[StoredImage], thumbnails: Sequence[U8], prepared: Sequence[U8]) -> list[Match]:
+        """The pairs of these images, near misses among them."""
         clock, finder = self.clock, self.finder
         with clock("hash"):
             prints = Fingerprints.of(thumbnails)
-            digests = [{hashlib.sha256(p.data).hexdigest(), p.record.sha256 or ""} for p in pictures]
+            digests = [{hashlib.sha256(p.data).hexdigest(), p.record.sha256 or ""} for p in images]
         with clock("lookup"):
             hashed, looked = finder.near_by_hash(prints)
             exact = (
-                same_pictures(finder, digests),
-                same_pixels(finder, [picture.data for picture in pictures], prints, hashed),
+                same_images(finder, digests),
+                same_pixels(finder, [image.data for image in images], prints, hashed),
             )
         with clock("embed"):
             vectors = self.embedder.embed(prepared) if self.embedder is not None else None
@@ -98,10 +98,10 @@ class Checker:
 
 
 def process(config: SearchConfig, source: Source, target: Target) -> Counts:
-    """Writes a row for each evaluation picture that each of the shard's pictures is (columns OVERLAP), and into
+    """Writes a row for each evaluation image that each of the shard's images is (columns OVERLAP), and into
     NNNNN_near.parquet the pairs that just missed a threshold.
 
-    Counts pictures: `kept` are in no evaluation set, `dropped.overlap_<reason>` are in one, `dropped.undecodable`
+    Counts images: `kept` are in no evaluation set, `dropped.overlap_<reason>` are in one, `dropped.undecodable`
     cannot be read. Nothing is taken out of the shard. NNNNN_stats.json says how long each stage of the cascade took.
     """
     embedder = None
@@ -114,25 +114,25 @@ def process(config: SearchConfig, source: Source, target: Target) -> Counts:
     counts.update({f"dropped.overlap_{reason}": 0 for reason in REASONS})
     near = NearMisses(config.near_pairs)
     with pq.ParquetWriter(target.path(".parquet"), OVERLAP, compression="zstd") as writer:
-        stream = read_pictures(source.url("tar"))
+        stream = read_images(source.url("tar"))
         while True:
             with clock("read"):
-                batch = list(itertools.islice(stream, BATCH_PICTURES))
+                batch = list(itertools.islice(stream, BATCH_IMAGES))
             if not batch:
                 break
             with clock("decode"):
-                pictures, thumbnails, prepared = _decode(batch, embedder, counts)
-            found = checker.check(pictures, thumbnails, prepared)
+                images, thumbnails, prepared = _decode(batch, embedder, counts)
+            found = checker.check(images, thumbnails, prepared)
             with clock("write"):
                 matches = [match for match in found if not match.gap]
-                _count(len(pictures), matches, counts)
-                near.add(checker.finder, pictures, [match for match in found if match.gap])
+                _count(len(images), matches, counts)
+                near.add(checker.finder, images, [match for match in found if match.gap])
                 if matches:
-                    writer.write_table(_table(checker.finder, [(pictures[m.query], m) for m in matches]))
+                    writer.write_table(_table(checker.finder, [(images[m.query], m) for m in matches]))
     pq.write_table(_table(checker.finder, near.nearest()), target.named(f"{target.name}_near.parquet"))
     counts.update(checker.counts)
     seconds = {name: round(value, 4) for name, value in clock.seconds.items()}
-    target.note("_stats.json").write_bytes(msgspec.json.encode({"seconds": seconds, "pictures": counts["in"]}))
+    target.note("_stats.json").write_bytes(msgspec.json.encode({"seconds": seconds, "images": counts["in"]}))
     _check_whole(source, counts["in"])
     return counts
 
@@ -153,42 +153,42 @@ class NearMisses:
     """The pairs that missed a threshold by the least, at most `most` a set."""
 
     most: int
-    kept: dict[str, list[tuple[Picture, Match]]] = field(default_factory=lambda: defaultdict(list))
+    kept: dict[str, list[tuple[StoredImage, Match]]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, finder: Finder, pictures: Sequence[Picture], matches: Sequence[Match]) -> None:
+    def add(self, finder: Finder, images: Sequence[StoredImage], matches: Sequence[Match]) -> None:
         """Takes those that are nearer than what is there."""
         names = list(finder.limits)
         for match in matches:
-            self.kept[names[finder.set_of[match.row]]].append((pictures[match.query], match))
+            self.kept[names[finder.set_of[match.row]]].append((images[match.query], match))
         for name in self.kept:
             self.kept[name] = sorted(self.kept[name], key=lambda p: (p[1].gap, p[0].key, p[1].row))[: self.most]
 
-    def nearest(self) -> list[tuple[Picture, Match]]:
+    def nearest(self) -> list[tuple[StoredImage, Match]]:
         """All of them, set by set."""
         return [pair for name in sorted(self.kept) for pair in self.kept[name]]
 
 
 def _decode(
-    batch: Sequence[Picture], embedder: Embedder | None, counts: Counts
-) -> tuple[list[Picture], list[U8], list[U8]]:
-    """The pictures that can be decoded, their thumbnails, and with a detector what its network takes."""
-    pictures, thumbnails, prepared = [], [], []
-    for picture in batch:
+    batch: Sequence[StoredImage], embedder: Embedder | None, counts: Counts
+) -> tuple[list[StoredImage], list[U8], list[U8]]:
+    """The images that can be decoded, their thumbnails, and with a detector what its network takes."""
+    images, thumbnails, prepared = [], [], []
+    for image in batch:
         counts["in"] += 1
         try:
-            small = thumbnail(decode(picture.data))
-            large = [embedder.prepare(picture.data)] if embedder is not None else []
+            small = thumbnail(decode(image.data))
+            large = [embedder.prepare(image.data)] if embedder is not None else []
         except InputError:
             counts["dropped.undecodable"] += 1
             continue
-        pictures.append(picture)
+        images.append(image)
         thumbnails.append(small)
         prepared += large
-    return pictures, thumbnails, prepared
+    return images, thumbnails, prepared
 
 
 def _count(number: int, matches: Sequence[Match], counts: Counts) -> None:
-    """Each picture once, by its surest match."""
+    """Each image once, by its surest match."""
     surest: dict[int, int] = {}
     for match in matches:
         reason = REASONS.index(match.reason)
@@ -200,17 +200,17 @@ def _count(number: int, matches: Sequence[Match], counts: Counts) -> None:
         counts[f"dropped.overlap_{REASONS[reason]}"] += 1
 
 
-def _table(finder: Finder, pairs: Sequence[tuple[Picture, Match]]) -> pa.Table:
+def _table(finder: Finder, pairs: Sequence[tuple[StoredImage, Match]]) -> pa.Table:
     places = pa.array([match.row for _, match in pairs], pa.int64())
     names = finder.index.rows.select(["eval_set", "eval_key"]).take(places).to_pylist()
     small = {key: shown(decode(data, SHOWN_PX)) for key, data in {p.key: p.data for p, _ in pairs}.items()}
     rows = []
-    for (picture, match), name in zip(pairs, names, strict=True):
-        record, by_hash = picture.record, match.by_hash
+    for (image, match), name in zip(pairs, names, strict=True):
+        record, by_hash = image.record, match.by_hash
         rows.append(
             {
                 "uid": record.uids[0] if record.uids else "",
-                "key": picture.key,
+                "key": image.key,
                 **name,
                 "reason": match.reason,
                 "score": match.score,
@@ -221,18 +221,18 @@ def _table(finder: Finder, pairs: Sequence[tuple[Picture, Match]]) -> pa.Table:
                 "uids": record.uids,
                 "url": record.url,
                 "caption": record.caption,
-                "shown": small[picture.key],
+                "shown": small[image.key],
             }
         )
     return pa.Table.from_pylist(rows, schema=OVERLAP)
 
 
-def _check_whole(source: Source, num_pictures: int) -> None:
+def _check_whole(source: Source, num_images: int) -> None:
     """A tar that ends early at a sample's border reads like a whole one; its table tells. Raises InputError."""
     status = read_table(source.url("parquet"), ["status"])["status"].to_pylist()
     expected = status.count("success")
-    if num_pictures != expected:
+    if num_images != expected:
         raise InputError(
-            f"{source.url('tar')}: holds {num_pictures} pictures, its table {expected};"
+            f"{source.url('tar')}: holds {num_images} images, its table {expected};"
             " delete it and run build-dataset again"
         )

@@ -1,17 +1,17 @@
-"""Thresholds from scores: what share of the matched pictures would be copies, and where that share is high enough.
+"""Thresholds from scores: what share of the matched images would be copies, and where that share is high enough.
 
 What is known of a threshold t is its recall r(t) among copies that were made, and its false alarms f(t), the share of
-the sampled pictures that are no copies and still reach t. The precision follows with the assumed prevalence p of
-copies among the shards' pictures:
+the sampled images that are no copies and still reach t. The precision follows with the assumed prevalence p of
+copies among the shards' images:
 
     precision(t) = p r(t) / (p r(t) + (1 - p) f(t))
 
 Far out a sample holds few false alarms or none, and their share is not nil because of that. So beyond the sample's
 98th percentile (the 10 highest scores of a small sample) f is at least that of an exponential tail with the mean excess
 of what the sample has there. Scores end at 1, so the true tail falls faster. Copies that nobody knows of are taken for
-false alarms; they make the threshold stricter, never laxer, and the pictures nearest to a set are listed for a person
+false alarms; they make the threshold stricter, never laxer, and the images nearest to a set are listed for a person
 to see. Where no threshold reaches the wanted precision the strictest is chosen, which all but switches the stage off;
-where there are too few pictures to judge by, the config's threshold stays.
+where there are too few images to judge by, the config's threshold stays.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class StageCalibration:
 
     threshold: float  # as the config has it: of the detector a least score, of the hash a greatest distance
     attained: bool  # whether the wanted precision is reached there; else it is the strictest there is
-    judged: bool  # whether there were enough other pictures; else it is not used
+    judged: bool  # whether there were enough other images; else it is not used
     precision: float  # by the formula above
     least_precision: float  # the same with the upper end of a 95% interval of the false alarms that were seen
     recall: float  # among the copies that were made
-    false_alarms: float  # share of the sampled pictures, by the fitted tail where that is greater
+    false_alarms: float  # share of the sampled images, by the fitted tail where that is greater
     num_copies: int
     num_others: int
-    num_known: int  # pictures of the sample that are copies by another stage, and left out
+    num_known: int  # images of the sample that are copies by another stage, and left out
     edges: list[float]  # of the bins of both histograms
     copies: list[int]  # by score
     others: list[int]
@@ -59,13 +59,13 @@ class StageCalibration:
     def caveat(self) -> str:
         """What a person must know of the threshold."""
         if not self.judged:
-            return f" · not used: at least {5 * LEAST_TAIL} other pictures are needed"
+            return f" · not used: at least {5 * LEAST_TAIL} other images are needed"
         return "" if self.attained else " · no threshold has the wanted precision, so this is the strictest"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nearest:
-    """A sampled picture that is no known copy, and the evaluation picture nearest to it."""
+    """A sampled image that is no known copy, and the evaluation image nearest to it."""
 
     stage: str
     key: str
@@ -80,7 +80,7 @@ class SetCalibration:
     name: str
     sha256: str  # of its keys and bytes: of another content the thresholds are not used
     stages: dict[str, StageCalibration]
-    nearest: list[Nearest]  # of the sampled pictures, which a person should look at
+    nearest: list[Nearest]  # of the sampled images, which a person should look at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def read_calibration(folder: str) -> Calibration | None:
 
 def choose(stage: str, copies: F64, others: F64, known: int, config: CalibrateConfig) -> StageCalibration:
     """The laxest threshold of the stage that has the wanted precision, from the scores of copies with their originals
-    and of other pictures with the nearest evaluation picture."""
+    and of other images with the nearest evaluation image."""
     least, most = RANGE[stage]
     scores = np.round(np.arange(least, most + STEP / 2, STEP), 3)
     recalls = 1 - np.searchsorted(np.sort(copies), scores) / max(1, len(copies))
@@ -163,8 +163,8 @@ def precision(recall: F64 | float, alarms: F64 | float, prevalence: float) -> F6
 
 
 def false_alarms(others: F64, scores: F64) -> F64:
-    """The share of other pictures that reach each score: as seen, or by the exponential tail where that is more. With
-    too few to fit, all that is known is that one more picture might have reached any score."""
+    """The share of other images that reach each score: as seen, or by the exponential tail where that is more. With
+    too few to fit, all that is known is that one more image might have reached any score."""
     seen = 1 - np.searchsorted(np.sort(others), scores) / max(1, len(others))
     if len(others) < 5 * LEAST_TAIL:
         return np.maximum(seen, 1 / (len(others) + 1))

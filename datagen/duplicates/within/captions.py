@@ -1,6 +1,6 @@
-"""The captions of dropped copies given to the picture that is kept: gathered by ranges of shards, then written there.
+"""The captions of dropped copies given to the image that is kept: gathered by ranges of shards, then written there.
 
-A merged caption is a pair of the kept picture's URL, so its uid is that pair's; the copy's own uid is left out of
+A merged caption is a pair of the kept image's URL, so its uid is that pair's; the copy's own uid is left out of
 training, as within.parquet and exclusions.parquet say.
 """
 
@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 
 from datagen.duplicates.within.config import FREE_OF_GROUPS, WithinConfig
 from datagen.schemas import CAPTIONS, pair_uid
-from datagen.shards.rewrite import Captions, Shard, rewrite
+from datagen.shards.rewrite import Captions, ShardFiles, rewrite
 from openwit import storage
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.tables import read_table
 
-RANGE_SHARDS = 256  # kept pictures of so many shards are gathered at once
+RANGE_SHARDS = 256  # kept images of so many shards are gathered at once
 GATHERED = pa.schema([("shard", pa.int32()), ("key", pa.string()), ("captions", CAPTIONS)])
 
 
 def gather(config: WithinConfig, source: Source, target: Target) -> Counts:
-    """Writes, for the kept pictures of a range of shards, the captions of their copies (columns GATHERED), in the order
+    """Writes, for the kept images of a range of shards, the captions of their copies (columns GATHERED), in the order
     of the copies. Counts copies."""
     first = source.index * RANGE_SHARDS
     here = (pc.field("kept_shard") >= first) & (pc.field("kept_shard") < first + RANGE_SHARDS) & ~pc.field("kept")
@@ -54,8 +54,8 @@ GATHER: Stage[WithinConfig] = Stage("within_gather", 1, gather, free_fields=FREE
 
 
 def merge(config: WithinConfig, source: Source, target: Target) -> Counts:
-    """Writes a shard anew whose kept pictures lack captions of their copies; nothing where none does, or where the
-    shard has no list of captions (img2dataset's own). Counts pictures, and `merged_captions`."""
+    """Writes a shard anew whose kept images lack captions of their copies; nothing where none does, or where the
+    shard has no list of captions (img2dataset's own). Counts images, and `merged_captions`."""
     table = read_table(source.url("parquet"))
     gathered = read_table(source.url("gathered"))
     gathered = gathered.filter(pc.equal(gathered["shard"], source.index))
@@ -71,7 +71,7 @@ def merge(config: WithinConfig, source: Source, target: Target) -> Counts:
             edits[row["key"]] = [*row["captions"], *new]
             counts["merged_captions"] += len(new)
     if edits:
-        rewrite(Shard(source.url("tar"), table, edits), target)
+        rewrite(ShardFiles(source.url("tar"), table, edits), target)
     return counts
 
 
@@ -79,7 +79,7 @@ MERGE: Stage[WithinConfig] = Stage("within_merge", 1, merge, free_fields=FREE_OF
 
 
 def _new_captions(url: str, own: Captions, others: Captions) -> Sequence[Mapping[str, Any]]:
-    """Those of the others whose text the picture lacks, each once, as its own pairs."""
+    """Those of the others whose text the image lacks, each once, as its own pairs."""
     texts = {entry["caption"] for entry in own}
     found = []
     for entry in others:

@@ -1,4 +1,4 @@
-"""When two pictures of the data set are one, and how copies are looked for."""
+"""When two images of the data set are one, and how copies are looked for."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class WithinConfig:
     """
 
     near: bool = True  # near copies too; else only those of the same bytes or pixels
-    pixels: bool = True  # whether pixels are compared beside bytes, which means to decode every picture whole
-    max_distance256: float = 0.10  # of the 256-bit hash, as a share of its firm bits, by either picture's mask
+    pixels: bool = True  # whether pixels are compared beside bytes, which means to decode every image whole
+    max_distance256: float = 0.10  # of the 256-bit hash, as a share of its firm bits, by either image's mask
     max_color_distance: float = 15.0  # mean difference in Cr and Cb, in levels of 255
-    min_contrast: float = 4.0  # standard deviation in levels of 255; hashes do not compare pictures below
+    min_contrast: float = 4.0  # standard deviation in levels of 255; hashes do not compare images below
     detector: str = ""  # path on all workers: a descriptor that decides on pairs of a band; empty: the hash does
     min_score: float = 0.9  # of the detector, a cosine
     device: str = "auto"  # where the detector runs: auto (a GPU if there is one), cpu, cuda
-    num_bands: int = 16  # of the hash's lower half; two pictures are compared where one band is equal
+    num_bands: int = 16  # of the hash's lower half; two images are compared where one band is equal
     band_bits: int = 24  # of a band: more mean fewer pairs to compare, and more missed
     num_partitions: int = 16  # to which the bands are dealt; what one holds, a worker holds in memory
-    max_bucket: int = 200  # pictures of an equal band with which each is compared, of more the nearest in order
-    merge_captions: bool = True  # whether a picture that is kept gets the captions of its copies
+    max_bucket: int = 200  # images of an equal band with which each is compared, of more the nearest in order
+    merge_captions: bool = True  # whether an image that is kept gets the captions of its copies
 
     def __post_init__(self) -> None:
         for name in ("num_bands", "num_partitions", "max_bucket"):
@@ -44,11 +44,11 @@ class WithinConfig:
             raise ConfigError(f"band_bits={self.band_bits}: must lie between 8 and 48; 24 is the default")
         if not 0 <= self.max_distance256 < 0.5:
             raise ConfigError(
-                f"max_distance256={self.max_distance256}: must be at least 0 and below 0.5, where pictures that have"
+                f"max_distance256={self.max_distance256}: must be at least 0 and below 0.5, where images that have"
                 " nothing in common lie"
             )
         if not 0 < self.min_score <= 1:
-            raise ConfigError(f"min_score={self.min_score}: must be above 0 and at most 1, the score of one picture")
+            raise ConfigError(f"min_score={self.min_score}: must be above 0 and at most 1, the score of one image")
         for name in ("max_color_distance", "min_contrast"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: must not be negative")

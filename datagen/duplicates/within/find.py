@@ -25,24 +25,24 @@ from openwit.storage.tables import read_table
 
 
 @dataclass(frozen=True)
-class Found:
+class WithinSummary:
     """What the search came to."""
 
-    pictures: int
+    images: int
     groups: int
     copies: int  # that training leaves out
     merged_captions: int
-    not_compared: int  # pairs of bands that too many pictures share
+    not_compared: int  # pairs of bands that too many images share
 
     def __str__(self) -> str:
         left = f"; {self.not_compared:,} pairs of large bands were not compared" if self.not_compared else ""
         return (
-            f"{self.copies:,} of {self.pictures:,} pictures are copies, in {self.groups:,} groups; training leaves them"
+            f"{self.copies:,} of {self.images:,} images are copies, in {self.groups:,} groups; training leaves them"
             f" out; {self.merged_captions:,} of their captions were merged into what is kept{left}"
         )
 
 
-def find_within(run: Run, config: WithinConfig) -> Found:
+def find_within(run: Run, config: WithinConfig) -> WithinSummary:
     """Finds the copies inside shards/, in duplicates/within/, and merges their captions. Raises InputError where there
     are no shards, WorkError where one cannot be read."""
     settle(run)
@@ -61,8 +61,8 @@ def find_within(run: Run, config: WithinConfig) -> Found:
     merged = _merge(run, config, shards, Input.made(_folder(run, "groups"), groups.parts[0].file(NAME)), nodes)
     exclude_copies(run.folder("duplicates"))
     counts = groups.counts
-    return Found(
-        pictures=prints.counts["in"],
+    return WithinSummary(
+        images=prints.counts["in"],
         groups=counts["kept"],
         copies=counts["dropped.within"],
         merged_captions=merged,
@@ -85,7 +85,7 @@ def _files(run: Run, part: Part) -> dict[str, tuple[Input, ...]]:
 
 
 def _merge(run: Run, config: WithinConfig, shards: Manifest, within: Input, nodes: tuple[Input, ...]) -> int:
-    """Gives the kept pictures the captions of their copies; how many."""
+    """Gives the kept images the captions of their copies; how many."""
     table = read_table(within.url, ["kept_shard", "kept"])
     kept_shards = set(pc.unique(table.filter(pc.invert(table["kept"]))["kept_shard"]).to_pylist())
     if not kept_shards or not config.merge_captions:

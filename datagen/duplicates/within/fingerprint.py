@@ -1,6 +1,6 @@
-"""A shard's pictures as rows to be dealt by band, and what is known of each picture.
+"""A shard's images as rows to be dealt by band, and what is known of each image.
 
-A picture takes a row of 120 bytes for each band, 2 KB in all with 16; with a detector its vector in half precision
+An image takes a row of 120 bytes for each band, 2 KB in all with 16; with a detector its vector in half precision
 comes on top, 8 KB for 256 numbers.
 """
 
@@ -24,12 +24,12 @@ from datagen.duplicates.within.config import FREE_OF_PRINTS, WithinConfig
 from datagen.schemas import CAPTIONS
 from datagen.shards.rewrite import caption_rows
 from openwit.errors import InputError
-from openwit.shards.samples import Picture, read_pictures
+from openwit.shards.samples import StoredImage, read_images
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.slices import writing_slices
 from openwit.storage.tables import read_table
 
-BATCH_PICTURES = 256
+BATCH_IMAGES = 256
 WORD = pa.binary(32)
 BANDED = pa.schema(
     [
@@ -46,7 +46,7 @@ NODES = pa.schema(
         ("id", pa.uint64()),
         ("key", pa.string()),
         ("url", pa.string()),
-        ("area", pa.int64()),  # of the original picture, in pixels
+        ("area", pa.int64()),  # of the original image, in pixels
         ("captions", CAPTIONS),
     ]
 )
@@ -54,18 +54,18 @@ _ROW_BITS = 32
 
 
 def node_id(shard: int, row: int) -> int:
-    """The number of a picture: its shard, and its row in the shard's table."""
+    """The number of an image: its shard, and its row in the shard's table."""
     return shard << _ROW_BITS | row
 
 
 def shards_of(ids: U64) -> U64:
-    """The shard of each picture."""
+    """The shard of each image."""
     return ids >> np.uint64(_ROW_BITS)
 
 
 def process(config: WithinConfig, source: Source, target: Target) -> Counts:
     """Writes a shard's NNNNN.bands.arrow, slices (columns BANDED) by partition, and NNNNN.nodes.parquet (columns NODES)
-    in the order of ids. Counts pictures: kept, or `dropped.undecodable`; `flat` ones have no bands."""
+    in the order of ids. Counts images: kept, or `dropped.undecodable`; `flat` ones have no bands."""
     table = read_table(source.url("parquet"))
     rows = caption_rows(table, ("original_width", "original_height", "width", "height"))
     places = {row["key"]: place for place, row in enumerate(rows)}
@@ -73,14 +73,14 @@ def process(config: WithinConfig, source: Source, target: Target) -> Counts:
     if "detector" in source.inputs:
         detector = source.input("detector")
         embedder = open_embedder(detector.url, detector.identity, config.device)
-    reader = _Reader(config, embedder, Counter({"in": 0, "kept": 0}))
+    reader = _ShardReader(config, embedder, Counter({"in": 0, "kept": 0}))
     batches, nodes = [BANDED.empty_table()], []
-    stream = read_pictures(source.url("tar"))
-    while batch := list(itertools.islice(stream, BATCH_PICTURES)):
+    stream = read_images(source.url("tar"))
+    while batch := list(itertools.islice(stream, BATCH_IMAGES)):
         known = [(node_id(source.index, places[p.key]), p) for p in batch if p.key in places]
-        for number, picture in known:
-            row = rows[places[picture.key]]
-            nodes.append((number, picture.key, row["url"], _area(row), row["captions"]))
+        for number, image in known:
+            row = rows[places[image.key]]
+            nodes.append((number, image.key, row["url"], _area(row), row["captions"]))
         batches.append(reader.read(known))
     _write_slices(pa.concat_tables(batches), config, target)
     columns = [list(column) for column in zip(*nodes, strict=True)] or [[]] * len(NODES)
@@ -92,27 +92,27 @@ FINGERPRINT: Stage[WithinConfig] = Stage("within_prints", 1, process, free_field
 
 
 def _area(row: Mapping[str, Any]) -> int:
-    """Of the original picture, in pixels; 0 where it is not known."""
+    """Of the original image, in pixels; 0 where it is not known."""
     width, height = (row.get(f"original_{side}") or row.get(side) or 0 for side in ("width", "height"))
     return int(width * height)
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _ShardReader:
     config: WithinConfig
     embedder: Embedder | None
     counts: Counts
 
-    def read(self, pictures: Sequence[tuple[int, Picture]]) -> pa.Table:
-        """The rows of these pictures."""
+    def read(self, images: Sequence[tuple[int, StoredImage]]) -> pa.Table:
+        """The rows of these images."""
         config, counts = self.config, self.counts
-        counts["in"] += len(pictures)
+        counts["in"] += len(images)
         ids, thumbnails, prepared, pixels = [], [], [], []
-        for number, picture in pictures:
+        for number, image in images:
             try:
-                small = thumbnail(decode(picture.data))
-                large = [self.embedder.prepare(picture.data)] if self.embedder is not None else []
-                pixels.append(bytes.fromhex(pixels_sha256(picture.data)) if config.pixels else b"")
+                small = thumbnail(decode(image.data))
+                large = [self.embedder.prepare(image.data)] if self.embedder is not None else []
+                pixels.append(bytes.fromhex(pixels_sha256(image.data)) if config.pixels else b"")
             except InputError:
                 counts["dropped.undecodable"] += 1
                 continue
@@ -120,7 +120,7 @@ class _Reader:
             thumbnails.append(small)
             prepared += large
         counts["kept"] += len(ids)
-        tables = [_exact(SHA256, [(n, hashlib.sha256(p.data).digest()) for n, p in pictures])]
+        tables = [_exact(SHA256, [(n, hashlib.sha256(p.data).digest()) for n, p in images])]
         if config.pixels:
             tables.append(_exact(PIXELS, list(zip(ids, pixels, strict=True))))
         if config.near and ids:

@@ -1,4 +1,4 @@
-"""Copies of copies are one group: the connected components of all pairs, and which picture of each is kept.
+"""Copies of copies are one group: the connected components of all pairs, and which image of each is kept.
 
 This is the one step that sees the whole data set, and only its pairs: 21 bytes a pair on disk, about 100 in memory.
 With 100 million pairs it takes 10 GB.
@@ -27,9 +27,9 @@ WITHIN = pa.schema(
         ("shard", pa.int32()),
         ("key", pa.string()),
         ("uid", pa.string()),
-        ("uids", pa.list_(pa.string())),  # of all pairs that show the picture
+        ("uids", pa.list_(pa.string())),  # of all pairs that show the image
         ("url", pa.string()),
-        ("group", pa.string()),  # key of the picture that is kept
+        ("group", pa.string()),  # key of the image that is kept
         ("kept_shard", pa.int32()),
         ("kept", pa.bool_()),
         ("reason", pa.string()),  # by which it is a copy of one of the group, the surest
@@ -39,9 +39,9 @@ WITHIN = pa.schema(
 
 
 def process(config: WithinConfig, source: Source, target: Target) -> Counts:
-    """Writes within.parquet (columns WITHIN): every picture that has a copy, group by group, the kept one first. Of a
-    group the largest original picture is kept; of equal ones that with the smallest uid, then that of the first shard.
-    Counts pictures: `kept`, one a group, and `dropped.within`."""
+    """Writes within.parquet (columns WITHIN): every image that has a copy, group by group, the kept one first. Of a
+    group the largest original image is kept; of equal ones that with the smallest uid, then that of the first shard.
+    Counts images: `kept`, one a group, and `dropped.within`."""
     pairs = pa.concat_tables([PAIRS.empty_table(), *(read_table(url) for url in source.urls("pairs"))])
     a, b, reason, score = (one_chunk(column).to_numpy() for column in pairs.columns)
     ids, group = components(a, b)
@@ -98,7 +98,7 @@ def _surest(
 
 
 def _nodes(source: Source, ids: U64) -> pa.Table:
-    """What is known of the pictures with these ids, in their order."""
+    """What is known of the images with these ids, in their order."""
     tables = [NODES.empty_table()]
     by_shard = dict(zip(source.inputs["nodes"], _shard_numbers(source.urls("nodes")), strict=True))
     members = shards_of(ids)

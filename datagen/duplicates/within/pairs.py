@@ -1,4 +1,4 @@
-"""A partition of bands: which pictures with an equal band, or equal bytes or pixels, are copies."""
+"""A partition of bands: which images with an equal band, or equal bytes or pixels, are copies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Rows:
+class BandRows:
     """N rows of a partition (columns BANDED) as arrays, in the order of keys, hashes and ids."""
 
     key: U64
@@ -38,7 +38,7 @@ class Rows:
     vector: F32  # (N, D)
 
     @classmethod
-    def of(cls, table: pa.Table) -> Rows:
+    def of(cls, table: pa.Table) -> BandRows:
         """The rows of a table."""
         key, ids = (one_chunk(table[name]).to_numpy() for name in ("key", "id"))
         words = [_fixed(table[name]) for name in ("hash", "firm", "colors")]
@@ -53,9 +53,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.key)
 
-    def take(self, places: I64) -> Rows:
+    def take(self, places: I64) -> BandRows:
         """The rows at these places."""
-        return Rows(*(getattr(self, name)[places] for name in ("key", "id", "hash", "firm", "colors", "vector")))
+        return BandRows(*(getattr(self, name)[places] for name in ("key", "id", "hash", "firm", "colors", "vector")))
 
     def is_as_before(self) -> npt.NDArray[np.bool_]:
         """Of each row whether it has the key, hash and colours of the one before it."""
@@ -68,9 +68,9 @@ class Rows:
 
 def process(config: WithinConfig, source: Source, target: Target) -> Counts:
     """Writes a partition's pairs of copies (columns PAIRS, a < b, each once with its surest reason). Counts rows; and
-    pairs: `pairs.compared`, `pairs.not_compared` (of bands that too many pictures share), `pairs.<reason>`."""
+    pairs: `pairs.compared`, `pairs.not_compared` (of bands that too many images share), `pairs.<reason>`."""
     slices = each(functools.partial(read_slice, index=source.index), source.urls("bands"))
-    rows = Rows.of(pa.Table.from_batches(slices, BANDED).combine_chunks())
+    rows = BandRows.of(pa.Table.from_batches(slices, BANDED).combine_chunks())
     counts: Counts = Counter({"in": len(rows), "kept": len(rows)})
     found = [*_identical(rows), _near(config, rows, counts)]
     table = _distinct(pa.concat_tables([PAIRS.empty_table(), *found]))
@@ -84,7 +84,7 @@ def process(config: WithinConfig, source: Source, target: Target) -> Counts:
 PAIR_STAGE: Stage[WithinConfig] = Stage("within_pairs", 1, process, free_fields=FREE_OF_PAIRS)
 
 
-def _identical(rows: Rows) -> list[pa.Table]:
+def _identical(rows: BandRows) -> list[pa.Table]:
     """Each row that is as the one before it, with that one: a thousand copies are 999 pairs."""
     places = np.flatnonzero(rows.is_as_before())
     of = kinds(rows.key[places])
@@ -95,7 +95,7 @@ def _identical(rows: Rows) -> list[pa.Table]:
     return tables
 
 
-def _near(config: WithinConfig, rows: Rows, counts: Counts) -> pa.Table:
+def _near(config: WithinConfig, rows: BandRows, counts: Counts) -> pa.Table:
     """The near copies among the rows that differ, each compared with up to `max_bucket` that follow it in its band."""
     first = rows.take(np.flatnonzero(~rows.is_as_before() & (kinds(rows.key) < PIXELS)))
     sizes = np.unique(first.key, return_counts=True)[1].astype(np.int64)
@@ -112,7 +112,7 @@ def _near(config: WithinConfig, rows: Rows, counts: Counts) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _compare(config: WithinConfig, rows: Rows, left: I64, apart: int) -> pa.Table:
+def _compare(config: WithinConfig, rows: BandRows, left: I64, apart: int) -> pa.Table:
     right = left + apart
     hashes = rows.hash[left], rows.hash[right]
     far = np.maximum(distance(*hashes, rows.firm[left]), distance(*hashes, rows.firm[right]))

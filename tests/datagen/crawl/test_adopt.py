@@ -22,7 +22,7 @@ from train.data.dataset import open_data_set
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that img2dataset wrote with its own fetching and resizing: 20 pictures, four failures, three shards."""
+    """A folder that img2dataset wrote with its own fetching and resizing: 20 images, four failures, three shards."""
     with slim_import("img2dataset", without="torch", forget="webdataset"):
         from img2dataset.downloader import Downloader
         from img2dataset.resizer import Resizer
@@ -56,7 +56,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
             few = urls[8 * index : 8 * index + 8]
             listing = folder / f"{index}.feather"
             with pa.OSFile(str(listing), "wb") as file:
-                table = pa.table({"url": few, "caption": [f"picture {n}" for n in range(8)]})
+                table = pa.table({"url": few, "caption": [f"image {n}" for n in range(8)]})
                 with pa.ipc.new_file(file, table.schema) as writer:
                     writer.write_table(table)
             assert stock_downloader((index, str(listing)))[0]
@@ -83,7 +83,7 @@ def test_a_folder_that_img2dataset_wrote_becomes_a_data_set_by_its_command(
     work = work_of(stock, tmp_path / "work")
     files = {path.name: path.read_bytes() for path in (work / "shards").iterdir()}
     main(["adopt", "laptop", "--work", str(work), "--executor.workers", "1"])
-    assert "adopted: 20 pictures in 3 shards" in capsys.readouterr().err
+    assert "adopted: 20 images in 3 shards" in capsys.readouterr().err
     made = manifest.read(str(work / "shards"))
     assert (made.counts["in"], made.counts["kept"], [part.rows for part in made.parts]) == (24, 20, [8, 8, 4])
     assert {name: made.counts[f"dropped.{name}"] for name in ("http_404", "http_503")} == {"http_404": 1, "http_503": 1}
@@ -118,7 +118,7 @@ def test_unfinished_shards_are_left_out_and_damaged_ones_are_named(stock: Path, 
         adopted(work)
     stats = work / "shards" / "00000_stats.json"
     stats.write_text(stats.read_text().replace('"successes": 8', '"successes": 7'))
-    with pytest.raises(WorkError, match=r"2 of 2 shards .*counts 7 pictures of 8, the table 8 of 8"):
+    with pytest.raises(WorkError, match=r"2 of 2 shards .*counts 7 images of 8, the table 8 of 8"):
         adopted(work)
 
 

@@ -103,7 +103,7 @@ def test_the_tables_rows_are_the_selected_urls_in_order_with_img2datasets_column
     assert table["key"].to_pylist()[:2] == ["000070000", "000070001"]
 
 
-def test_the_tar_holds_picture_caption_and_metadata_of_each_success(shard: tuple[dict[str, int], Path]) -> None:
+def test_the_tar_holds_image_caption_and_metadata_of_each_success(shard: tuple[dict[str, int], Path]) -> None:
     with tarfile.open(shard[1] / "00007.tar") as tar:
         names = tar.getnames()
         content = {name: tar.extractfile(name).read() for name in names}
@@ -168,7 +168,7 @@ def test_img2datasets_seams_stand_where_the_crawl_expects_them() -> None:
 def test_every_row_keeps_the_rule_that_refused_it(shard: tuple[dict[str, int], Path]) -> None:
     messages = pq.read_table(shard[1] / "00007.parquet")["error_message"].to_pylist()
     assert messages == [
-        None, None, "http_404: Not Found", "not_an_image: its first bytes are those of no picture",
+        None, None, "http_404: Not Found", "not_an_image: its first bytes are those of no image",
         messages[4], "noai: the header X-Robots-Tag says so", "timeout: not done within 0.5 s", None, None,
         "incomplete: the body ends before its declared length",
     ]  # fmt: skip

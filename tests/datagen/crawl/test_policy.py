@@ -36,11 +36,11 @@ def policy(server: web.Server) -> Iterator[FetchPolicy]:
 
 
 def test_a_host_of_the_allow_list_is_fetched_from_its_address(policy: FetchPolicy) -> None:
-    assert fetch(policy, f"{SITE}/ok/7") == web.picture(7)
+    assert fetch(policy, f"{SITE}/ok/7") == web.image(7)
 
 
 def test_the_crawler_names_itself(policy: FetchPolicy) -> None:
-    assert fetch(policy, f"{SITE}/agent") == web.picture(1)
+    assert fetch(policy, f"{SITE}/agent") == web.image(1)
 
 
 def test_installed_as_opener_it_answers_urlopen_whatever_its_timeout(policy: FetchPolicy) -> None:
@@ -49,11 +49,11 @@ def test_installed_as_opener_it_answers_urlopen_whatever_its_timeout(policy: Fet
     try:
         request = urllib.request.Request(f"{SITE}/ok/3", data=None, headers={"User-Agent": "Mozilla/5.0"})
         with urllib.request.urlopen(request, timeout=1) as answer:
-            assert answer.read() == web.picture(3)
-            assert answer.headers["Content-Length"] == str(len(web.picture(3)))
+            assert answer.read() == web.image(3)
+            assert answer.headers["Content-Length"] == str(len(web.image(3)))
     finally:
         urllib.request.install_opener(before)
-        policy.bodies.give_back(len(web.picture(3)))
+        policy.bodies.give_back(len(web.image(3)))
 
 
 HOSTILE = {
@@ -115,7 +115,7 @@ def test_a_hostile_address_ends_in_its_own_reason_within_the_deadline(
     started = time.monotonic()
     assert failure(policy, url.format(port=server.server_port)) == word
     assert time.monotonic() - started < DEADLINE_S + 2
-    assert fetch(policy, f"{SITE}/ok/1") == web.picture(1)
+    assert fetch(policy, f"{SITE}/ok/1") == web.image(1)
 
 
 def test_a_name_with_a_public_and_a_private_address_is_refused(server: web.Server) -> None:
@@ -135,33 +135,33 @@ def test_a_look_up_that_hangs_ends_at_the_deadline(server: web.Server) -> None:
 
 
 def test_a_host_that_is_not_ascii_and_a_path_that_is_not_are_fetched(policy: FetchPolicy, server: web.Server) -> None:
-    assert fetch(policy, "http://bücher.example.test/ok/5?größe=1 2") == web.picture(5)
+    assert fetch(policy, "http://bücher.example.test/ok/5?größe=1 2") == web.image(5)
     assert server.paths[-1].startswith("xn--bcher-kva.example.test/ok/5?gr%C3%B6%C3%9Fe=1%202")
 
 
 def test_a_redirect_is_followed_through_the_same_gate(policy: FetchPolicy) -> None:
-    assert fetch(policy, f"{SITE}/redirect//ok/3") == web.picture(3)
-    assert fetch(policy, f"{SITE}/redirect/http://b.example.test/ok/4") == web.picture(4)
+    assert fetch(policy, f"{SITE}/redirect//ok/3") == web.image(3)
+    assert fetch(policy, f"{SITE}/redirect/http://b.example.test/ok/4") == web.image(4)
 
 
 def test_redirects_are_limited_in_number(server: web.Server) -> None:
     chain = SITE + "/redirect/" * 4 + "/ok/1"
     with fetching(server.server_port, max_redirects=2) as policy:
         assert failure(policy, chain) == "redirect_limit"
-        assert fetch(policy, SITE + "/redirect/" * 2 + "/ok/1") == web.picture(1)
+        assert fetch(policy, SITE + "/redirect/" * 2 + "/ok/1") == web.image(1)
 
 
 def test_no_proxy_of_the_environment_is_used(policy: FetchPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert fetch(policy, f"{SITE}/ok/2") == web.picture(2)
+    assert fetch(policy, f"{SITE}/ok/2") == web.image(2)
 
 
 def test_a_busy_host_is_asked_again_after_what_it_wants(server: web.Server) -> None:
     with fetching(server.server_port, retries=2) as policy:
         started = time.monotonic()
-        assert fetch(policy, f"{SITE}/busy/1/429/1") == web.picture(1)
+        assert fetch(policy, f"{SITE}/busy/1/429/1") == web.image(1)
         assert time.monotonic() - started >= 0.95
-        assert fetch(policy, f"{SITE}/busy/2/503/0") == web.picture(1)
+        assert fetch(policy, f"{SITE}/busy/2/503/0") == web.image(1)
         assert failure(policy, f"{SITE}/busy/3/503/00") == "http_503"
 
 
@@ -203,7 +203,7 @@ def test_a_host_that_fails_again_and_again_is_asked_no_more_and_its_rows_say_tha
 
 def test_an_address_outside_the_allow_list_needs_an_agent_with_a_contact(server: web.Server) -> None:
     with fetching(server.server_port, user_agent="openwit/0.1") as policy:
-        assert fetch(policy, f"{SITE}/ok/1") == web.picture(1)
+        assert fetch(policy, f"{SITE}/ok/1") == web.image(1)
         assert failure(policy, f"{SITE}/redirect/http://example.org/") == "no_contact"
         policy.require_contact([f"{SITE}/ok/1", "not an address"])
         with pytest.raises(ConfigError, match=r'--crawl.user_agent "mybot/1.0 \(\+https://example.org/bot\)"'):
@@ -216,7 +216,7 @@ def test_a_page_or_mail_address_is_a_contact(agent: str) -> None:
 
 
 def test_bodies_are_held_against_the_budget_until_they_are_given_back(server: web.Server) -> None:
-    size = len(web.picture(1))
+    size = len(web.image(1))
     with fetching(server.server_port, max_body_bytes=size, max_held_bytes=size) as policy:
         policy.open(f"{SITE}/ok/1")
         with ThreadPoolExecutor(1) as threads:
@@ -232,7 +232,7 @@ def test_many_threads_fetch_at_once_and_nothing_is_lost_or_mixed_up(server: web.
     with fetching(server.server_port) as policy, ThreadPoolExecutor(16) as threads:
         urls = [f"http://many{number % 3}.example.test/ok/{number}" for number in numbers]
         bodies = list(threads.map(lambda url: fetch(policy, url), urls))
-    assert bodies == [web.picture(number) for number in numbers]
+    assert bodies == [web.image(number) for number in numbers]
 
 
 def test_a_malformed_allow_list_is_refused() -> None:

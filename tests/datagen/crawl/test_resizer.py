@@ -86,14 +86,14 @@ def test_the_first_frame_of_an_animation_is_stored(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_a_truncated_picture_is_refused(kind: str, share: float) -> None:
+def test_a_truncated_image_is_refused(kind: str, share: float) -> None:
     data = encoded(photograph(320, 240), kind, **KINDS[kind])
     assert refused(data[: int(len(data) * share)]).startswith("image_truncated")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_a_picture_is_stored_upright(kind: str, orientation: int) -> None:
+def test_an_image_is_stored_upright(kind: str, orientation: int) -> None:
     upright = quarters(160).resize((160, 320))
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose that brings it into that orientation
     held = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
@@ -117,7 +117,7 @@ def test_a_damaged_note_of_the_camera_is_passed_over(damage: list[tuple[int, int
     assert resize(data)[5] is None
 
 
-def test_a_picture_with_more_pictures_behind_it_is_the_first_one() -> None:
+def test_an_image_with_more_images_behind_it_is_the_first_one() -> None:
     data = encoded(quarters(400), "MPO", save_all=True, append_images=[Image.new("RGB", (400, 400))], quality=98)
     assert Image.open(io.BytesIO(data)).format == "MPO"
     assert_close(stored(data), quarters(400), tolerance=10)
@@ -253,15 +253,15 @@ def test_pixels_of_no_known_range_are_refused() -> None:
     )
 
 
-def test_a_page_posing_as_a_picture_is_undecodable() -> None:
-    assert refused(b"<html>not found</html>") == "image_undecodable: no picture format that is known"
+def test_a_page_posing_as_an_image_is_undecodable() -> None:
+    assert refused(b"<html>not found</html>") == "image_undecodable: no image format that is known"
 
 
 def test_formats_that_run_programs_are_not_opened() -> None:
     assert refused(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n").startswith("image_undecodable")
 
 
-def test_a_huge_picture_is_refused_by_its_header_alone() -> None:
+def test_a_huge_image_is_refused_by_its_header_alone() -> None:
     data = encoded(Image.new("1", (20_000, 20_000)))
     assert len(data) < 1_000_000
     assert refused(data) == "image_too_large: 20000x20000, the limit is 50000000 pixels"
@@ -271,7 +271,7 @@ def test_a_huge_picture_is_refused_by_its_header_alone() -> None:
     assert refused(bare).startswith("image_too_large: 20000x20000")
 
 
-def test_small_and_long_pictures_are_refused_where_that_is_asked_for() -> None:
+def test_small_and_long_images_are_refused_where_that_is_asked_for() -> None:
     data = encoded(Image.new("RGB", (90, 30)))
     assert refused(data, min_image_px=31) == "image_too_small: 90x30, the limit is 31 pixels a side"
     assert refused(data, max_aspect_ratio=2.5) == "image_aspect_ratio: 90x30, the limit is 2.5 to 1"
@@ -323,7 +323,7 @@ def test_decoding_a_jpeg_at_reduced_scale_changes_little(scene: str, mean: float
 
 
 @given(st.sampled_from(sorted(KINDS)), st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=8))
-def test_damage_anywhere_ends_in_a_picture_or_a_reason(kind: str, damage: list[tuple[int, int]]) -> None:
+def test_damage_anywhere_ends_in_an_image_or_a_reason(kind: str, damage: list[tuple[int, int]]) -> None:
     data = bytearray(encoded(photograph(64, 48), kind, **KINDS[kind]))
     for place, value in damage:
         data[place % len(data)] = value

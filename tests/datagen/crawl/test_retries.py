@@ -25,7 +25,7 @@ from openwit.errors import ConfigError, InputError
 from openwit.executors.executor import ExecutorConfig
 from openwit.stage import Input
 
-# Asked for the first time these answer 503 or 504, later with a picture; 404 and 410 stay.
+# Asked for the first time these answer 503 or 504, later with an image; 404 and 410 stay.
 ONCE = [f"busy/1/503/0?{n}" for n in range(7)] + [f"busy/1/504/0?{n}" for n in range(5)]
 TWICE = [f"busy/2/504/0?{n}" for n in range(6)]
 NEVER = [f"status/404?{n}" for n in range(4)] + [f"status/500?{n}" for n in range(3)]

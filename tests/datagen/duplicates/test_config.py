@@ -42,7 +42,7 @@ def test_a_sets_own_threshold_comes_before_a_calibrated_one_and_that_before_the_
     assert limits == {"a": (0.8, 0.05), "b": (0.7, 0.12), "c": (0.6, 0.12)}
 
 
-@pytest.mark.parametrize("fields", [{"pictures": "5"}, {"precision": "1"}, {"prevalence": "0"}])
+@pytest.mark.parametrize("fields", [{"images": "5"}, {"precision": "1"}, {"prevalence": "0"}])
 def test_a_calibration_that_cannot_be_is_a_config_error(fields: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="must"):
         override(CalibrateConfig(), fields)

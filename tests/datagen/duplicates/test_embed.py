@@ -23,8 +23,8 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_descriptor(tmp_path_factory.mktemp("descriptor") / "coarse.pt")
 
 
-def embed(folder: Path, pictures: Mapping[str, bytes], detector: str) -> Counts:
-    (part,) = formats.partitions(str(write_eval_set(folder / "e.parquet", pictures)))
+def embed(folder: Path, images: Mapping[str, bytes], detector: str) -> Counts:
+    (part,) = formats.partitions(str(write_eval_set(folder / "e.parquet", images)))
     source = Source(index=0, inputs={"eval_set": part, "detector": (detector_input(detector),)})
     return embed_set(EmbedConfig(name="things", device="cpu"), source, Target(0, folder))
 
@@ -45,8 +45,8 @@ def test_a_vector_is_the_same_in_any_batch(detector: str, monkeypatch: pytest.Mo
 def test_a_sets_vectors_stand_beside_their_keys_and_what_cannot_be_decoded_is_counted(
     tmp_path: Path, detector: str
 ) -> None:
-    pictures = {f"k{seed}": jpeg(scene(seed)) for seed in range(70)} | {"bad": b"no picture"}
-    assert dict(embed(tmp_path, pictures, detector)) == {"in": 71, "kept": 70, "dropped.undecodable": 1}
+    images = {f"k{seed}": jpeg(scene(seed)) for seed in range(70)} | {"bad": b"no image"}
+    assert dict(embed(tmp_path, images, detector)) == {"in": 71, "kept": 70, "dropped.undecodable": 1}
     rows = pq.read_table(tmp_path / "00000.parquet").to_pylist()
     assert [(row["eval_set"], row["eval_key"]) for row in rows] == [("things", f"k{seed}") for seed in range(70)]
     embedder = Embedder(detector, "cpu")
@@ -54,13 +54,13 @@ def test_a_sets_vectors_stand_beside_their_keys_and_what_cannot_be_decoded_is_co
     assert np.allclose(np.frombuffer(rows[69]["vector"], np.float32), last, atol=1e-5)
 
 
-def test_transparent_pictures_are_prepared_as_they_are_hashed(detector: str) -> None:
+def test_transparent_images_are_prepared_as_they_are_hashed(detector: str) -> None:
     embedder = Embedder(detector, "cpu")
-    picture = np.dstack([scene(1), np.full((128, 128), 255, np.uint8)])
-    picture[:64, :, 3] = 0
-    prepared = embedder.prepare(png(picture))
+    image = np.dstack([scene(1), np.full((128, 128), 255, np.uint8)])
+    image[:64, :, 3] = 0
+    prepared = embedder.prepare(png(image))
     assert (prepared[:, 0] == 255).all()
-    plain = cv2.resize(decode(png(picture)), (48, 48), interpolation=cv2.INTER_AREA)[..., ::-1]
+    plain = cv2.resize(decode(png(image)), (48, 48), interpolation=cv2.INTER_AREA)[..., ::-1]
     assert np.abs(prepared.transpose(1, 2, 0).astype(int) - plain).max() <= 1
 
 
@@ -87,12 +87,12 @@ def test_a_worker_loads_a_descriptor_once_and_another_in_its_place_anew(detector
 
 
 def test_copies_are_made_by_their_seed() -> None:
-    picture = png(scene(1))
-    assert made_copy(picture, 1) == made_copy(picture, 1)
-    assert made_copy(picture, 1) != made_copy(picture, 2)
-    assert decode(made_copy(picture, 1), least_px=0).ndim == 3
+    image = png(scene(1))
+    assert made_copy(image, 1) == made_copy(image, 1)
+    assert made_copy(image, 1) != made_copy(image, 2)
+    assert decode(made_copy(image, 1), least_px=0).ndim == 3
     with pytest.raises(InputError, match="cannot be decoded"):
-        made_copy(b"no picture", 1)
+        made_copy(b"no image", 1)
 
 
 def test_a_gpu_that_is_not_there_is_a_config_error(detector: str) -> None:

@@ -11,8 +11,8 @@ from helpers.crawled import altered, jpeg, png, scene
 from openwit.errors import InputError
 
 
-def fingerprints(*pictures: bytes) -> Fingerprints:
-    return Fingerprints.of([thumbnail(decode(data)) for data in pictures])
+def fingerprints(*images: bytes) -> Fingerprints:
+    return Fingerprints.of([thumbnail(decode(data)) for data in images])
 
 
 def apart(prints: Fingerprints) -> tuple[float, float]:
@@ -24,19 +24,19 @@ def apart(prints: Fingerprints) -> tuple[float, float]:
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=20, deadline=None)
-def test_a_recompressed_smaller_copy_stays_near_and_another_picture_is_far(seed: int) -> None:
-    picture = scene(seed)
-    short, long = apart(fingerprints(png(picture), jpeg(altered(picture, crop=0.0), quality=60)))
+def test_a_recompressed_smaller_copy_stays_near_and_another_image_is_far(seed: int) -> None:
+    image = scene(seed)
+    short, long = apart(fingerprints(png(image), jpeg(altered(image, crop=0.0), quality=60)))
     assert short <= 0.1
     assert long <= 0.1
-    _, long = apart(fingerprints(png(picture), png(scene(seed + 20_000))))
+    _, long = apart(fingerprints(png(image), png(scene(seed + 20_000))))
     assert long > 0.25
 
 
 def test_brightness_and_contrast_hardly_count() -> None:
-    picture = scene(3)
-    dim = (picture.astype(np.float32) * 0.6 + 40).astype(np.uint8)
-    assert max(apart(fingerprints(png(picture), png(dim)))) <= 0.02
+    image = scene(3)
+    dim = (image.astype(np.float32) * 0.6 + 40).astype(np.uint8)
+    assert max(apart(fingerprints(png(image), png(dim)))) <= 0.02
 
 
 def test_a_copy_in_other_colours_differs_in_colours_alone() -> None:
@@ -62,7 +62,7 @@ def test_hashes_are_signs_of_the_transform_against_a_plain_sum() -> None:
     assert fingerprints(png(scene(5))).hash64[0] == bits
 
 
-def test_a_flat_picture_has_no_contrast_and_a_symmetric_one_fewer_firm_bits() -> None:
+def test_a_flat_image_has_no_contrast_and_a_symmetric_one_fewer_firm_bits() -> None:
     flat = np.full((64, 64, 3), 200, np.uint8)
     half = scene(6)[:, :64]
     mirrored = np.concatenate([half, half[:, ::-1]], axis=1)
@@ -73,29 +73,29 @@ def test_a_flat_picture_has_no_contrast_and_a_symmetric_one_fewer_firm_bits() ->
 
 
 def test_what_is_transparent_shows_white() -> None:
-    picture = np.zeros((8, 8, 4), np.uint8)
-    picture[:4] = (10, 20, 30, 255)
-    decoded = decode(png(picture))
+    image = np.zeros((8, 8, 4), np.uint8)
+    image[:4] = (10, 20, 30, 255)
+    decoded = decode(png(image))
     assert decoded[0, 0].tolist() == [10, 20, 30]
     assert decoded[7, 7].tolist() == [255, 255, 255]
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         np.full((8, 8), 128, np.uint8),
         np.full((8, 8), 128 << 8, np.uint16),
         np.full((8, 8, 3), 128 << 8, np.uint16),
     ],
 )
-def test_grey_and_16_bit_pictures_are_read_at_their_level(picture: np.ndarray) -> None:
-    decoded = decode(png(picture))
+def test_grey_and_16_bit_images_are_read_at_their_level(image: np.ndarray) -> None:
+    decoded = decode(png(image))
     assert decoded.shape == (8, 8, 3)
     assert abs(int(decoded[0, 0, 0]) - 128) <= 1
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", jpeg(scene(1))[:20], b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_picture_is_an_input_error(data: bytes) -> None:
+def test_what_is_no_image_is_an_input_error(data: bytes) -> None:
     with pytest.raises(InputError, match="cannot be decoded"):
         decode(data)
 
@@ -125,18 +125,18 @@ def test_colours_are_those_of_opencv_averaged_over_cells() -> None:
 
 
 def test_pixels_are_the_same_in_any_container_and_differ_by_a_level_or_by_shape() -> None:
-    picture = scene(2)
+    image = scene(2)
     encodings = [
-        cv2.imencode(".png", picture)[1],
-        cv2.imencode(".bmp", picture)[1],
-        cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, 101])[1],  # lossless
+        cv2.imencode(".png", image)[1],
+        cv2.imencode(".bmp", image)[1],
+        cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])[1],  # lossless
     ]
     digests = {pixels_sha256(data.tobytes()) for data in encodings}
     assert len(digests) == 1
-    changed = picture.copy()
+    changed = image.copy()
     changed[5, 5, 0] ^= 1
     assert pixels_sha256(png(changed)) not in digests
-    assert pixels_sha256(png(picture.reshape(64, 256, 3))) not in digests
+    assert pixels_sha256(png(image.reshape(64, 256, 3))) not in digests
 
 
 def test_a_jpeg_with_other_metadata_has_the_same_pixels() -> None:
@@ -146,10 +146,10 @@ def test_a_jpeg_with_other_metadata_has_the_same_pixels() -> None:
     assert pixels_sha256(plain) == pixels_sha256(commented)
 
 
-def test_pictures_for_the_report_are_small_and_keep_their_shape() -> None:
-    picture = decode(shown(cv2.resize(scene(1), (600, 300))), least_px=0)
-    assert picture.shape == (64, 128, 3)
+def test_images_for_the_report_are_small_and_keep_their_shape() -> None:
+    image = decode(shown(cv2.resize(scene(1), (600, 300))), least_px=0)
+    assert image.shape == (64, 128, 3)
 
 
-def test_no_pictures_give_no_fingerprints() -> None:
+def test_no_images_give_no_fingerprints() -> None:
     assert len(Fingerprints.of([])) == 0

@@ -39,7 +39,7 @@ def test_entities_are_decoded_and_white_space_is_one_space(texts: list[str]) -> 
 
 @pytest.mark.parametrize(
     "caption",
-    ["DSC00042", "image", "photo_12.JPG", "my-holiday%20picture.webp", "Image logo ICON", "img (3)", "12 / 7",
+    ["DSC00042", "image", "photo_12.JPG", "my-holiday%20image.webp", "Image logo ICON", "img (3)", "12 / 7",
      "1234", "https://s.test/x", "Screenshot 2024-05-01", "no image", "--", "größe.png"],
 )  # fmt: skip
 def test_file_names_numbers_and_empty_words_are_boilerplate(caption: str) -> None:
@@ -50,7 +50,7 @@ def test_file_names_numbers_and_empty_words_are_boilerplate(caption: str) -> Non
 @pytest.mark.parametrize(
     "caption",
     ["a logo of a cat", "cat", "Photo of the bridge", "version 2.jpg of a plan", "Imagen", "Iconic", "1. FC Köln", "猫",
-     "Кот", "image cat", "Adobe", "Logoö", "adimage", "Node.js", "Route 66", "pictures at an exhibition"],
+     "Кот", "image cat", "Adobe", "Logoö", "adimage", "Node.js", "Route 66", "images at an exhibition"],
 )  # fmt: skip
 def test_captions_that_say_something_are_not(caption: str) -> None:
     assert caption_reason(caption) == ""
@@ -80,7 +80,7 @@ def test_a_missing_caption_is_its_own_reason_and_a_title_may_stand_in_for_it() -
 
 
 @pytest.mark.parametrize("url", ["data:image/gif;base64,R0", " DATA:,x"])
-def test_a_picture_inside_its_url_is_no_candidate(url: str) -> None:
+def test_an_image_inside_its_url_is_no_candidate(url: str) -> None:
     assert caption_reason("a cat", url) == "data_uri"
     assert caption_reason("", url) == "no_alt"
 
@@ -112,7 +112,7 @@ def test_tracking_pixels_are_known_by_their_address(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["https://pixelart.test/cat.png", "http://s.test/stats.png", "http://s.test/google-pixel.jpg"]
 )
-def test_pictures_of_alike_addresses_are_kept(url: str) -> None:
+def test_images_of_alike_addresses_are_kept(url: str) -> None:
     assert url_reason(url) == ""
 
 

@@ -49,8 +49,8 @@ def test_the_subset_is_the_plain_definition_at_any_bundles_and_partitions(
     drawn: list[list[tuple[int, int, set[int]]]], most: int, seed: int, num_partitions: int, cuts: set[int]
 ) -> None:
     known: dict[tuple[int, int], list[int]] = {}  # the same caption always matches the same queries
-    for picture, caption, query_ids in itertools.chain(*drawn):
-        known.setdefault((picture, caption), sorted(query_ids))
+    for image, caption, query_ids in itertools.chain(*drawn):
+        known.setdefault((image, caption), sorted(query_ids))
     files = [[(f"http://a.test/{p}", f"caption {c}", known[p, c]) for p, c, _ in file] for file in drawn]
     ends = [0, *sorted(cut for cut in cuts if cut < len(files)), len(files)]
     bundles = [files[start:end] for start, end in itertools.pairwise(ends)]

@@ -32,7 +32,7 @@ def test_copies_join_what_overlaps_and_leave_when_they_are_copies_no_more(tmp_pa
     assert excluded(tmp_path) == [
         ("a", "", "within"), ("b", "", "within"), ("b", "birds", "phash"), ("k", "birds", "phash"),
     ]  # fmt: skip
-    assert pq.read_table(tmp_path / "exclusions.parquet")["picture"].to_pylist() == ["a", "a", "a", "k"]
+    assert pq.read_table(tmp_path / "exclusions.parquet")["image"].to_pylist() == ["a", "a", "a", "k"]
     before = (tmp_path / "exclusions.parquet").stat().st_mtime_ns
     exclude_copies(str(tmp_path))
     assert (tmp_path / "exclusions.parquet").stat().st_mtime_ns == before
@@ -41,7 +41,7 @@ def test_copies_join_what_overlaps_and_leave_when_they_are_copies_no_more(tmp_pa
     assert excluded(tmp_path) == [("b", "birds", "phash"), ("k", "birds", "phash")]
 
 
-def test_a_uid_that_a_kept_picture_has_too_stays(tmp_path: Path) -> None:
+def test_a_uid_that_a_kept_image_has_too_stays(tmp_path: Path) -> None:
     plant(tmp_path, [(True, ["same"]), (False, ["same", "other"])])
     exclude_copies(str(tmp_path))
     assert excluded(tmp_path) == [("other", "", "within")]

@@ -39,7 +39,7 @@ def take_down(work: Path | str, request: Request, why: str = "asked by mail") ->
 
 
 def plant(work: Path, num_shards: int = 3) -> None:
-    """Four pictures a shard; the last has two captions, the second is of another host."""
+    """Four images a shard; the last has two captions, the second is of another host."""
     shards = []
     for shard in range(num_shards):
         names = [url(f"{shard}-{place}", "other" if place == 1 else "host") for place in range(4)]
@@ -65,7 +65,7 @@ def samples(folder: Path) -> dict[str, bytes]:
 
 
 REQUEST = Request(
-    uids=frozenset({pair_uid(url("0-3"), "first"), pair_uid(url("2-0"), "a picture")}),
+    uids=frozenset({pair_uid(url("0-3"), "first"), pair_uid(url("2-0"), "an image")}),
     urls=frozenset({url("2-3"), url("nowhere")}),
 )
 
@@ -103,7 +103,7 @@ def test_manifest_counts_and_tables_follow(tmp_path: Path) -> None:
     assert statuses.count("success") == new.parts[2].rows
 
 
-def test_a_domain_goes_with_all_its_pictures(tmp_path: Path) -> None:
+def test_a_domain_goes_with_all_its_images(tmp_path: Path) -> None:
     plant(tmp_path)
     assert take_down(tmp_path, Request(domains=frozenset({"other.test"}))).samples == 3
     urls = [u for n in range(3) for u in pq.read_table(tmp_path / "shards" / f"0000{n}.parquet")["url"].to_pylist()]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.shards.rewrite import MESSAGE, Shard, edited_table, rewrite
+from datagen.shards.rewrite import MESSAGE, ShardFiles, edited_table, rewrite
 from helpers.crawled import Fetched, jpeg, scene, write_shards
 from openwit.errors import InputError
 from openwit.stage import Target
@@ -21,7 +21,7 @@ def url(place: int) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A shard of five pictures, of which the third has two captions, and a failure."""
+    """A shard of five images, of which the third has two captions, and a failure."""
     samples = [
         Fetched(url(place), jpeg(scene(place)), captions=("one", "two") if place == 2 else ("one",))
         for place in range(5)
@@ -42,7 +42,7 @@ def blocks(path: Path) -> dict[str, bytes]:
 def edited(folder: Path, edits: dict[str, list[dict[str, object]]]) -> Path:
     made = folder.parent / "made"
     made.mkdir()
-    shard = Shard(str(folder / "00000.tar"), pq.read_table(folder / "00000.parquet"), edits)
+    shard = ShardFiles(str(folder / "00000.tar"), pq.read_table(folder / "00000.parquet"), edits)
     rewrite(shard, Target(0, made))
     return made
 

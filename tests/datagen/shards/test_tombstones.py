@@ -49,7 +49,7 @@ def selected(*rows: tuple[str, list[str]]) -> pa.Table:
 def test_a_domain_names_what_lies_at_it_and_below_it(tmp_path: Path, url: str, named: bool) -> None:
     (tmp_path / "domains").write_text("Example.org\n\n*.bücher.test\n")
     request = Request(domains=read_list(str(tmp_path / "domains"), "domain"))
-    assert request.names_picture(url) == ("domain" if named else "")
+    assert request.names_image(url) == ("domain" if named else "")
 
 
 def test_a_list_is_one_entry_a_line_or_the_column_of_a_parquet_file(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_list_of_another_kind_is_refused(tmp_path: Path, kind: str, text: str,
         read_list(str(tmp_path / "list"), kind)
 
 
-def test_a_row_loses_the_named_captions_and_a_named_picture_its_url(tmp_path: Path) -> None:
+def test_a_row_loses_the_named_captions_and_a_named_image_its_url(tmp_path: Path) -> None:
     before = selected(("http://a/1", ["x", "y"]), ("http://a/2", ["x"]), ("http://a/3", ["x"]), ("http://b/4", ["z"]))
     request = Request(frozenset({pair_uid("http://a/1", "x"), pair_uid("http://a/2", "x")}), frozenset({"http://b/4"}))
     after = request.without_named(before)

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from datagen.sources.columns import Found, Wanted, find_columns, find_in_first_row, read_fields, read_objects
+from datagen.sources.columns import FoundColumns, Wanted, find_columns, find_in_first_row, read_fields, read_objects
 from openwit.errors import InputError
 
 USUAL = Wanted()
@@ -15,32 +15,35 @@ USUAL = Wanted()
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        ("SAMPLE_ID URL TEXT HEIGHT WIDTH LICENSE NSFW similarity", Found(1, 2)),  # LAION
-        ("id url text width height image_phash", Found(1, 2)),  # COYO
-        ("uid url text original_width original_height", Found(1, 2)),  # DataComp
-        ("uid url alt cc_filename page_url", Found(1, 2, 4)),  # cc2dataset
-        ("url caption text", Found(0, 1)),
+        ("SAMPLE_ID URL TEXT HEIGHT WIDTH LICENSE NSFW similarity", FoundColumns(1, 2)),  # LAION
+        ("id url text width height image_phash", FoundColumns(1, 2)),  # COYO
+        ("uid url text original_width original_height", FoundColumns(1, 2)),  # DataComp
+        ("uid url alt cc_filename page_url", FoundColumns(1, 2, 4)),  # cc2dataset
+        ("url caption text", FoundColumns(0, 1)),
     ],
 )
-def test_the_usual_names_are_known(names: str, found: Found) -> None:
+def test_the_usual_names_are_known(names: str, found: FoundColumns) -> None:
     assert find_columns("x", names.split(), USUAL) == found
     assert find_in_first_row("x", names.split(), USUAL) == (found, True)
 
 
 def test_names_of_the_config_come_before_the_usual_ones() -> None:
     names = ["url", "caption", "thumb", "subject"]
-    assert find_columns("x", names, Wanted("thumb", "subject")) == Found(2, 3)
+    assert find_columns("x", names, Wanted("thumb", "subject")) == FoundColumns(2, 3)
     with pytest.raises(InputError, match="x: lacks the column Thumb; it has url, caption, thumb, subject"):
         find_columns("x", names, Wanted("Thumb", "subject"))
 
 
 def test_two_columns_without_header_are_known_by_their_look() -> None:
-    assert find_in_first_row("x", ["a cat", "http://a.test/1.jpg"], USUAL) == (Found(1, 0), False)  # CC3M
-    assert find_in_first_row("x", ["HTTPS://a.test/1.jpg", "a cat"], USUAL) == (Found(0, 1), False)  # CC12M
+    assert find_in_first_row("x", ["a cat", "http://a.test/1.jpg"], USUAL) == (FoundColumns(1, 0), False)  # CC3M
+    assert find_in_first_row("x", ["HTTPS://a.test/1.jpg", "a cat"], USUAL) == (FoundColumns(0, 1), False)  # CC12M
 
 
 def test_numbers_name_the_columns_of_a_table_without_header() -> None:
-    assert find_in_first_row("x", ["7", "a cat", "http://a.test/1.jpg"], Wanted("3", "2")) == (Found(2, 1), False)
+    assert find_in_first_row("x", ["7", "a cat", "http://a.test/1.jpg"], Wanted("3", "2")) == (
+        FoundColumns(2, 1),
+        False,
+    )
     with pytest.raises(InputError, match="x: has 2 columns, expected the columns 3 and 1"):
         find_in_first_row("x", ["a", "b"], Wanted("3", "1"))
 

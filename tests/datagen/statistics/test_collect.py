@@ -19,7 +19,7 @@ from wit_queries.terms.query_list import QUERIES_MERGE
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """Two shards with three pictures and one failure, and what came before them."""
+    """Two shards with three images and one failure, and what came before them."""
     wide = Fetched("http://a.test/1.jpg", jpeg(scene(1)), ("two words", "three short words"), size=(120, 80))
     tall = Fetched("http://b.test/2.jpg", jpeg(scene(2)), ("word",), size=(80, 120))
     small = Fetched("http://a.test/3.jpg", jpeg(scene(3)), ("<b>&",), size=(80, 80))
@@ -55,7 +55,7 @@ def add_queries(work: Path) -> None:
     write_manifest(work / "cap", "cap-thresholds", [])
 
 
-def test_pictures_captions_hosts_and_failures_by_hand(work: Path) -> None:
+def test_images_captions_hosts_and_failures_by_hand(work: Path) -> None:
     statistics = collect(str(work))
     assert (statistics.recipe, statistics.shards, statistics.images, statistics.pairs) == ("tiny", 2, 3, 4)
     assert statistics.failures == {"http_404": 1}
@@ -135,7 +135,7 @@ def test_a_folder_of_img2dataset_alone_gives_what_it_can(work: Path) -> None:
     assert len(statistics.samples) == 3
 
 
-def test_json_holds_the_numbers_without_pictures(work: Path) -> None:
+def test_json_holds_the_numbers_without_images(work: Path) -> None:
     content = json.loads(to_json(collect(str(work), attribution="by somebody")))
     assert content["images"] == 3
     assert content["queries"]["head"][0]["query"] == "dog"

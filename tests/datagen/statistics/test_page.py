@@ -41,8 +41,8 @@ class Nesting(HTMLParser):
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     captions = ("<script>alert(1)</script>", "b", "c", "d", "e")
-    pictures = [Fetched(f"http://host{n}.test/{n}.jpg", jpeg(scene(n)), captions) for n in range(3)]
-    write_shards(tmp_path / "shards", [[*pictures, Fetched("http://host.test/gone", None)]])
+    images = [Fetched(f"http://host{n}.test/{n}.jpg", jpeg(scene(n)), captions) for n in range(3)]
+    write_shards(tmp_path / "shards", [[*images, Fetched("http://host.test/gone", None)]])
     return tmp_path
 
 
@@ -76,13 +76,13 @@ def test_the_terminal_shows_the_main_numbers(work: Path) -> None:
     stream = io.StringIO()
     print_table(collect(str(work)), Console(file=stream, width=120))
     text = stream.getvalue()
-    assert "3 pictures, 15 pairs, 1 shards" in text
+    assert "3 images, 15 pairs, 1 shards" in text
     assert re.search(r"crawl\s+images\s+4\s+3\s+75\.0%", text)
     assert re.search(r"crawl\s+http_404\s+1\s+25\.0%", text)
     assert "host0.test" in text
 
 
-def test_before_the_crawl_page_and_terminal_show_the_queries_and_no_pictures(tmp_path: Path) -> None:
+def test_before_the_crawl_page_and_terminal_show_the_queries_and_no_images(tmp_path: Path) -> None:
     (tmp_path / "queries").mkdir()
     (tmp_path / "cap").mkdir()
     names = {"query_id": pa.array([0, 1], pa.int32()), "query": ["<cat>", "dog"], "source": ["word", "title"]}

@@ -16,15 +16,15 @@ def photo(height: int = 96, width: int = 128, seed: int = 0) -> np.ndarray:
     """Something smooth with edges, in colour."""
     draws = np.random.default_rng(seed)
     coarse = draws.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    cv2.circle(picture, (width // 3, height // 2), height // 5, (250, 20, 40), -1)
-    return picture
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    cv2.circle(image, (width // 3, height // 2), height // 5, (250, 20, 40), -1)
+    return image
 
 
-def difference(picture: np.ndarray, copy: np.ndarray) -> float:
-    """Mean over pixels and colours, in levels of 255, once the copy has the picture's size again."""
-    again = cv2.resize(copy, picture.shape[1::-1], interpolation=cv2.INTER_AREA)
-    return float(np.abs(again.astype(float) - picture.astype(float)).mean())
+def difference(image: np.ndarray, copy: np.ndarray) -> float:
+    """Mean over pixels and colours, in levels of 255, once the copy has the image's size again."""
+    again = cv2.resize(copy, image.shape[1::-1], interpolation=cv2.INTER_AREA)
+    return float(np.abs(again.astype(float) - image.astype(float)).mean())
 
 
 @given(
@@ -34,22 +34,22 @@ def difference(picture: np.ndarray, copy: np.ndarray) -> float:
     size=st.tuples(st.integers(12, 90), st.integers(12, 90)),
 )
 @settings(max_examples=60)
-def test_a_copy_of_any_picture_is_a_picture_that_its_seed_decides(name, strength, seed, size):
-    picture = photo(*size)
-    before = picture.copy()
-    copy = copy_of(picture, name, strength, seed)
+def test_a_copy_of_any_image_is_an_image_that_its_seed_decides(name, strength, seed, size):
+    image = photo(*size)
+    before = image.copy()
+    copy = copy_of(image, name, strength, seed)
     assert copy.dtype == np.uint8
     assert copy.ndim == 3
     assert copy.shape[2] == 3
     assert min(copy.shape[:2]) >= min(12, *size)
-    assert np.array_equal(copy, copy_of(picture, name, strength, seed))
-    assert np.array_equal(picture, before)
+    assert np.array_equal(copy, copy_of(image, name, strength, seed))
+    assert np.array_equal(image, before)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("aspect", "jpeg")])
 def test_strength_0_changes_next_to_nothing_and_more_strength_changes_more(name):
-    picture = photo()
-    means = [np.mean([difference(picture, copy_of(picture, name, s, n)) for n in range(12)]) for s in (0, *STRENGTHS)]
+    image = photo()
+    means = [np.mean([difference(image, copy_of(image, name, s, n)) for n in range(12)]) for s in (0, *STRENGTHS)]
     assert means[0] < 1.5
     assert means == sorted(means)
     assert means[-1] > 3
@@ -59,13 +59,13 @@ def test_each_transform_that_makes_up_pixels_uses_every_interpolation(monkeypatc
     used: set[int] = set()
     real_resize, real_warp = cv2.resize, cv2.warpAffine
 
-    def resize(picture, size, interpolation):
+    def resize(image, size, interpolation):
         used.add(interpolation)
-        return real_resize(picture, size, interpolation=interpolation)
+        return real_resize(image, size, interpolation=interpolation)
 
-    def warp(picture, matrix, size, flags, borderMode):
+    def warp(image, matrix, size, flags, borderMode):
         used.add(flags)
-        return real_warp(picture, matrix, size, flags=flags, borderMode=borderMode)
+        return real_warp(image, matrix, size, flags=flags, borderMode=borderMode)
 
     monkeypatch.setattr(augmentations.cv2, "resize", resize)
     monkeypatch.setattr(augmentations.cv2, "warpAffine", warp)
@@ -77,7 +77,7 @@ def test_each_transform_that_makes_up_pixels_uses_every_interpolation(monkeypatc
         assert used == (expected - {cv2.INTER_AREA} if name == "rotation" else expected), name
 
 
-def test_a_crop_shows_a_part_of_the_picture_at_its_size():
+def test_a_crop_shows_a_part_of_the_image_at_its_size():
     ramp = np.zeros((90, 120, 3), np.uint8)
     ramp[..., 0] = np.arange(120)[None]
     ramp[..., 1] = np.arange(90)[:, None]
@@ -111,7 +111,7 @@ def test_compression_loses_more_with_strength_and_keeps_the_size():
     assert copy_of(noisy, "jpeg", 1.0, 0).shape == noisy.shape
 
 
-def test_color_changes_hue_saturation_and_value_and_leaves_grey_pictures_grey():
+def test_color_changes_hue_saturation_and_value_and_leaves_grey_images_grey():
     red = np.full((8, 8, 3), (200, 60, 60), np.uint8)
     made = {tuple(copy_of(red, "color", 1.0, seed)[0, 0].tolist()) for seed in range(40)}
     assert len(made) == 8  # up or down, of each of the three
@@ -123,9 +123,9 @@ def test_training_copies_differ_by_seed_and_go_through_every_transform(monkeypat
     seen = set()
     for name, transform in TRANSFORMS.items():
 
-        def noted(picture, strength, draws, name=name, transform=transform):
+        def noted(image, strength, draws, name=name, transform=transform):
             seen.add((name, strength < 0.5))
-            return transform(picture, strength, draws)
+            return transform(image, strength, draws)
 
         monkeypatch.setitem(TRANSFORMS, name, noted)
     made = {augment(photo(), seed).tobytes() for seed in range(40)}

@@ -45,29 +45,29 @@ def folder_of(path, model):
     return str(path)
 
 
-def pictures(num: int = 5) -> torch.Tensor:
+def images(num: int = 5) -> torch.Tensor:
     return torch.randint(0, 256, (num, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(7))
 
 
 def encoded(extension: str, height: int = 96, width: int = 128) -> bytes:
     coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return cv2.imencode(extension, picture)[1].tobytes()
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode(extension, image)[1].tobytes()
 
 
 def test_the_folder_that_training_writes_gives_the_networks_own_vectors(tmp_path):
     model = detector()
     loaded = load_descriptor(folder_of(tmp_path / "mine", model))
     assert (loaded.name, loaded.image_px, loaded.dim, loaded.device.type) == ("mine", 32, 8, "cpu")
-    expected = model.embed(normalize_pixels(pictures()))
-    torch.testing.assert_close(loaded.embed(pictures()), expected, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(loaded.embed(pictures().numpy()), expected, atol=1e-6, rtol=1e-5)
+    expected = model.embed(normalize_pixels(images()))
+    torch.testing.assert_close(loaded.embed(images()), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(loaded.embed(images().numpy()), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_the_batch_changes_no_vector(tmp_path):
     loaded = load_descriptor(folder_of(tmp_path / "mine", detector()))
-    alone = torch.cat([loaded.embed(one[None]) for one in pictures()])
-    torch.testing.assert_close(loaded.embed(pictures()), alone, atol=1e-6, rtol=1e-5)
+    alone = torch.cat([loaded.embed(one[None]) for one in images()])
+    torch.testing.assert_close(loaded.embed(images()), alone, atol=1e-6, rtol=1e-5)
 
 
 def test_the_digest_differs_where_weights_or_pixels_are_treated_differently(tmp_path):
@@ -89,8 +89,8 @@ def test_a_torchscript_file_equals_the_module_that_it_was_made_of(tmp_path):
     path.with_suffix(".json").write_text('{"image_px": 32}')
     loaded = load_descriptor(str(path))
     assert (loaded.name, loaded.image_px, loaded.dim) == ("sscd.torchscript", 32, 6)
-    expected = F.normalize(module((pictures().float() / 255 - mean) / std), dim=1)
-    torch.testing.assert_close(loaded.embed(pictures()), expected.detach(), atol=1e-6, rtol=1e-5)
+    expected = F.normalize(module((images().float() / 255 - mean) / std), dim=1)
+    torch.testing.assert_close(loaded.embed(images()), expected.detach(), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -103,8 +103,8 @@ def test_a_state_dict_is_read_into_the_network_that_its_notes_name(tmp_path, suf
     save_file(model.state_dict(), path) if suffix == ".safetensors" else torch.save(model.state_dict(), path)
     notes = {"torchvision": "squeezenet1_1", "embed_dim": 4, "image_px": 32, "mean": [0, 0, 0], "std": [1, 1, 1]}
     path.with_suffix(".json").write_text(json.dumps(notes))
-    expected = F.normalize(model(pictures().float() / 255), dim=1)
-    torch.testing.assert_close(load_descriptor(str(path)).embed(pictures()), expected.detach())
+    expected = F.normalize(model(images().float() / 255), dim=1)
+    torch.testing.assert_close(load_descriptor(str(path)).embed(images()), expected.detach())
 
 
 def test_pickled_code_is_not_run(tmp_path):
@@ -150,7 +150,7 @@ def test_what_is_missing_or_does_not_fit_is_named(tmp_path):
         load_descriptor(str(folder))
 
 
-def test_a_picture_is_squeezed_whole_into_the_square_whatever_its_shape(tmp_path):
+def test_an_image_is_squeezed_whole_into_the_square_whatever_its_shape(tmp_path):
     loaded = load_descriptor(folder_of(tmp_path / "mine", detector()))
     rows = np.zeros((60, 200, 3), np.uint8)
     rows[:, 100:] = (255, 128, 0)
@@ -163,7 +163,7 @@ def test_a_picture_is_squeezed_whole_into_the_square_whatever_its_shape(tmp_path
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png", ".webp"])
-def test_encoded_pictures_of_any_kind_are_prepared_alike(tmp_path, extension):
+def test_encoded_images_of_any_kind_are_prepared_alike(tmp_path, extension):
     loaded = load_descriptor(folder_of(tmp_path / "mine", detector()))
     exact = np.asarray(Image.open(io.BytesIO(encoded(".png"))).convert("RGB"))
     made, expected = (part.astype(float) for part in (loaded.prepare(encoded(extension)), loaded.prepare(exact)))
@@ -172,21 +172,21 @@ def test_encoded_pictures_of_any_kind_are_prepared_alike(tmp_path, extension):
 
 @pytest.mark.parametrize(("side", "shorter"), [(32, 32), (63, 63), (64, 32), (130, 33), (600, 75)])
 def test_a_jpeg_is_decoded_at_the_smallest_scale_that_keeps_the_sides(side, shorter):
-    picture = decode_reduced(encoded(".jpg", side, side * 2), 32)
-    assert min(picture.shape[:2]) == shorter
+    image = decode_reduced(encoded(".jpg", side, side * 2), 32)
+    assert min(image.shape[:2]) == shorter
 
 
 def test_jpegs_are_turned_upright_and_broken_ones_refused():
-    picture = Image.new("RGB", (64, 48), (0, 0, 255))
-    picture.paste((255, 0, 0), (0, 0, 32, 48))
+    image = Image.new("RGB", (64, 48), (0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, 32, 48))
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn clockwise shows it right
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", exif=exif)
+    image.save(buffer, "JPEG", exif=exif)
     upright = decode_reduced(buffer.getvalue(), 1000)
     assert upright.shape == (64, 48, 3)
     assert upright[10, 24, 0] > 200
     assert upright[54, 24, 2] > 200
     for broken in (b"\xff\xd8\xff", b"\xff\xd8\xff\xe0" + b"rubbish" * 30, b"<html>", b""):
-        with pytest.raises(InputError, match="not a readable picture"):
+        with pytest.raises(InputError, match="not a readable image"):
             decode_reduced(broken, 32)

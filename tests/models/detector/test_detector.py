@@ -8,7 +8,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.detector.config import DetectorConfig, DetectorResNetConfig, DetectorVitConfig
-from models.detector.detector import GELU_GAIN, AntialiasedResNet, BlurPool, Bottleneck, Detector, fold_weight_norm
+from models.detector.detector import (
+    GELU_GAIN,
+    AntialiasedResNet,
+    BlurPool,
+    Detector,
+    DetectorBottleneck,
+    fold_weight_norm,
+)
 
 TINY = DetectorConfig(image_px=32, embed_dim=8, resnet=DetectorResNetConfig(blocks=(1, 2, 1, 1), width=4))
 TINY_VIT = DetectorConfig(
@@ -25,7 +32,7 @@ def test_the_default_network_is_a_resnet_50_without_batch_norm():
     with torch.device("meta"):
         network = AntialiasedResNet(DetectorResNetConfig(), 512)
     kinds = [type(module) for module in network.modules()]
-    assert sum(isinstance(module, Bottleneck) for module in network.modules()) == 16
+    assert sum(isinstance(module, DetectorBottleneck) for module in network.modules()) == 16
     assert sum(isinstance(module, nn.Conv2d) for module in network.modules()) == 1 + 16 * 3 + 4
     assert not any(issubclass(kind, (nn.BatchNorm2d, nn.ReLU)) for kind in kinds)
     num_weights = sum(w.numel() for w in network.parameters())
@@ -88,11 +95,11 @@ def test_blurring_halves_a_side_and_keeps_the_mean():
     assert pool(torch.ones(1, 2, 9, 8)).shape == (1, 2, 5, 4)
     torch.testing.assert_close(pool(torch.full((1, 2, 8, 8), 3.0)), torch.full((1, 2, 4, 4), 3.0))
     checkers = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(4, 4)[None, None].expand(1, 2, 8, 8)
-    assert pool(checkers).abs().max() < 1e-6  # what a stride alone would show as a flat picture
+    assert pool(checkers).abs().max() < 1e-6  # what a stride alone would show as a flat image
     assert checkers[..., ::2, ::2].abs().min() == 1
 
 
-def test_descriptors_of_shifted_pictures_stay_nearer_than_without_antialiasing():
+def test_descriptors_of_shifted_images_stay_nearer_than_without_antialiasing():
     smooth = F.interpolate(torch.randn(24, 3, 12, 12, generator=torch.Generator().manual_seed(1)), 72)
     one, shifted = smooth[..., 2:66, 2:66], smooth[..., 3:67, 3:67]
     model = tiny(DetectorConfig(image_px=64, embed_dim=16, resnet=DetectorResNetConfig(blocks=(1, 1, 1), width=8)))

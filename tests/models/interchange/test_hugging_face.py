@@ -75,7 +75,7 @@ def test_their_image_processor_makes_our_pixels(tmp_path: Path, config: Preproce
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
-        ("text_config", {"hidden_act": "gelu"}, "hidden_act gelu for text, quick_gelu for pictures; expected one"),
+        ("text_config", {"hidden_act": "gelu"}, "hidden_act gelu for text, quick_gelu for images; expected one"),
         ("vision_config", {"hidden_act": "relu"}, "Invalid enum value 'relu'"),
         ("vision_config", {"intermediate_size": 100}, "intermediate_size=100, expected four times the hidden_size"),
         ("text_config", {"layer_norm_eps": 1e-6}, "layer_norm_eps=1e-06, expected 1e-05"),

@@ -49,7 +49,7 @@ def test_the_image_tower_of_another_library_is_named() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"visual.positional_embedding": torch.ones(12, 128)}, "12 positions of a picture are no square and one more"),
+        ({"visual.positional_embedding": torch.ones(12, 128)}, "12 positions of an image are no square and one more"),
         ({"ln_final.weight": torch.ones(100)}, "width of 100 is no multiple of 64"),
         ({"ln_final.weight": torch.ones(())}, "make no CLIP"),
         ({"visual.conv1.weight": torch.ones(4)}, "make no CLIP"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from helpers.small_towers import EIGHT, VOCABULARY, pictures, rows, small_tower
+from helpers.small_towers import EIGHT, VOCABULARY, images, rows, small_tower
 from models.objectives.captioning import CaptionPredictor, DecoderBlock
 from models.objectives.towers import CaptionConfig
 
@@ -35,7 +35,7 @@ def plain_attention(query: Tensor, keys: Tensor, values: Tensor, heads: int) -> 
 
 
 def plain_block(block: DecoderBlock, x_LW: Tensor, map_PW: Tensor) -> Tensor:
-    """The block's definition, a token at a time: each sees the tokens up to itself, and the whole picture."""
+    """The block's definition, a token at a time: each sees the tokens up to itself, and the whole image."""
     q_LW, k_LW, v_LW = F.linear(block.ln_1(x_LW), block.attn.in_proj_weight, block.attn.in_proj_bias).chunk(3, dim=-1)
     mixed = [plain_attention(q_LW[i], k_LW[: i + 1], v_LW[: i + 1], CONFIG.heads) for i in range(len(x_LW))]
     x_LW = x_LW + block.attn.out_proj(torch.stack(mixed))
@@ -47,7 +47,7 @@ def plain_block(block: DecoderBlock, x_LW: Tensor, map_PW: Tensor) -> Tensor:
 
 
 def plain_log_likelihoods(model: CaptionPredictor, image: Tensor, text: list[int]) -> list[float]:
-    """Of each token of one text for one picture, by the definition, without batch and padding."""
+    """Of each token of one text for one image, by the definition, without batch and padding."""
     map_PW = model.from_image(model.ln_image(model.visual.feature_map(image[None])))[0]
     tokens = [VOCABULARY - 2, *text, VOCABULARY - 1]
     x_LW = model.token_embedding(torch.tensor(tokens[:-1])) + model.positional_embedding[: len(tokens) - 1]
@@ -59,8 +59,8 @@ def plain_log_likelihoods(model: CaptionPredictor, image: Tensor, text: list[int
 
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 def test_the_loss_is_the_definitions_mean_over_all_tokens_and_ends(kind: str) -> None:
-    model, image, texts = predictor(kind), pictures(3).double(), [[3, 0, 4, 4], [], [7]]
-    each = [plain_log_likelihoods(model, picture, text) for picture, text in zip(image, texts, strict=True)]
+    model, image, texts = predictor(kind), images(3).double(), [[3, 0, 4, 4], [], [7]]
+    each = [plain_log_likelihoods(model, image, text) for image, text in zip(image, texts, strict=True)]
     expected = -sum(map(sum, each)) / sum(map(len, each))
     assert model.loss(image, rows(*texts)).item() == pytest.approx(expected, rel=1e-12)
 
@@ -69,15 +69,15 @@ def test_a_decoder_that_knows_nothing_pays_the_log_of_the_vocabulary_for_each_to
     model = predictor()
     for parameter in (model.token_embedding.weight, model.bias):
         torch.nn.init.zeros_(parameter)
-    assert model.loss(pictures(2).double(), rows([1, 2], [3])).item() == pytest.approx(math.log(VOCABULARY), rel=1e-12)
+    assert model.loss(images(2).double(), rows([1, 2], [3])).item() == pytest.approx(math.log(VOCABULARY), rel=1e-12)
     model.bias.data[VOCABULARY - 1] = 1.0  # the end token is now e times as likely as any other: 2 of 5 tokens
     total = math.log(VOCABULARY - 1 + math.e)
-    assert model.loss(pictures(2).double(), rows([1, 2], [3])).item() == pytest.approx(total - 2 / 5, rel=1e-12)
+    assert model.loss(images(2).double(), rows([1, 2], [3])).item() == pytest.approx(total - 2 / 5, rel=1e-12)
 
 
 def test_no_token_is_seen_before_it_is_predicted() -> None:
     model, tokens = predictor(), rows([1, 2, 3, 4, 5])
-    map_BPW = model.image_map(pictures(1).double())
+    map_BPW = model.image_map(images(1).double())
     before = model.decode(map_BPW, tokens)
     for changed in range(1, 6):
         other = tokens.clone()
@@ -87,15 +87,15 @@ def test_no_token_is_seen_before_it_is_predicted() -> None:
         assert not torch.allclose(after[0, changed:], before[0, changed:])
 
 
-def test_every_token_sees_the_picture() -> None:
+def test_every_token_sees_the_image() -> None:
     model, tokens = predictor(), rows([1, 2, 3])
-    one, other = model.image_map(pictures(2).double())[:, None]
+    one, other = model.image_map(images(2).double())[:, None]
     differs = (model.decode(one, tokens) - model.decode(other, tokens)).abs().amax(dim=-1)
     assert (differs > 1e-6).all()
 
 
 def test_padding_does_not_change_the_loss_or_a_gradient() -> None:
-    image = pictures(2).double()
+    image = images(2).double()
     found = []
     for length in (5, 10):
         model = predictor()
@@ -109,7 +109,7 @@ def test_padding_does_not_change_the_loss_or_a_gradient() -> None:
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 def test_every_parameter_that_is_not_frozen_gets_a_gradient(kind: str) -> None:
     model = predictor(kind).train()
-    model.loss(pictures(4).double(), EIGHT[:4]).backward()
+    model.loss(images(4).double(), EIGHT[:4]).backward()
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None and bool(parameter.grad.isfinite().all())) == parameter.requires_grad, name
     frozen = {name.split(".")[1] for name, p in model.named_parameters() if not p.requires_grad}
@@ -119,7 +119,7 @@ def test_every_parameter_that_is_not_frozen_gets_a_gradient(kind: str) -> None:
 def test_eight_pairs_are_learned_by_heart_and_told_apart_by_their_names() -> None:
     torch.manual_seed(0)
     config = CaptionConfig(context_length=10, vocabulary_size=VOCABULARY, width=32, layers=2, heads=2)
-    model, image = CaptionPredictor(small_tower("vit"), config), pictures(8)
+    model, image = CaptionPredictor(small_tower("vit"), config), images(8)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(200):
         optimizer.zero_grad()
@@ -131,8 +131,8 @@ def test_eight_pairs_are_learned_by_heart_and_told_apart_by_their_names() -> Non
 
 
 def test_a_class_is_scored_by_the_log_likelihood_of_its_name() -> None:
-    model, image, names = predictor(), pictures(3).double(), [[3, 0], [7], [5, 5, 5, 5]]
-    expected = [[sum(plain_log_likelihoods(model, picture, name)) for name in names] for picture in image]
+    model, image, names = predictor(), images(3).double(), [[3, 0], [7], [5, 5, 5, 5]]
+    expected = [[sum(plain_log_likelihoods(model, image, name)) for name in names] for image in image]
     scores = model.class_scores(image, rows(*names, length=9))
     torch.testing.assert_close(scores, torch.tensor(expected, dtype=torch.float64))
     with pytest.raises(ValueError, match="class name 1 has no tokens"):

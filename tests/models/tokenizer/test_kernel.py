@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.tokenizer.kernel import MOST_BYTES, NONE, append, contraction, decode, find_pair, merge
+from models.tokenizer.kernel import MAX_BYTES, NONE, append, contraction, decode, find_pair, merge
 from models.tokenizer.tables import MergeTables, build_tables
 from models.tokenizer.vocabulary import Vocabulary, find_merges, read_vocabulary
 
@@ -38,7 +38,7 @@ def merged_by_definition(ids: list[int]) -> list[int]:
     return ids
 
 
-@given(st.one_of(st.text("etaoinshr", min_size=1, max_size=MOST_BYTES), st.text(min_size=1, max_size=16)))
+@given(st.one_of(st.text("etaoinshr", min_size=1, max_size=MAX_BYTES), st.text(min_size=1, max_size=16)))
 @example("a" * 63)
 @example("ha" * 32)
 def test_merging_one_place_at_a_time_is_merging_by_definition(word: str) -> None:

@@ -13,7 +13,7 @@ from datagen.crawl.resizer import ImageResizer
 from openwit.images.header import decoding_bytes, ends_early, has_image_signature, may_be_image, refusal
 
 SIZE = (3000, 2000)
-SLACK_BYTES = 12_000_000  # the resized picture, libraries' buffers, the allocator's
+SLACK_BYTES = 12_000_000  # the resized image, libraries' buffers, the allocator's
 
 
 def photograph() -> Image.Image:
@@ -63,7 +63,7 @@ def test_decoding_takes_no_more_memory_than_the_header_promises(name: str) -> No
 
 
 def taken(data: bytes, config: CrawlConfig) -> int:
-    """The memory that storing the picture takes at its most, in bytes."""
+    """The memory that storing the image takes at its most, in bytes."""
     resizer = ImageResizer(config)
     assert resizer(io.BytesIO(data))[5] is None  # loads what is loaded once
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
@@ -123,7 +123,7 @@ def test_what_starts_otherwise_is_none(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image/jpeg", "IMAGE/PNG; q=1", "image/x-anything", "", "application/octet-stream"])
-def test_a_type_of_a_picture_or_one_that_says_nothing_is_let_through(kind: str) -> None:
+def test_a_type_of_an_image_or_one_that_says_nothing_is_let_through(kind: str) -> None:
     assert may_be_image(kind)
 
 

@@ -40,7 +40,7 @@ def rings(width: int, height: int) -> Image.Image:
     return Image.fromarray(wave).convert("RGB")
 
 
-SHRINKER = Shrinker()  # one for all pictures, as in a worker
+SHRINKER = Shrinker()  # one for all images, as in a worker
 SCENES = {"photograph": photograph, "page": page, "rings": rings}
 
 
@@ -108,7 +108,7 @@ def test_all_kinds_of_colour_jpegs_give_the_careful_ways_pixels(options: dict[st
         assert np.abs(SHRINKER.shrunk(data, (1000, 800), wanted) - careful).mean() <= 1.5
 
 
-def test_one_picture_does_not_show_in_the_next_and_large_ones_find_memory_too() -> None:
+def test_one_image_does_not_show_in_the_next_and_large_ones_find_memory_too() -> None:
     large, small = photograph(2000, 1500), page(640, 480)
     first = SHRINKER.shrunk(jpeg(small), small.size, (160, 120))
     kept = first.copy()

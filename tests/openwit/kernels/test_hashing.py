@@ -30,7 +30,7 @@ def test_partitions_do_not_move_from_version_to_version() -> None:
     assert url_hashes(pa.array(["http://a.test/x.jpg"])).tolist() == [9036086717894391168]
 
 
-def test_pictures_of_one_host_fall_evenly_into_partitions() -> None:
+def test_images_of_one_host_fall_evenly_into_partitions() -> None:
     found = url_hashes(pa.array([f"http://a.test/{number}.jpg" for number in range(12_000)]))
     for partitions in (7, 1000):
         shares = np.bincount((found % np.uint64(partitions)).astype(int), minlength=partitions) * partitions / 12_000

@@ -55,10 +55,10 @@ def test_sums_do_not_depend_on_how_many_rows_are_held(parts: list[list[tuple[str
         for word, count in part:
             expected[word] += count
     tables = [pa.table([[w for w, _ in part], [c for _, c in part]], schema=SCHEMA) for part in parts]
-    before, row_groups.MOST_ROWS = row_groups.MOST_ROWS, most_rows
+    before, row_groups.MAX_ROWS = row_groups.MAX_ROWS, most_rows
     try:
         total = add_up(tables, "word", "count")
     finally:
-        row_groups.MOST_ROWS = before
+        row_groups.MAX_ROWS = before
     assert total.schema.equals(SCHEMA)
     assert list(zip(total["word"].to_pylist(), total["count"].to_pylist(), strict=True)) == sorted(expected.items())

@@ -44,11 +44,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plant(work: Path) -> None:
-    """Twelve pictures of three classes, of which one is damaged and one has no label; and a set of one class."""
-    pictures = [jpeg(scene(n)) for n in range(12)]
-    pictures[3] = pictures[3][:40]
+    """Twelve images of three classes, of which one is damaged and one has no label; and a set of one class."""
+    images = [jpeg(scene(n)) for n in range(12)]
+    images[3] = images[3][:40]
     labels = [f"class {n % 3}" for n in range(11)] + [""]
-    table = pa.table({"key": [f"k{n}" for n in range(12)], "image": pictures, "label": labels})
+    table = pa.table({"key": [f"k{n}" for n in range(12)], "image": images, "label": labels})
     pq.write_table(table, work / "things.parquet")
     pq.write_table(table.slice(0, 1), work / "one.parquet")
 
@@ -69,7 +69,7 @@ def ask(work: Path, model: str, prompts: str = "a {label}") -> list[str]:
     return said.getvalue().splitlines()
 
 
-def test_every_picture_with_a_label_that_can_be_decoded_is_answered(tmp_path: Path, model: Path) -> None:
+def test_every_image_with_a_label_that_can_be_decoded_is_answered(tmp_path: Path, model: Path) -> None:
     plant(tmp_path)
     said = ask(tmp_path, str(model))
     found = read_answers(str(tmp_path / "duplicates"), ["things", "one"])

@@ -106,11 +106,11 @@ def left(work: Path) -> list[str]:
 
 def test_files_of_each_kind_are_combined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plant(tmp_path)
-    (tmp_path / "uids").write_text(pair_uid(url(0), "a picture"))
+    (tmp_path / "uids").write_text(pair_uid(url(0), "an image"))
     (tmp_path / "urls").write_text(url(2) + "\n")
     options = ["--uids", str(tmp_path / "uids"), "--urls", str(tmp_path / "urls"), "--why", "asked"]
     main(["remove", "demo", "--work", str(tmp_path), *options])
-    assert "2 pictures and 2 pairs left 1 shards; 2 entries are left out from now on" in capsys.readouterr().err
+    assert "2 images and 2 pairs left 1 shards; 2 entries are left out from now on" in capsys.readouterr().err
     assert left(tmp_path) == [url(1), url(3)]
     assert manifests.read(str(tmp_path / "shards")).rows == 2
 
@@ -120,7 +120,7 @@ def test_the_overlap_is_removed_by_its_exclusions(tmp_path: Path, capsys: pytest
     assert run(tmp_path, "--exclusions") == 2
     assert f"run openwit dedup-check demo --work {tmp_path} first" in capsys.readouterr().err
     (tmp_path / "duplicates").mkdir()
-    uid, other = pair_uid(url(3), "a picture"), pair_uid(url(9), "elsewhere")
+    uid, other = pair_uid(url(3), "an image"), pair_uid(url(9), "elsewhere")
     columns = [[uid, other], ["birds"] * 2, ["phash"] * 2, [0.9] * 2, [uid, other]]
     pq.write_table(pa.table(columns, schema=EXCLUSIONS), tmp_path / "duplicates" / "exclusions.parquet")
     main(["remove", "demo", "--work", str(tmp_path), "--exclusions"])

@@ -16,7 +16,7 @@ import pytest
 from helpers.places import ROOT
 
 SMALL = {
-    "web.max_pictures": "160",
+    "web.max_images": "160",
     "web.num_heldout": "10",
     "web.num_things": "6",
     "web.num_planted": "3",

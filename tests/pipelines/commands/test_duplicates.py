@@ -19,7 +19,7 @@ def url(name: object) -> str:
 def test_copies_and_overlap_are_excluded_together_and_merged_captions_with_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The overlapping picture gets its copy's caption: that pair must be left out of training too."""
+    """The overlapping image gets its copy's caption: that pair must be left out of training too."""
     evaluated, other = jpeg(scene(0)), jpeg(scene(1))
     first = [Fetched(url("a"), evaluated, captions=("one",), size=(200, 200)), Fetched(url("b"), evaluated)]
     second = [Fetched(url("c"), other, captions=("three",), size=(200, 200)), Fetched(url("d"), other)]
@@ -31,13 +31,13 @@ def test_copies_and_overlap_are_excluded_together_and_merged_captions_with_them(
     ]  # fmt: skip
     main(["dedup-within", "demo", "--work", str(tmp_path), *options])
     said = capsys.readouterr().err
-    assert "within: 2 of 4 pictures are copies, in 2 groups" in said
+    assert "within: 2 of 4 images are copies, in 2 groups" in said
     assert "2 of their captions were merged" in said
     rows = pq.read_table(tmp_path / "duplicates" / "exclusions.parquet").to_pylist()
     found = {(row["uid"], row["reason"]) for row in rows}
-    overlapping = {pair_uid(url("a"), "one"), pair_uid(url("a"), "a picture"), pair_uid(url("b"), "a picture")}
+    overlapping = {pair_uid(url("a"), "one"), pair_uid(url("a"), "an image"), pair_uid(url("b"), "an image")}
     assert found == {(uid, "phash") for uid in overlapping} | {
-        (pair_uid(url(name), "a picture"), "within") for name in ("b", "d")
+        (pair_uid(url(name), "an image"), "within") for name in ("b", "d")
     }
 
 

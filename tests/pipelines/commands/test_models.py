@@ -78,16 +78,16 @@ def model(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> str:
-    Image.effect_noise((90, 70), 80).convert("RGB").save(tmp_path / "picture.jpg")
-    return str(tmp_path / "picture.jpg")
+def image(tmp_path: Path) -> str:
+    Image.effect_noise((90, 70), 80).convert("RGB").save(tmp_path / "image.jpg")
+    return str(tmp_path / "image.jpg")
 
 
-def test_the_drawing_is_the_picture_with_a_legend_below_and_the_shares_add_up(
-    tmp_path: Path, model: str, picture: str, capsys: pytest.CaptureFixture[str]
+def test_the_drawing_is_the_image_with_a_legend_below_and_the_shares_add_up(
+    tmp_path: Path, model: str, image: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "map.png"
-    openwit(["segment", model, picture, "--labels", "cat, dog,grass", "--out", str(out)])
+    openwit(["segment", model, image, "--labels", "cat, dog,grass", "--out", str(out)])
     lines = [line.split("%  ") for line in capsys.readouterr().out.splitlines()]
     assert [label for _, label in lines] == ["cat", "dog", "grass"]
     assert sum(float(share) for share, _ in lines) == pytest.approx(100, abs=0.2)
@@ -112,7 +112,7 @@ def test_each_part_is_tinted_by_its_label_and_the_legend_shows_the_colours() -> 
 def test_many_or_long_labels_widen_the_sheet_rather_than_being_cut() -> None:
     found = np.zeros((30, 20), dtype=np.int64)
     short = draw(Image.new("RGB", (20, 30)), found, ["a", "b"])
-    long = draw(Image.new("RGB", (20, 30)), found, ["a", "a very long name of something in the picture"])
+    long = draw(Image.new("RGB", (20, 30)), found, ["a", "a very long name of something in the image"])
     assert long.width > short.width
     assert long.height == short.height
     assert (np.asarray(long)[:, -4:] == 255).all(axis=-1)[30:].all(), "white at the right of the longest text"
@@ -133,19 +133,17 @@ def test_many_or_long_labels_widen_the_sheet_rather_than_being_cut() -> None:
 )
 def test_a_wrong_command_line_says_what_to_write(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        run_segment(["model", "picture", *words])
+        run_segment(["model", "image", *words])
 
 
-def test_what_is_no_picture_and_a_model_of_another_vocabulary_are_named(
-    tmp_path: Path, model: str, picture: str
-) -> None:
+def test_what_is_no_image_and_a_model_of_another_vocabulary_are_named(tmp_path: Path, model: str, image: str) -> None:
     words = ["--labels", "cat,dog", "--out", str(tmp_path / "map.png")]
     with pytest.raises(InputError, match=r"nothing\.jpg: no such file"):
         run_segment([model, str(tmp_path / "nothing.jpg"), *words])
-    (tmp_path / "text.jpg").write_text("no picture")
-    with pytest.raises(InputError, match=r"text\.jpg: not a readable picture"):
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(InputError, match=r"text\.jpg: not a readable image"):
         run_segment([model, str(tmp_path / "text.jpg"), *words])
     save(Clip(VIT), tmp_path / "small")
     with pytest.raises(InputError, match="small: knows 300 tokens, not OpenAI's vocabulary"):
-        run_segment([str(tmp_path / "small"), picture, *words])
+        run_segment([str(tmp_path / "small"), image, *words])
     assert not (tmp_path / "map.png").exists()

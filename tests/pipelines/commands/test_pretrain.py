@@ -15,7 +15,7 @@ from openwit.log.events import Log
 from pipelines import recipes
 from pipelines.commands.pretrain import job_of, run_pretrain
 from pipelines.session import Invocation
-from train.job import Record, write_record
+from train.job import JobRecord, write_record
 
 SBATCH = ROOT / "pipelines" / "slurm" / "pretrain.sbatch"
 
@@ -56,7 +56,7 @@ def test_a_folder_of_checkpoints_stands_for_its_last_and_one_without_any_says_wh
     assert job_of(asked).config.initial.endswith("vit_l14/pretrain/checkpoints/step-00000040")
     assert job_of(invocation(tmp_path, initial="model.pt")).config.initial == "model.pt"
     begun = job_of(asked)
-    write_record(Record(job=begun, data_digest="", exclusions_digest=""))
+    write_record(JobRecord(job=begun, data_digest="", exclusions_digest=""))
     (Path(begun.checkpoints) / "step-00000001").mkdir(parents=True)
     (tmp_path / "vit_l14" / "pretrain" / "checkpoints" / "step-00000050").mkdir()
     assert job_of(asked) == begun

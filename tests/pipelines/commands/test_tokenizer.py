@@ -26,7 +26,7 @@ def train(work: Path, *words: str, code: int = 0) -> str:
 
 
 def write_shards(work: Path) -> None:
-    """Two tables as the crawl writes them: a picture that failed, one with two captions, one of img2dataset's."""
+    """Two tables as the crawl writes them: an image that failed, one with two captions, one of img2dataset's."""
     (work / "shards").mkdir(parents=True)
     (work / "shards" / "manifest.json").write_text("{}")
     several = pa.list_(pa.struct([("uid", pa.string()), ("caption", pa.string())]))
@@ -44,7 +44,7 @@ def _caption(text: str) -> dict[str, str]:
     return {"uid": text, "caption": text}
 
 
-def test_the_captions_of_the_pictures_that_came_make_a_vocabulary_that_the_tokenizer_reads(tmp_path: Path) -> None:
+def test_the_captions_of_the_images_that_came_make_a_vocabulary_that_the_tokenizer_reads(tmp_path: Path) -> None:
     write_shards(tmp_path)
     assert "to do" in train(tmp_path, "--dry-run")
     assert not (tmp_path / "tokenizer").exists()
@@ -57,7 +57,7 @@ def test_the_captions_of_the_pictures_that_came_make_a_vocabulary_that_the_token
     assert f"vocabulary_size {tokenizer.vocabulary_size}, {540 - tokenizer.vocabulary_size} fewer than asked" in said
     encoded = tokenizer.encode_batch(["abba", "xyxyxy"])
     assert encoded.ids.shape == (2, 12)
-    assert encoded.lengths.tolist() == [3, 8]  # one word that is known; six letters of a picture that failed
+    assert encoded.lengths.tolist() == [3, 8]  # one word that is known; six letters of an image that failed
     before = path.read_bytes()
     assert "done before" in train(tmp_path, *SIZES)
     assert "done before" not in train(tmp_path, *SIZES, "--tokenizer.min_count", "3")

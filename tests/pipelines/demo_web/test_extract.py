@@ -3,7 +3,7 @@ from __future__ import annotations
 from pipelines.demo_web.extract import html_metadata
 
 
-def test_pictures_are_recorded_where_they_open_and_anchors_where_they_close() -> None:
+def test_images_are_recorded_where_they_open_and_anchors_where_they_close() -> None:
     found = html_metadata('<a href="/x" rel="up"><img src="y.png" alt="Y">see &amp; go</a><img alt="no address">')
     assert found == {
         "Links": [

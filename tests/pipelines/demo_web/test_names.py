@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.demo_web.names import Picture, catalogue, slug
+from pipelines.demo_web.names import Motif, catalogue, slug
 
 
 @pytest.fixture(scope="module")
-def by_key() -> dict[str, Picture]:
-    return {picture.key: picture for picture in catalogue()}
+def by_key() -> dict[str, Motif]:
+    return {motif.key: motif for motif in catalogue()}
 
 
-def test_about_3900_drawings_have_names_of_which_2030_are_skin_tone_variants(by_key: dict[str, Picture]) -> None:
+def test_about_3900_drawings_have_names_of_which_2030_are_skin_tone_variants(by_key: dict[str, Motif]) -> None:
     assert 3900 <= len(by_key) <= 4000
-    assert sum(bool(picture.tones) for picture in by_key.values()) == 2030  # the five swatches are no variants
+    assert sum(bool(motif.tones) for motif in by_key.values()) == 2030  # the five swatches are no variants
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,14 @@ def test_about_3900_drawings_have_names_of_which_2030_are_skin_tone_variants(by_
         ("1F3FB", "light skin tone", "light skin tone", 0),
     ],
 )
-def test_names_follow_cldr(by_key: dict[str, Picture], key: str, name: str, base: str, num_tones: int) -> None:
-    picture = by_key[key]
-    assert (picture.name, picture.base, len(picture.tones)) == (name, base, num_tones)
+def test_names_follow_cldr(by_key: dict[str, Motif], key: str, name: str, base: str, num_tones: int) -> None:
+    motif = by_key[key]
+    assert (motif.name, motif.base, len(motif.tones)) == (name, base, num_tones)
 
 
-def test_names_and_slugs_are_distinct(by_key: dict[str, Picture]) -> None:
-    assert len({picture.name for picture in by_key.values()}) == len(by_key)
-    assert len({picture.slug for picture in by_key.values()}) == len(by_key)
+def test_names_and_slugs_are_distinct(by_key: dict[str, Motif]) -> None:
+    assert len({motif.name for motif in by_key.values()}) == len(by_key)
+    assert len({motif.slug for motif in by_key.values()}) == len(by_key)
 
 
 def test_a_slug_spells_signs_out_and_drops_accents() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.demo_web.extract import html_metadata
-from pipelines.demo_web.layout import Figure, Page, Style
+from pipelines.demo_web.layout import Figure, Style, WebPage
 from pipelines.demo_web.pages import refer, write_page
 
 HOSTS = st.sampled_from(["a.test", "b.test"])
@@ -27,7 +27,7 @@ def test_an_extractor_reads_back_what_was_written_in_document_order() -> None:
     figures.append(Figure("http://a.test/i/9.png", None, "only a title"))
     for charset in ("utf-8", "iso-8859-1"):
         for named in (False, True):
-            page = Page("http://a.test/p/1.html", "Ä page", figures, charset=charset, named_entities=named)
+            page = WebPage("http://a.test/p/1.html", "Ä page", figures, charset=charset, named_entities=named)
             found = html_metadata(write_page(page, 0).decode(charset))
             links = found["Links"]
             assert isinstance(links, list)
@@ -39,7 +39,7 @@ def test_an_extractor_reads_back_what_was_written_in_document_order() -> None:
 
 
 def test_a_page_with_a_base_element_counts_its_references_from_there() -> None:
-    page = Page(
+    page = WebPage(
         "http://a.test/p/1.html",
         "t",
         [Figure("http://b.test/i/x.png", "x")],
@@ -53,8 +53,8 @@ def test_a_page_with_a_base_element_counts_its_references_from_there() -> None:
     assert {"path": "IMG@/src", "url": "x.png", "alt": "x"} in links
 
 
-def test_every_page_shows_the_attribution_and_a_bare_one_no_picture() -> None:
-    document = write_page(Page("http://a.test/", "t", bare=True), 0).decode()
+def test_every_page_shows_the_attribution_and_a_bare_one_no_image() -> None:
+    document = write_page(WebPage("http://a.test/", "t", bare=True), 0).decode()
     assert "OpenMoji" in document
     assert "CC BY-SA 4.0" in document
     assert "<img" not in document

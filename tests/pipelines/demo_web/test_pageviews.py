@@ -7,7 +7,7 @@ import pytest
 from openwit.errors import ConfigError
 from pipelines.demo_web.pageviews import HOT_VIEWS, write_pageviews
 from wit_queries.wikipedia.compressed import InputStream
-from wit_queries.wikipedia.dump import Site
+from wit_queries.wikipedia.dump import WikiSite
 from wit_queries.wikipedia.page_views import read_views
 
 TITLES = ["Anarchism", "Apollo (god)", "Albert Einstein", "50% of all", *(f"Title {n}" for n in range(100))]
@@ -31,7 +31,7 @@ def test_files_are_named_by_their_hours_over_the_end_of_a_day(tmp_path: Path) ->
 
 def test_the_reader_of_real_files_reads_them_and_finds_what_they_hide(tmp_path: Path) -> None:
     (url,) = write_pageviews(TITLES, str(tmp_path), 0, 1)
-    table, counts = read_views(InputStream(url), ("en", "en.m"), 1, Site())
+    table, counts = read_views(InputStream(url), ("en", "en.m"), 1, WikiSite())
     assert set(TITLES) <= set(table["title"].to_pylist())
     assert max(table["views"].to_pylist()) > HOT_VIEWS
     assert counts["dropped.namespace"] == 5

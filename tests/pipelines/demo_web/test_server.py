@@ -97,13 +97,13 @@ def test_a_connection_serves_many_requests(port: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "status"), [("missing", 404), ("error", 500)])
-def test_missing_pictures_and_errors_have_their_status(
+def test_missing_images_and_errors_have_their_status(
     port: int, faults: dict[str, list[tuple[str, str]]], kind: str, status: int
 ) -> None:
     assert [get(port, *where)[0] for where in faults[kind]] == [status] * len(faults[kind])
 
 
-def test_what_poses_as_a_picture_says_image_and_is_none(port: int, faults: dict[str, list[tuple[str, str]]]) -> None:
+def test_what_poses_as_an_image_says_image_and_is_none(port: int, faults: dict[str, list[tuple[str, str]]]) -> None:
     for where in faults["html"]:
         status, headers, body = get(port, *where)
         assert (status, headers["Content-Type"]) == (200, "image/jpeg")
@@ -121,14 +121,14 @@ def test_a_cut_answer_ends_before_its_length(port: int, faults: dict[str, list[t
             get(port, *where)
 
 
-def test_a_noai_picture_is_whole_and_says_noai(port: int, faults: dict[str, list[tuple[str, str]]]) -> None:
+def test_a_noai_image_is_whole_and_says_noai(port: int, faults: dict[str, list[tuple[str, str]]]) -> None:
     for where in faults["noai"]:
         status, headers, body = get(port, *where)
         assert (status, headers["X-Robots-Tag"]) == (200, "noai")
         Image.open(io.BytesIO(body)).load()
 
 
-def test_a_mirrored_picture_is_the_same_file_under_a_second_address(
+def test_a_mirrored_image_is_the_same_file_under_a_second_address(
     web: Path, port: int, faults: dict[str, list[tuple[str, str]]]
 ) -> None:
     for host, path in faults["mirrored"]:
@@ -137,7 +137,7 @@ def test_a_mirrored_picture_is_the_same_file_under_a_second_address(
         assert len(twins) == 2
 
 
-def test_a_slow_picture_dribbles(port: int, faults: dict[str, list[tuple[str, str]]]) -> None:
+def test_a_slow_image_dribbles(port: int, faults: dict[str, list[tuple[str, str]]]) -> None:
     (host, path), *_ = faults["slow"]
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request("GET", path, headers={"Host": host})

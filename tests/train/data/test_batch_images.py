@@ -9,25 +9,25 @@ import pytest
 import torch
 
 from helpers.photographs import photograph
-from train.data.batch_images import BatchMemory, DevicePictures, Pictures
+from train.data.batch_images import BatchMemory, DeviceImages, Images
 
 SHAPE = (3, 20, 20, 3)
 
 
-def put_all(pictures, squares):
+def put_all(images, squares):
     """Their batch, the last one put first."""
     for place in reversed(range(len(squares))):
-        pictures.put(place, squares[place])
-    return pictures.batch()
+        images.put(place, squares[place])
+    return images.batch()
 
 
-def test_a_batch_has_its_pictures_in_their_places_channels_last_wherever_they_were_decoded():
+def test_a_batch_has_its_images_in_their_places_channels_last_wherever_they_were_decoded():
     squares = [np.asarray(photograph(24, 30, seed))[2:22, 5:25] for seed in range(3)]
-    batch = put_all(Pictures(BatchMemory().lend(SHAPE)), squares)
+    batch = put_all(Images(BatchMemory().lend(SHAPE)), squares)
     assert batch.shape == (3, 3, 20, 20)
     assert batch.is_contiguous(memory_format=torch.channels_last)
     assert all(np.array_equal(one.permute(1, 2, 0), square) for one, square in zip(batch, squares, strict=True))
-    on_device = put_all(DevicePictures(3), [torch.tensor(square) for square in squares])
+    on_device = put_all(DeviceImages(3), [torch.tensor(square) for square in squares])
     assert torch.equal(on_device, batch)
     assert on_device.stride() == batch.stride()
 
@@ -50,9 +50,9 @@ def test_memory_is_used_again_once_no_tensor_lies_in_it():
         lambda lent: lent.numpy()[2],
         lambda lent: torch.from_numpy(lent.numpy()[1:]),
         lambda lent: lent.view(torch.int8).untyped_storage(),
-        lambda lent: Pictures(lent),
+        lambda lent: Images(lent),
     ],
-    ids=["permuted", "sliced", "numpy", "there and back", "storage", "pictures"],
+    ids=["permuted", "sliced", "numpy", "there and back", "storage", "images"],
 )
 def test_memory_of_which_any_part_is_in_use_is_not_lent_again(part):
     memory = BatchMemory()

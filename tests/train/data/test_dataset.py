@@ -8,12 +8,12 @@ from helpers.shards import rewritten, write_exclusions, write_shards
 from openwit.errors import ConfigError, InputError
 from openwit.shards.tar import MemberMemory, TarSample, Unusable
 from openwit.storage.readahead import TarFiles
-from train.data.dataset import Rows, data_digest, open_data_set
+from train.data.dataset import LaneRows, data_digest, open_data_set
 from train.data.order import Segment
 
 
 def read_rows(data_set, lane, start):
-    return Rows(data_set, lane, TarFiles(1, 0), MemberMemory()).read(start)
+    return LaneRows(data_set, lane, TarFiles(1, 0), MemberMemory()).read(start)
 
 
 def test_a_data_set_is_what_its_manifest_says(tmp_path):
@@ -115,9 +115,9 @@ def test_the_steps_of_an_epoch_count_passes_and_their_part_of_the_exclusions(tmp
     assert steps == {0.5: 4, 1: 9, 2: 18, 2.5: 22}
 
 
-def test_a_picture_is_left_out_once_however_many_captions_it_has(tmp_path):
+def test_an_image_is_left_out_once_however_many_captions_it_has(tmp_path):
     write_shards(tmp_path / "data", [20])
-    uids = [f"00000000{picture}-{caption}" for picture in range(5) for caption in range(3)]
+    uids = [f"00000000{image}-{caption}" for image in range(5) for caption in range(3)]
     data_set = open_data_set((str(tmp_path / "data"),), write_exclusions(tmp_path / "x.parquet", uids))
     assert len(data_set.excluded) == 15
     assert data_set.num_excluded == 5

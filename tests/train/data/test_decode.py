@@ -76,7 +76,7 @@ def test_decoding_is_reduced_where_twice_the_pixels_are_left_and_only_if_allowed
 
 
 @pytest.mark.parametrize("kind", ["grey", "CMYK", "progressive", "PNG", "16-bit PNG", "WebP", "transparent PNG"])
-def test_other_pictures_look_as_pillow_shows_them(kind):
+def test_other_images_look_as_pillow_shows_them(kind):
     image = photograph(120, 160)
     data = {
         "grey": lambda: encoded(image.convert("L")),
@@ -92,24 +92,24 @@ def test_other_pictures_look_as_pillow_shows_them(kind):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_upright(orientation):
+def test_images_are_turned_upright(orientation):
     data = turned(photograph(96, 160), orientation)
     assert (plain_size(data) is None) == (orientation != 1)
     assert decode_resized(data, 48).shape == ((48, 80, 3) if orientation < 5 else (80, 48, 3))
     assert np.abs(decode_resized(data, 48).astype(int) - decode_carefully(data, 48)).mean() < 0.04
 
 
-def test_notes_behind_a_colour_profile_turn_the_picture_too():
+def test_notes_behind_a_colour_profile_turn_the_image_too():
     data = turned(photograph(96, 160), 6)
     start = data.index(b"\xff\xe1")
     profile = b"\xff\xe2" + (2 + 9000).to_bytes(2, "big") + bytes(9000)
     assert decode_resized(data[:start] + profile + data[start:], 48).shape == (80, 48, 3)
 
 
-def test_what_is_no_picture_is_refused():
+def test_what_is_no_image_is_refused():
     data = jpeg(smooth(64, 64))
     for broken in (b"", b"<html>", data[: len(data) // 2]):
-        with pytest.raises(InputError, match="not a readable picture"):
+        with pytest.raises(InputError, match="not a readable image"):
             decode_resized(broken, 64)
 
 

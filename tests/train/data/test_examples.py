@@ -65,9 +65,9 @@ def noise(size: tuple[int, int] = (64, 96)) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
 
 
-def stored(picture: Image.Image, kind: str, **options: object) -> bytes:
+def stored(image: Image.Image, kind: str, **options: object) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
@@ -112,7 +112,7 @@ def test_what_lies_in_lent_memory_gives_the_same_and_can_be_taken_back(changes):
         ({"json": b"not json"}, "text"),
         ({"json": b'{"captions": 3}'}, "text"),
         ({"jpg": None}, "image"),
-        ({"jpg": b"<html>no picture</html>"}, "image"),
+        ({"jpg": b"<html>no image</html>"}, "image"),
     ],
 )
 def test_what_cannot_be_used_says_why(changes, reason):
@@ -131,9 +131,9 @@ def test_the_cache_keeps_no_more_than_its_bytes():
 
 
 def test_a_crop_is_the_same_with_and_without_the_cache_in_any_order():
-    pictures = [sample(jpg=encoded(photograph(90, 130, seed))) for seed in range(3)]
+    images = [sample(jpg=encoded(photograph(90, 130, seed))) for seed in range(3)]
     cached = maker(cache_bytes=1 << 20)
     for epoch in range(3):
-        for one in pictures if epoch % 2 else pictures[::-1]:
+        for one in images if epoch % 2 else images[::-1]:
             assert np.array_equal(cached.make(one, epoch).pixels, maker().make(one, epoch).pixels)
     assert len(cached.cache.pixels) == 3

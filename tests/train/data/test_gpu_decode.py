@@ -32,12 +32,12 @@ def device(request):
 @pytest.mark.parametrize(("height", "width"), [(256, 341), (500, 180), (64, 64), (30, 45)])
 def test_pixels_are_within_a_grey_level_of_those_that_the_cpu_decodes(device, height, width):
     data = encoded(photograph(height, width))
-    picture = decode_resized_on(device, data, 64)
+    image = decode_resized_on(device, data, 64)
     expected = decode_resized(data, 64, reduced=False)
-    assert picture.device == device
-    assert picture.dtype == torch.uint8
-    assert tuple(picture.shape) == expected.shape
-    assert np.abs(picture.cpu().numpy().astype(int) - expected).mean() < 1
+    assert image.device == device
+    assert image.dtype == torch.uint8
+    assert tuple(image.shape) == expected.shape
+    assert np.abs(image.cpu().numpy().astype(int) - expected).mean() < 1
 
 
 def test_what_the_device_cannot_decode_is_decoded_by_the_cpu(device):
@@ -46,30 +46,30 @@ def test_what_the_device_cannot_decode_is_decoded_by_the_cpu(device):
         encoded(photograph(60, 80).convert("CMYK")),
         turned(photograph(60, 80), 6),
     ):
-        picture = decode_resized_on(device, data, 32)
-        assert picture.device == device
-        assert np.array_equal(picture.cpu().numpy(), decode_resized(data, 32))
+        image = decode_resized_on(device, data, 32)
+        assert image.device == device
+        assert np.array_equal(image.cpu().numpy(), decode_resized(data, 32))
 
 
-def test_a_grey_picture_has_three_equal_colours(device):
-    picture = decode_resized_on(device, encoded(photograph(60, 80).convert("L")), 32)
-    assert picture.shape == (32, 42, 3)
-    assert torch.equal(picture[..., 0], picture[..., 2])
+def test_a_grey_image_has_three_equal_colours(device):
+    image = decode_resized_on(device, encoded(photograph(60, 80).convert("L")), 32)
+    assert image.shape == (32, 42, 3)
+    assert torch.equal(image[..., 0], image[..., 2])
 
 
-def test_a_broken_picture_is_refused(device):
+def test_a_broken_image_is_refused(device):
     data = encoded(photograph(60, 80))
     for broken in (b"", b"<html>", *(data[:length] for length in range(0, len(data) - 2, 301))):
-        with pytest.raises(InputError, match="not a readable picture"):
+        with pytest.raises(InputError, match="not a readable image"):
             decode_resized_on(device, broken, 32)
 
 
 def test_crops_are_those_of_the_same_places(device):
     data = encoded(photograph(60, 80))
-    picture = decode_resized_on(device, data, 32)
+    image = decode_resized_on(device, data, 32)
     for number in (0, 5 << 32, 123456789012345):
-        expected = crop_square(picture.cpu().numpy(), 32, number)
-        assert np.array_equal(crop_square(picture, 32, number).cpu().numpy(), expected)
+        expected = crop_square(image.cpu().numpy(), 32, number)
+        assert np.array_equal(crop_square(image, 32, number).cpu().numpy(), expected)
 
 
 def test_batches_have_the_keys_captions_and_order_of_those_that_the_cpu_decodes(device, tmp_path):
@@ -84,4 +84,4 @@ def test_batches_have_the_keys_captions_and_order_of_those_that_the_cpu_decodes(
         assert gpu.inputs[0].device == device
         assert torch.equal(gpu.inputs[1], cpu.inputs[1])
         assert (gpu.inputs[0].cpu().int() - cpu.inputs[0].int()).abs().float().mean() < 1
-        assert len({picture.numpy().tobytes() for picture in gpu.inputs[0].cpu()}) > 1
+        assert len({image.numpy().tobytes() for image in gpu.inputs[0].cpu()}) > 1

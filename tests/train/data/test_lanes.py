@@ -9,7 +9,7 @@ from helpers.shards import jpeg, rewritten, write_exclusions, write_shards
 from openwit.errors import WorkError
 from openwit.shards.tar import SIZES, MemberMemory, read_samples
 from openwit.storage.readahead import TarFiles
-from train.data.dataset import Rows, open_data_set
+from train.data.dataset import LaneRows, open_data_set
 from train.data.examples import DecodedCache, ExampleMaker
 from train.data.lanes import LaneCursor, LaneReader
 
@@ -19,7 +19,7 @@ START = LaneCursor()
 def reader(folder, at=START, exclusions="", num_lanes=1, lane=0, epoch=0) -> LaneReader:
     data_set = open_data_set((str(folder),), exclusions)
     maker = ExampleMaker(0, 20, 16, data_set.excluded, DecodedCache(0))
-    rows = Rows(data_set, data_set.lanes(num_lanes, 0, epoch)[lane], TarFiles(1, 0), MemberMemory())
+    rows = LaneRows(data_set, data_set.lanes(num_lanes, 0, epoch)[lane], TarFiles(1, 0), MemberMemory())
     return LaneReader(rows, maker, 4, (epoch, lane), at)
 
 
@@ -64,7 +64,7 @@ def test_it_never_holds_more_than_a_window_and_reads_as_evenly_as_it_gives(tmp_p
         assert steady.count(1) >= 2 * 8 - 6
 
 
-def test_the_memory_of_used_samples_is_used_again_and_no_picture_suffers(tmp_path):
+def test_the_memory_of_used_samples_is_used_again_and_no_image_suffers(tmp_path):
     write_shards(tmp_path, [25])
     noise = np.random.default_rng(0)
     with rewritten(tmp_path / "00000.tar") as members:
@@ -92,7 +92,7 @@ def test_what_cannot_be_used_is_replaced_counted_and_named_once(tmp_path):
     assert lane.cursor.skipped["repeated"] == 1
     assert lane.cursor.skipped["tar"] >= 4
     notices = lane.take_notices()
-    assert sum("not a readable picture" in notice for notice in notices) <= 2
+    assert sum("not a readable image" in notice for notice in notices) <= 2
     assert not [notice for notice in notices if "000000000:" in notice]
     assert lane.take_notices() == []
 

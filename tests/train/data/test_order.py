@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openwit.errors import ConfigError
-from train.data.order import Part, deal, draw, lane_size, lanes_of_rank, permutation, steps_per_epoch, window_at
+from train.data.order import ShardRange, deal, draw, lane_size, lanes_of_rank, permutation, steps_per_epoch, window_at
 
 SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=12)
 
 
 def part(sizes, passes=1.0, number=0):
-    return Part(number, tuple(enumerate(sizes)), passes)
+    return ShardRange(number, tuple(enumerate(sizes)), passes)
 
 
 def used(part, seed, epoch):

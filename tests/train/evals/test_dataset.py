@@ -26,7 +26,7 @@ def write(folder: Path, columns: dict[str, list[object]]) -> str:
     return str(folder / "set.parquet")
 
 
-def test_rows_come_back_in_order_with_sorted_names_and_prepared_pictures(tmp_path: Path) -> None:
+def test_rows_come_back_in_order_with_sorted_names_and_prepared_images(tmp_path: Path) -> None:
     columns = {
         "label": ["red", "clear", "red"],
         "extra": [1, 2, 3],
@@ -46,7 +46,7 @@ def test_rows_come_back_in_order_with_sorted_names_and_prepared_pictures(tmp_pat
     [
         ({"key": ["a"], "image": [b"x"]}, "no column label; found key, image; expected key, image, label"),
         ({"key": ["a"], "image": [b"x"], "label": [None]}, "column label has 1 empty values"),
-        ({"key": [], "image": [], "label": []}, "holds no pictures"),
+        ({"key": [], "image": [], "label": []}, "holds no images"),
         ({"key": ["a"], "image": ["x"], "label": [3]}, "image string, label int64; expected key string, image binary"),
     ],
 )
@@ -67,9 +67,9 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
             load_eval_set(str(whole))
 
 
-def test_a_damaged_picture_is_named_by_its_key(tmp_path: Path) -> None:
+def test_a_damaged_image_is_named_by_its_key(tmp_path: Path) -> None:
     columns = {"key": ["good", "bad"], "image": [png((1, 2, 3)), b"<html>"], "label": ["x", "y"]}
     tensors = load_eval_set(write(tmp_path, columns)).tensors(partial(preprocess, image_px=4))
     next(tensors)
-    with pytest.raises(InputError, match="key 'bad': not a readable picture"):
+    with pytest.raises(InputError, match="key 'bad': not a readable image"):
         next(tensors)

@@ -23,7 +23,7 @@ class Member:
 
 
 @given(st.integers(0, 40), st.integers(1, 7), st.integers(1, 5))
-def test_every_picture_belongs_to_one_process_in_whole_batches_and_their_rows_come_back_in_order(num, size, num_ranks):
+def test_every_image_belongs_to_one_process_in_whole_batches_and_their_rows_come_back_in_order(num, size, num_ranks):
     places = [own_places(num, size, Member(rank, num_ranks)) for rank in range(num_ranks)]
     assert sorted(place for own in places for place in own) == list(range(num))
     for own in places:

@@ -70,7 +70,7 @@ def test_digits_pixels_alone_are_told_apart() -> None:
     assert result.accuracy > 0.9
 
 
-def test_features_come_in_the_order_of_the_pictures() -> None:
+def test_features_come_in_the_order_of_the_images() -> None:
     class Mean(torch.nn.Module):
         device = torch.device("cpu")
 

@@ -37,7 +37,7 @@ def test_a_small_clip_goes_through_every_evaluation_and_comes_back_as_it_was(tmp
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     scores = Suite(config).run(model, Tokenizer(12), model.preprocess)
     assert (scores["zero_shot"]["num_images"], scores["zero_shot"]["num_classes"]) == (2.0, 2.0)
-    assert scores["zero_shot"]["top1"] == 0.5  # both pictures get the same answer, and one of them is right
+    assert scores["zero_shot"]["top1"] == 0.5  # both images get the same answer, and one of them is right
     assert scores["digits"]["accuracy"] > 0.3  # chance is 0.1; the features of random weights still tell some apart
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert Suite(EvaluateConfig(digits=False)).run(model, Tokenizer(12), model.preprocess) == {}
@@ -47,7 +47,7 @@ COLOURS = ("red", "green", "blue", "white")
 
 
 def write_set(folder: Path, num: int) -> str:
-    """Pictures of noise, so that a model of random weights finds some of their names."""
+    """Images of noise, so that a model of random weights finds some of their names."""
     noise = np.random.default_rng(0)
     encoded = []
     for _ in range(num):
@@ -60,7 +60,7 @@ def write_set(folder: Path, num: int) -> str:
     return str(folder / "set.parquet")
 
 
-def scores_of_one_model(pictures: str, digits: bool) -> Scores:
+def scores_of_one_model(images: str, digits: bool) -> Scores:
     import torch.distributed as dist
 
     from train.ranks import Ranks
@@ -68,7 +68,7 @@ def scores_of_one_model(pictures: str, digits: bool) -> Scores:
     torch.manual_seed(0)
     model = Clip(MODEL)
     evals = EvaluateConfig(
-        zero_shot_set=pictures,
+        zero_shot_set=images,
         zero_shot=ZeroShotConfig(prompts=("{label}", "a photo of {label}"), batch_images=3),
         digits=digits,
         linear_probe=LinearProbeConfig(batch_images=50),
@@ -81,21 +81,21 @@ def scores_of_one_model(pictures: str, digits: bool) -> Scores:
 
 @pytest.mark.slow
 def test_three_ranks_find_together_exactly_what_one_finds(tmp_path):
-    pictures = write_set(tmp_path, 41)
+    images = write_set(tmp_path, 41)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        alone = scores_of_one_model(pictures, True)
+        alone = scores_of_one_model(images, True)
     finally:
         torch.set_num_threads(threads)
     assert alone["zero_shot"]["num_images"] == 41
     assert 0 < alone["zero_shot"]["top1"] < 1
     assert set(alone["digits"]) >= {"accuracy", "l2_strength"}
-    assert run_ranks(scores_of_one_model, 3, pictures, True) == [alone] * 3
+    assert run_ranks(scores_of_one_model, 3, images, True) == [alone] * 3
 
 
 def test_sets_are_read_once_and_more_ranks_than_batches_do_no_harm(tmp_path):
-    pictures = write_set(tmp_path, 8)
+    images = write_set(tmp_path, 8)
 
     class Third:
         """A team whose other members have sent their parts before."""
@@ -108,8 +108,8 @@ def test_sets_are_read_once_and_more_ranks_than_batches_do_no_harm(tmp_path):
     torch.manual_seed(0)
     model = Clip(MODEL)
     zero_shot = ZeroShotConfig(batch_images=4)  # two batches: the third rank has nothing to encode
-    periodic = Periodic(CONFIG, EvaluateConfig(zero_shot_set=pictures, zero_shot=zero_shot, digits=False))
-    Path(pictures).unlink()
+    periodic = Periodic(CONFIG, EvaluateConfig(zero_shot_set=images, zero_shot=zero_shot, digits=False))
+    Path(images).unlink()
     parts = [torch.tensor([0, 1, 0, 3]), torch.tensor([2, 0, 0, 0])]
     found = periodic.run(model, Third())["zero_shot"]
     assert found["top1"] == 5 / 8

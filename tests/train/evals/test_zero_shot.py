@@ -27,7 +27,7 @@ class WordTokenizer:
 
 
 class ColourEncoder(nn.Module):
-    """A picture's embedding is its mean of each channel, in the order of NAMES; a text's are its marked words."""
+    """An image's embedding is its mean of each channel, in the order of NAMES; a text's are its marked words."""
 
     device = torch.device("cpu")
 
@@ -42,7 +42,7 @@ class ColourEncoder(nn.Module):
         return image.mean((2, 3))
 
 
-def picture(blue: float, green: float, red: float) -> Tensor:
+def image(blue: float, green: float, red: float) -> Tensor:
     return torch.tensor([blue, green, red], dtype=torch.float32).view(3, 1, 1).expand(3, 4, 4)
 
 
@@ -51,7 +51,7 @@ def zero_shot(model, tokenizer, images, labels, names, config) -> dict[str, floa
 
 
 def test_accuracies_are_those_worked_out_by_hand() -> None:
-    images = [picture(1, 0, 0), picture(0, 1, 0.2), picture(0.9, 0, 1), picture(1, 0.5, 0.2), picture(0, 0, 1)]
+    images = [image(1, 0, 0), image(0, 1, 0.2), image(0.9, 0, 1), image(1, 0.5, 0.2), image(0, 0, 1)]
     labels = ["blue", "green", "blue", "red", "red"]  # right, right, wrong, wrong, right
     scores = zero_shot(ColourEncoder(), WordTokenizer(), iter(images), labels, NAMES, PLAIN)
     assert scores["top1"] == pytest.approx(3 / 5)
@@ -73,7 +73,7 @@ def test_top5_counts_the_fifth_best_and_not_the_sixth() -> None:
 
     names = list("abcdef")
     for label, top5 in (("e", 1.0), ("f", 0.0)):
-        scores = zero_shot(Ordered(), Letters(), [picture(0, 0, 0)], [label], names, PLAIN)
+        scores = zero_shot(Ordered(), Letters(), [image(0, 0, 0)], [label], names, PLAIN)
         assert (scores["top1"], scores["top5"]) == (0.0, top5)
 
 
@@ -86,7 +86,7 @@ def test_an_ensemble_is_the_normalised_mean_of_the_prompts_unit_vectors() -> Non
 
 
 def test_equal_scores_go_to_the_earlier_class() -> None:
-    tied = [picture(1, 1, 1)] * 3
+    tied = [image(1, 1, 1)] * 3
     scores = zero_shot(ColourEncoder(), WordTokenizer(), tied, NAMES, NAMES, PLAIN)
     assert scores["top1"] == pytest.approx(1 / 3)
 
@@ -115,15 +115,15 @@ def test_results_do_not_depend_on_the_batch_and_the_model_goes_back_to_training(
 @pytest.mark.parametrize(
     ("num_images", "labels", "message"),
     [
-        (2, ["blue"], "more pictures than the 1 labels"),
-        (1, ["blue", "red"], "1 pictures for 2 labels"),
+        (2, ["blue"], "more images than the 1 labels"),
+        (1, ["blue", "red"], "1 images for 2 labels"),
         (1, ["pink"], "'pink' is none of the 3 class names"),
-        (0, [], "0 pictures"),
+        (0, [], "0 images"),
     ],
 )
-def test_pictures_and_labels_that_do_not_match_are_refused(num_images: int, labels: list[str], message: str) -> None:
+def test_images_and_labels_that_do_not_match_are_refused(num_images: int, labels: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        zero_shot(ColourEncoder(), WordTokenizer(), [picture(1, 0, 0)] * num_images, labels, NAMES, PLAIN)
+        zero_shot(ColourEncoder(), WordTokenizer(), [image(1, 0, 0)] * num_images, labels, NAMES, PLAIN)
 
 
 def test_a_broken_model_does_not_pass_for_a_right_one() -> None:
@@ -138,9 +138,9 @@ def test_a_wrong_config_is_refused(values: dict[str, object]) -> None:
         ZeroShotConfig(**values)  # type: ignore[arg-type]
 
 
-def test_each_picture_gets_the_best_class_and_of_equal_ones_the_earlier() -> None:
+def test_each_image_gets_the_best_class_and_of_equal_ones_the_earlier() -> None:
     weights = classifier_weights(ColourEncoder(), WordTokenizer(), NAMES, ("{label}",))
-    images = [picture(1, 0, 0), picture(0, 0, 1), picture(0, 1, 1), picture(0.1, 0.9, 0), picture(1, 1, 1)]
+    images = [image(1, 0, 0), image(0, 0, 1), image(0, 1, 1), image(0.1, 0.9, 0), image(1, 1, 1)]
     found = list(predict(ColourEncoder(), iter(images), weights, PLAIN))
     assert [len(batch) for batch in found] == [2, 2, 1]
     assert torch.cat(found).tolist() == [0, 2, 1, 1, 0]

@@ -77,7 +77,7 @@ def test_pairs_in_many_launches_panels_and_stretches_are_as_near_the_truth(
 ) -> None:
     monkeypatch.setattr(fused, "PARTIAL_BYTES", 1 << 14)  # two rows of tiles a launch
     monkeypatch.setattr(fused, "PROGRAMS", 6)  # three stretches of columns
-    monkeypatch.setattr(fused, "FEWEST_TILES", 1)
+    monkeypatch.setattr(fused, "MIN_TILES", 1)
     monkeypatch.setattr(fused, "PANEL_ROWS", 384)
     monkeypatch.setattr(fused, "PANEL_COLUMNS", 256)
     assert_as_near_the_truth(*kind(900, 64), 100.0)

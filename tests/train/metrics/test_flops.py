@@ -117,7 +117,7 @@ def test_dropped_patches_cost_nothing() -> None:
         assert counted(lambda image=image, kept=kept: tower(image, kept)) == 2 * vit_flops(config, 8, share)
 
 
-def test_a_pair_is_a_picture_and_its_text_or_its_copy_three_times_less_a_pictures_gradient_and_the_loss() -> None:
+def test_a_pair_is_an_image_and_its_text_or_its_copy_three_times_less_an_images_gradient_and_the_loss() -> None:
     packed = training_flops(CONFIG, 5.0)
     assert packed == 3 * clip_flops(CONFIG.model, 5.0) - first_layer_flops(CONFIG.model.vision) + 6 * 8 * 16
     padded = dataclasses.replace(CONFIG, text_layout="padded")

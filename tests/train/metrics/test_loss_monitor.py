@@ -14,10 +14,10 @@ from helpers.training import job
 from openwit.errors import WorkError
 from train.metrics import loss_monitor
 from train.metrics.loss_monitor import (
-    FEWEST_LINES,
     KEPT_SEEN,
-    MOST_OVERFLOWS,
-    MOST_UNSEEN,
+    MAX_OVERFLOWS,
+    MAX_UNSEEN,
+    MIN_LINES,
     USUAL_LINES,
     UsualLoss,
     Watch,
@@ -47,10 +47,10 @@ def watching(out: Path, start_step: int = 0, **changes: object) -> Watch:
 
 def test_a_step_is_not_read_before_it_is_looked_at(tmp_path):
     watched = watching(tmp_path)
-    for step in range(1, MOST_UNSEEN):
+    for step in range(1, MAX_UNSEEN):
         watched.add(step, measured(math.nan if step == 3 else 1.0), 0.1, ("a",))
     with pytest.raises(WorkError, match="step 3: the loss is nan"):
-        watched.add(MOST_UNSEEN, measured(1.0), 0.1, ("a",))
+        watched.add(MAX_UNSEEN, measured(1.0), 0.1, ("a",))
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_the_steps_before_a_stop_are_written_with_their_keys(tmp_path, bad, mess
 
 def test_fp16_may_overflow_but_not_for_ever(tmp_path):
     watched = watching(tmp_path, precision="fp16")
-    for step in range(1, 4 * MOST_OVERFLOWS):
-        watched.add(step, measured(1.0, 1.0 if step % MOST_OVERFLOWS == 0 else math.inf), 0.1, ())
+    for step in range(1, 4 * MAX_OVERFLOWS):
+        watched.add(step, measured(1.0, 1.0 if step % MAX_OVERFLOWS == 0 else math.inf), 0.1, ())
     watched.check()
-    for step in range(4 * MOST_OVERFLOWS, 4 * MOST_OVERFLOWS + 2):
+    for step in range(4 * MAX_OVERFLOWS, 4 * MAX_OVERFLOWS + 2):
         watched.add(step, measured(1.0, math.nan), 0.1, ())
-    with pytest.raises(WorkError, match=rf"fp16 overflowed in {MOST_OVERFLOWS} steps in a row"):
+    with pytest.raises(WorkError, match=rf"fp16 overflowed in {MAX_OVERFLOWS} steps in a row"):
         watched.check()
     watched = watching(tmp_path, precision="fp16")
     watched.add(1, measured(math.nan), 0.1, ())
@@ -109,7 +109,7 @@ def log(watched: Watch, out: Path, step: int, loss: float) -> None:
 
 
 def test_a_leap_is_a_spike_after_a_warm_start_and_a_run_that_goes_on_finds_the_same(tmp_path):
-    losses = [9.0, *[2.0] * (FEWEST_LINES - 1), 2.5, 5.0, 2.0, 6.0]
+    losses = [9.0, *[2.0] * (MIN_LINES - 1), 2.5, 5.0, 2.0, 6.0]
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for out, stop in ((whole, len(losses)), (halves, len(losses) - 1)):
         out.mkdir()
@@ -129,16 +129,16 @@ def test_a_leap_is_a_spike_after_a_warm_start_and_a_run_that_goes_on_finds_the_s
 
     assert spikes(whole) == spikes(halves)
     first, second = spikes(whole)
-    assert first["step"] == FEWEST_LINES + 2
+    assert first["step"] == MIN_LINES + 2
     assert first["loss"] == 5.0
-    assert first["mean"] == pytest.approx((9.0 + 2.0 * (FEWEST_LINES - 1) + 2.5) / (FEWEST_LINES + 1))
-    assert first["keys"] == {"0": [f"{FEWEST_LINES + 2}-a"]}
+    assert first["mean"] == pytest.approx((9.0 + 2.0 * (MIN_LINES - 1) + 2.5) / (MIN_LINES + 1))
+    assert first["keys"] == {"0": [f"{MIN_LINES + 2}-a"]}
     assert second["step"] == len(losses)
 
 
 def test_a_spike_between_the_logged_steps_is_found_too(tmp_path):
     watched = watching(tmp_path)
-    for step in range(1, FEWEST_LINES + 1):
+    for step in range(1, MIN_LINES + 1):
         log(watched, tmp_path, step, 2.0)
     watched.add(101, measured(2.0), 0.1, ("a",))
     watched.add(102, measured(3.1), 0.1, ("b",))
@@ -153,7 +153,7 @@ def test_the_usual_loss_is_the_mean_of_the_newest_lines(losses):
     for loss in losses[7:]:
         usual.add(loss)
     newest = losses[-USUAL_LINES:]
-    assert usual.mean == (math.fsum(newest) / len(newest) if len(losses) >= FEWEST_LINES else None)
+    assert usual.mean == (math.fsum(newest) / len(newest) if len(losses) >= MIN_LINES else None)
 
 
 def stopped_together(out: str) -> str:

@@ -128,7 +128,7 @@ def test_the_generator_gives_the_numbers_of_its_reference() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(SEEDS, st.integers(1, 60), st.data())
-def test_each_picture_keeps_so_many_patches_that_its_seed_alone_draws(
+def test_each_image_keeps_so_many_patches_that_its_seed_alone_draws(
     seeds: list[int], num_patches: int, more: st.DataObject
 ) -> None:
     num_kept = more.draw(st.integers(1, num_patches))
@@ -159,7 +159,7 @@ def test_a_share_of_the_patches_is_kept_and_at_least_one(dropped: float, kept: i
 
 
 def kept_by_key(data, num_ranks: int, seed: int = 3) -> dict[str, list[int]]:
-    """What each picture of two epochs keeps."""
+    """What each image of two epochs keeps."""
     found = {}
     config = job(data, data, patch_dropout=0.5, seed=seed).config
     for rank in range(num_ranks):
@@ -172,7 +172,7 @@ def kept_by_key(data, num_ranks: int, seed: int = 3) -> dict[str, list[int]]:
     return found
 
 
-def test_a_picture_keeps_the_same_patches_on_any_number_of_ranks_and_others_in_the_next_epoch(data) -> None:
+def test_an_image_keeps_the_same_patches_on_any_number_of_ranks_and_others_in_the_next_epoch(data) -> None:
     one = kept_by_key(data, 1)
     assert kept_by_key(data, 2) == one
     assert all(len(set(row)) == 2 and set(row) < set(range(4)) for row in one.values())

@@ -61,7 +61,7 @@ def test_the_loss_is_the_n_pair_loss_at_temperature_007_by_hand():
     image, copy = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (image, copy))
     similar = image @ copy.T / 0.07
     by_hand = 0.0
-    for n in range(5):  # log(1 + sum over the negatives of exp(negative - positive)), over copies and over pictures
+    for n in range(5):  # log(1 + sum over the negatives of exp(negative - positive)), over copies and over images
         for scores in (similar[n], similar[:, n]):
             by_hand += math.log1p(sum(math.exp(scores[j] - scores[n]) for j in range(5) if j != n)) / 10
     scale = Detector(CONFIG.model, CONFIG.temperature).scale
@@ -69,7 +69,7 @@ def test_the_loss_is_the_n_pair_loss_at_temperature_007_by_hand():
     assert contrastive_loss(*sides, scale).item() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_a_pair_is_a_picture_and_a_copy_that_seed_epoch_and_key_decide(photos):
+def test_a_pair_is_an_image_and_a_copy_that_seed_epoch_and_key_decide(photos):
     made = [maker().make(sample(photos), epoch) for epoch in (0, 0, 1)]
     assert all(isinstance(pair, CopyPair) for pair in made)
     assert all(part.shape == (32, 32, 3) for pair in made for part in (pair.pixels, pair.copy))
@@ -78,7 +78,7 @@ def test_a_pair_is_a_picture_and_a_copy_that_seed_epoch_and_key_decide(photos):
     assert np.array_equal(made[0].pixels, made[2].pixels)
 
 
-def test_pictures_without_text_are_used_and_excluded_or_broken_ones_say_why(photos):
+def test_images_without_text_are_used_and_excluded_or_broken_ones_say_why(photos):
     assert isinstance(maker().make(sample(photos, txt=None, json=None), 0), CopyPair)
     assert maker(["000000000"]).make(sample(photos), 0).reason == "excluded"
     for changes, reason in (({"jpg": None}, "image"), ({"jpg": b"broken"}, "image"), ({"json": b"broken"}, "text")):

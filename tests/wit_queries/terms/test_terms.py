@@ -9,7 +9,7 @@ import pytest
 
 from openwit.errors import InputError
 from wit_queries.terms.articles import WORD_BUCKETS, WORD_COUNTS
-from wit_queries.terms.terms import Vocabulary, collect_words, synset_queries, wanted_pairs
+from wit_queries.terms.terms import TermVocabulary, collect_words, synset_queries, wanted_pairs
 from wit_queries.terms.word_counts import split_pairs
 from wit_queries.wikipedia.compressed import InputStream
 from wit_queries.wikipedia.inputs import wordnet_urls
@@ -17,7 +17,7 @@ from wit_queries.wikipedia.inputs import wordnet_urls
 COUNTS = Counter("c b a b c d c b a e".split())
 
 
-def collected(wanted: list[str], min_count: int) -> Vocabulary:
+def collected(wanted: list[str], min_count: int) -> TermVocabulary:
     """From the words of COUNTS, each in some bucket."""
     rows = list(COUNTS.items())
     tables = [

@@ -7,7 +7,7 @@ import pytest
 
 from openwit.errors import InputError
 from wit_queries.wikipedia.compressed import InputStream
-from wit_queries.wikipedia.dump import Site
+from wit_queries.wikipedia.dump import WikiSite
 from wit_queries.wikipedia.page_views import page_title, read_views
 
 LINES = [
@@ -28,7 +28,7 @@ def hour(tmp_path: Path, lines: list[str]) -> InputStream:
 
 
 def test_an_hour_keeps_its_project_s_titles_with_enough_views_on_desktop_and_mobile(tmp_path: Path) -> None:
-    table, counts = read_views(hour(tmp_path, LINES), ("en", "en.m"), 50, Site())
+    table, counts = read_views(hour(tmp_path, LINES), ("en", "en.m"), 50, WikiSite())
     assert table.to_pylist() == [
         {"title": "Anarchism", "views": 70},
         {"title": "Apollo (god)", "views": 55},
@@ -40,7 +40,7 @@ def test_an_hour_keeps_its_project_s_titles_with_enough_views_on_desktop_and_mob
 
 def test_a_broken_line_among_many_is_counted(tmp_path: Path) -> None:
     lines = [f"en Title_{n} 60 0" for n in range(200)]
-    _, counts = read_views(hour(tmp_path, [*lines, "en nonsense"]), ("en",), 50, Site())
+    _, counts = read_views(hour(tmp_path, [*lines, "en nonsense"]), ("en",), 50, WikiSite())
     assert counts["dropped.broken"] == 1
     assert counts["kept"] == 200
 
@@ -48,7 +48,7 @@ def test_a_broken_line_among_many_is_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lines", [["20260101,Cat,900", "20260101,Dog,7"], ['{"title": "Cat"}'], []])
 def test_a_file_of_another_format_is_named_with_what_was_found(tmp_path: Path, lines: list[str]) -> None:
     with pytest.raises(InputError, match=r"000000.gz: found .*expected .*'project title views bytes'"):
-        read_views(hour(tmp_path, lines), ("en",), 50, Site())
+        read_views(hour(tmp_path, lines), ("en",), 50, WikiSite())
 
 
 def test_a_cut_view_file_is_named_with_the_offset(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_cut_view_file_is_named_with_the_offset(tmp_path: Path) -> None:
     path = Path(stream.url)
     path.write_bytes(path.read_bytes()[:-12])
     with pytest.raises(InputError, match=rf"ends at byte {path.stat().st_size}"):
-        read_views(stream, ("en",), 50, Site())
+        read_views(stream, ("en",), 50, WikiSite())
 
 
 def test_names_in_addresses_become_titles() -> None:
@@ -66,7 +66,7 @@ def test_names_in_addresses_become_titles() -> None:
 
 
 def test_titles_of_the_wiki_s_own_namespaces_are_left_out_beside_the_canonical_ones(tmp_path: Path) -> None:
-    site = Site()
+    site = WikiSite()
     site.namespaces["Spezial"] = -1
     site.namespaces["Benutzer Diskussion"] = 3
     names = ["Spezial:Suche", "spezial:suche", "Special:Search", "Benutzer_Diskussion:X", "2001:_Odyssee", "Katze"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.dumps import page
-from wit_queries.wikipedia.page_xml import BrokenPage, Page, read_any, read_plain
+from wit_queries.wikipedia.page_xml import BrokenPage, WikiPage, read_any, read_plain
 
 NEW = """<page>
     <title>A &amp; B</title>
@@ -52,9 +52,9 @@ def test_pages_as_mediawiki_writes_them_are_read_plainly() -> None:
     text = "5 < 6 &amp; 'é' \"'>"
     before = b"</page>\n  "
     for xml, expected in (
-        (NEW, Page("A & B", 0, None, text)),
-        (REDIRECT, Page("Old", 0, "New & better", "")),
-        (TALK, Page("Talk:A", 1, None, "")),
+        (NEW, WikiPage("A & B", 0, None, text)),
+        (REDIRECT, WikiPage("Old", 0, "New & better", "")),
+        (TALK, WikiPage("Talk:A", 1, None, "")),
     ):
         data = before + xml.encode() + b"\n  <page>"
         assert read_plain(data, len(before)) == (expected, len(before) + len(xml.encode()))
@@ -98,22 +98,22 @@ def test_any_text_comes_out_as_it_was_written(text: str, title: str) -> None:
         return
     plain, other = read_plain(data, 0), read_any(data, 0, namespace_of)
     assert plain is None or plain == (other, len(data))
-    if isinstance(other, Page) and "\r" not in text + title:
-        assert other == Page(title.strip(), 0, None, text)
+    if isinstance(other, WikiPage) and "\r" not in text + title:
+        assert other == WikiPage(title.strip(), 0, None, text)
 
 
 def test_a_page_of_several_revisions_has_the_last_one_s_text() -> None:
     first, last = (f"<revision><id>{n}</id><text>{n}</text></revision>" for n in "12")
     data = f"<page><title>T</title><ns>0</ns><id>1</id>{first}{last}</page>".encode()
     assert read_plain(data, 0) is None
-    assert read_any(data, 0, namespace_of) == Page("T", 0, None, "2")
+    assert read_any(data, 0, namespace_of) == WikiPage("T", 0, None, "2")
 
 
 def test_a_cdata_section_is_text() -> None:
     data = NEW.replace(escape("5 < 6"), "<![CDATA[5 < 6 &amp;]]>").encode()
     assert read_plain(data, 0) is None
     found = read_any(data, 0, namespace_of)
-    assert isinstance(found, Page)
+    assert isinstance(found, WikiPage)
     assert found.text.startswith("5 < 6 &amp;")
 
 

@@ -76,7 +76,7 @@ def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again(pat
     with web.serving() as server, fetching(server.server_port) as policy:
         with contextlib.suppress(FetchFailed):
             fetch(policy, f"http://a.example.test/{path}")
-        assert fetch(policy, "http://a.example.test/ok/4") == web.picture(4)
+        assert fetch(policy, "http://a.example.test/ok/4") == web.image(4)
         assert server.num_connections == 2
 
 
@@ -85,7 +85,7 @@ def test_a_kept_connection_that_the_server_has_closed_is_replaced() -> None:
         fetch(policy, "http://a.example.test/ok/1")
         (idle,) = policy.client.pool._idle
         idle.shutdown(socket.SHUT_RDWR)
-        assert fetch(policy, "http://a.example.test/ok/2") == web.picture(2)
+        assert fetch(policy, "http://a.example.test/ok/2") == web.image(2)
         assert server.num_connections == 2
 
 
@@ -130,7 +130,7 @@ def test_https_is_fetched_over_one_connection_with_the_hosts_own_name(authority:
     tls.sni_callback = lambda _socket, name, _context: names.append(name)
     with web.serving(tls=tls) as server, fetching(server.server_port) as policy:
         for number in range(3):
-            assert fetch(policy, f"https://a.example.test/ok/{number}") == web.picture(number)
+            assert fetch(policy, f"https://a.example.test/ok/{number}") == web.image(number)
         assert server.num_connections == 1
         assert names == ["a.example.test"]
 
@@ -221,4 +221,4 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: p
     with web.serving() as server, fetching(server.server_port) as policy:
         places = [("127.0.0.1", 1), ("127.0.0.1", server.server_port)]
         monkeypatch.setattr(policy.resolver, "addresses", lambda host, port, deadline: places)
-        assert fetch(policy, "http://a.example.test/ok/1") == web.picture(1)
+        assert fetch(policy, "http://a.example.test/ok/1") == web.image(1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from datagen.crawl.politeness.authentication import MOST_BYTES, Doorkeeper, introduce, new_token
+from datagen.crawl.politeness.authentication import MAX_BYTES, Doorkeeper, introduce, new_token
 
 
 def meet(answer: Callable[[bytes], bytes], token: str) -> None:
@@ -49,7 +49,7 @@ def test_a_worker_with_another_token_does_not_trust_the_ledger_and_stays_outside
 
 @pytest.mark.parametrize(
     "answer",
-    [lambda line: line + b" " + line + b"\n", lambda _: b"", lambda _: b"x" * (MOST_BYTES + 1), lambda _: b"\n"],
+    [lambda line: line + b" " + line + b"\n", lambda _: b"", lambda _: b"x" * (MAX_BYTES + 1), lambda _: b"\n"],
 )
 def test_a_worker_trusts_nobody_who_cannot_prove_to_be_the_ledger(answer: Callable[[bytes], bytes]) -> None:
     with pytest.raises(ConnectionError, match="it is not this run's ledger"):

@@ -95,7 +95,7 @@ def test_a_site_is_read_once_for_each_scheme_and_port() -> None:
     assert site.asked == [origin + path for origin in origins for path in ("/robots.txt", "/.well-known/tdmrep.json")]
 
 
-def test_robots_txt_is_fetched_before_the_picture_and_its_redirects_pass_the_gate() -> None:
+def test_robots_txt_is_fetched_before_the_image_and_its_redirects_pass_the_gate() -> None:
     texts = {
         "moved.example.test/robots.txt": "http://b.example.test/elsewhere",
         "b.example.test/elsewhere": "User-agent: *\nDisallow: /ok/2",
@@ -103,7 +103,7 @@ def test_robots_txt_is_fetched_before_the_picture_and_its_redirects_pass_the_gat
         "broken.example.test/robots.txt": "503",
     }
     with web.serving(texts=texts) as server, fetching(server.server_port) as policy:
-        assert fetch(policy, "http://moved.example.test/ok/1") == web.picture(1)
+        assert fetch(policy, "http://moved.example.test/ok/1") == web.image(1)
         assert failure(policy, "http://moved.example.test/ok/2") == "robots_disallow"
         assert failure(policy, "http://inward.example.test/ok/1") == "address_private"
         assert failure(policy, "http://broken.example.test/ok/1") == "robots_unreachable"

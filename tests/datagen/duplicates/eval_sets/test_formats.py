@@ -36,14 +36,14 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> str:
 
 
 def test_parquet_gives_its_rows_in_order(tmp_path: Path) -> None:
-    path = write_eval_set(tmp_path / "e.parquet", {"a": png(scene(1)), "b": b"no picture"})
-    assert read_all(str(path)) == [("a", png(scene(1)), "A"), ("b", b"no picture", "B")]
+    path = write_eval_set(tmp_path / "e.parquet", {"a": png(scene(1)), "b": b"no image"})
+    assert read_all(str(path)) == [("a", png(scene(1)), "A"), ("b", b"no image", "B")]
 
 
 def test_parquet_of_many_rows_is_cut_into_partitions_that_leave_out_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "PART_PICTURES", 30)
+    monkeypatch.setattr(formats, "PART_IMAGES", 30)
     table = pa.table({"key": [f"k{n}" for n in range(100)], "image": [b"%d" % n for n in range(100)]})
     pq.write_table(table, tmp_path / "e.parquet", row_group_size=17)
     parts = formats.partitions(str(tmp_path / "e.parquet"))
@@ -64,7 +64,7 @@ def test_parquet_as_hugging_face_writes_it_has_rows_for_keys(tmp_path: Path) -> 
     assert rows[1][1] == png(scene(2))
 
 
-def test_a_folder_gives_its_pictures_with_the_class_as_label(tmp_path: Path) -> None:
+def test_a_folder_gives_its_images_with_the_class_as_label(tmp_path: Path) -> None:
     files = {"cat/b.jpg": b"2", "cat/deep/a.PNG": b"1", "dog/x.webp": b"3", "top.jpeg": b"4"}
     noise = {"cat/notes.txt": b"", ".DS_Store": b"", "dog/._x.webp": b"", ".cache/y.jpg": b""}
     assert read_all(write_folder(tmp_path / "set", {**files, **noise})) == [
@@ -73,7 +73,7 @@ def test_a_folder_gives_its_pictures_with_the_class_as_label(tmp_path: Path) -> 
     ]  # fmt: skip
 
 
-def test_a_folder_has_another_identity_when_a_picture_changes_or_comes(tmp_path: Path) -> None:
+def test_a_folder_has_another_identity_when_an_image_changes_or_comes(tmp_path: Path) -> None:
     url = write_folder(tmp_path / "set", {"a/1.jpg": b"1", "a/2.jpg": b"2"})
     before = formats.partitions(url)
     assert formats.partitions(url) == before
@@ -123,10 +123,10 @@ def test_a_damaged_tar_is_an_input_error_that_names_it(tmp_path: Path) -> None:
     [
         ({}, "gone", r"gone: no such file"),
         ({"a.tar": b"x"}, "*.parquet", r"\*\.parquet: no such file"),
-        ({"notes.txt": b""}, "", "holds no pictures"),
+        ({"notes.txt": b""}, "", "holds no images"),
         ({"nshards.txt": b"two"}, "", r"nshards\.txt: expected the number of tars"),
         ({"nshards.txt": b"1"}, "", r"0\.tar: no such file"),
-        ({"e.csv": b"key,image"}, "e.csv", "is no parquet file, tar or folder of pictures"),
+        ({"e.csv": b"key,image"}, "e.csv", "is no parquet file, tar or folder of images"),
     ],
 )
 def test_what_is_no_evaluation_set_is_an_input_error(
@@ -141,7 +141,7 @@ def test_what_is_no_evaluation_set_is_an_input_error(
     ("table", "message"),
     [
         (pa.table({"key": ["a"], "label": ["x"]}), "columns image, key, label; found only key, label"),
-        (pa.table({"key": ["a"], "image": ["text"]}), r"must hold encoded pictures \(binary\), not string"),
+        (pa.table({"key": ["a"], "image": ["text"]}), r"must hold encoded images \(binary\), not string"),
     ],
 )
 def test_a_table_of_other_columns_is_an_input_error(tmp_path: Path, table: pa.Table, message: str) -> None:

@@ -15,7 +15,7 @@ from openwit.errors import ConfigError, InputError
 
 
 def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, pixels: np.ndarray) -> None:
-    """CIFAR-10's test split as torchvision wants it, of these pictures (N, 32, 32, 3) RGB; its digests are told."""
+    """CIFAR-10's test split as torchvision wants it, of these images (N, 32, 32, 3) RGB; its digests are told."""
     from torchvision.datasets import CIFAR10
 
     folder = root / CIFAR10.base_folder
@@ -42,8 +42,8 @@ def test_pixels_come_losslessly_with_class_names(tmp_path: Path, monkeypatch: py
     write_cifar(tmp_path, monkeypatch, pixels)
     rows = read_all(f"torchvision:CIFAR10?root={tmp_path}&train=false")
     assert [(key, label) for key, _, label in rows] == [(str(n), f"class {n % 10}") for n in range(12)]
-    for (_, data, _), picture in zip(rows, pixels, strict=True):
-        assert np.array_equal(decode(data)[..., ::-1], picture)
+    for (_, data, _), image in zip(rows, pixels, strict=True):
+        assert np.array_equal(decode(data)[..., ::-1], image)
 
 
 def test_files_come_byte_for_byte(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_the_merged_files_hold_every_set_in_order_and_say_what_they_are(tmp_path
     assert np.load(files["00000.vectors.npy"]).shape == (3, 108)
     assert np.load(files["00000.hash256.npy"]).shape == (48, 4)
     notes = json.loads((tmp_path / "search" / "notes" / "00000_stats.json").read_text())
-    assert notes == {"pictures": 3, "views": 48, "vectors": {"kind": "flat", "number": 3}}
+    assert notes == {"images": 3, "views": 48, "vectors": {"kind": "flat", "number": 3}}
 
 
 def test_a_key_in_two_parts_of_a_set_is_an_input_error(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def build_index(folder: Path, eval_set: Path, crop: float = 0.03) -> Counts:
     return build(IndexConfig(name="things", crop=crop), Source(index=0, inputs={"eval_set": part}), Target(0, folder))
 
 
-def test_each_picture_is_known_by_its_bytes_pixels_and_sixteen_views(tmp_path: Path) -> None:
+def test_each_image_is_known_by_its_bytes_pixels_and_sixteen_views(tmp_path: Path) -> None:
     build_index(tmp_path, write_eval_set(tmp_path / "e.parquet", {"k": png(scene(1))}))
     (row,) = pq.read_table(tmp_path / "00000.parquet").to_pylist()
     assert (row["eval_set"], row["eval_key"], row["label"]) == ("things", "k", "K")
@@ -38,8 +38,8 @@ def test_without_a_crop_there_is_one_view() -> None:
     assert len(views_of(scene(1), 0.03)) == 16
 
 
-def test_undecodable_pictures_of_a_set_are_counted(tmp_path: Path) -> None:
-    eval_set = write_eval_set(tmp_path / "e.parquet", {"good": png(scene(1)), "bad": b"no picture", "empty": b""})
+def test_undecodable_images_of_a_set_are_counted(tmp_path: Path) -> None:
+    eval_set = write_eval_set(tmp_path / "e.parquet", {"good": png(scene(1)), "bad": b"no image", "empty": b""})
     assert dict(build_index(tmp_path, eval_set)) == {"in": 3, "kept": 1, "dropped.undecodable": 2}
     assert pq.read_table(tmp_path / "00000.parquet")["eval_key"].to_pylist() == ["good"]
 
@@ -55,14 +55,14 @@ def test_the_index_file_is_the_same_each_time(tmp_path: Path) -> None:
     assert pq.read_schema(tmp_path / "a" / "00000.parquet").equals(INDEX)
 
 
-def test_the_sets_digest_differs_with_a_key_a_byte_and_a_picture_that_cannot_be_decoded(tmp_path: Path) -> None:
+def test_the_sets_digest_differs_with_a_key_a_byte_and_an_image_that_cannot_be_decoded(tmp_path: Path) -> None:
     good = {"a": jpeg(scene(1)), "b": jpeg(scene(2))}
     sets = [good, good, {"a": good["a"], "c": good["b"]}, {**good, "b": jpeg(scene(2), 80)}, {**good, "x": b"bad"}]
     digests = []
-    for number, pictures in enumerate(sets):
+    for number, images in enumerate(sets):
         folder = tmp_path / str(number)
         folder.mkdir()
-        build_index(folder, write_eval_set(folder / "e.parquet", pictures))
+        build_index(folder, write_eval_set(folder / "e.parquet", images))
         digests.append(set_digest([str(folder / "00000.parquet")]))
     assert digests[0] == digests[1]
     assert len(set(digests)) == 4

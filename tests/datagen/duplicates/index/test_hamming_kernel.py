@@ -11,9 +11,9 @@ def words(random: np.random.Generator, *shape: int) -> np.ndarray:
     return random.integers(0, 2**64, shape, dtype=np.uint64)
 
 
-def views_of(random: np.random.Generator, pictures: int, views: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of pictures whose views differ in some bits, and their firm bits."""
-    hashes = np.repeat(words(random, pictures, width), views, axis=0)
+def views_of(random: np.random.Generator, images: int, views: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of images whose views differ in some bits, and their firm bits."""
+    hashes = np.repeat(words(random, images, width), views, axis=0)
     flips = words(random, *hashes.shape) & words(random, *hashes.shape) & words(random, *hashes.shape)
     return hashes ^ flips, words(random, *hashes.shape) | words(random, *hashes.shape)
 
@@ -24,12 +24,12 @@ def differing(a: np.ndarray, b: np.ndarray, firm: np.ndarray) -> np.ndarray:
 
 @given(st.integers(0, 10_000), st.sampled_from([1, 4, 16]), st.integers(0, 1500), st.integers(5, 40))
 @settings(max_examples=25, deadline=None)
-def test_what_is_near_is_found_as_by_comparing_all_with_all(seed: int, views: int, pictures: int, most: int) -> None:
+def test_what_is_near_is_found_as_by_comparing_all_with_all(seed: int, views: int, images: int, most: int) -> None:
     random = np.random.default_rng(seed)
-    hash64, firm64 = views_of(random, pictures, views, 1)
-    hash256, firm256 = views_of(random, pictures, views, 4)
+    hash64, firm64 = views_of(random, images, views, 1)
+    hash256, firm256 = views_of(random, images, views, 4)
     queries = words(random, 9, 1), words(random, 9, 4)
-    if pictures:
+    if images:
         queries[0][0], queries[1][0] = hash64[-1], hash256[-1]
     most64 = random.integers(-1, most, len(hash64)).astype(np.int16)
     most256 = random.integers(-1, 5 * most, len(hash64)).astype(np.int16)

@@ -12,13 +12,13 @@ from helpers.descriptors import write_descriptor
 from helpers.eval_index import finder, index_files, limits
 
 
-def prints_of(*pictures: bytes) -> Fingerprints:
-    return Fingerprints.of([thumbnail(decode(data)) for data in pictures])
+def prints_of(*images: bytes) -> Fingerprints:
+    return Fingerprints.of([thumbnail(decode(data)) for data in images])
 
 
-def nearest(index: Finder, *pictures: bytes) -> list[tuple[int, int]]:
+def nearest(index: Finder, *images: bytes) -> list[tuple[int, int]]:
     """(query, row) within the thresholds."""
-    found = index.near_by_hash(prints_of(*pictures))[0].items()
+    found = index.near_by_hash(prints_of(*images))[0].items()
     ok = limits()
     return [
         pair for pair, by_hash in found
@@ -27,34 +27,34 @@ def nearest(index: Finder, *pictures: bytes) -> list[tuple[int, int]]:
 
 
 def test_a_cropped_copy_is_nearer_by_a_view_than_to_the_whole(tmp_path: Path) -> None:
-    pictures = {f"k{seed}": png(scene(seed)) for seed in range(12)}
+    images = {f"k{seed}": png(scene(seed)) for seed in range(12)}
     copies = [jpeg(altered(scene(seed), crop=0.04), 70) for seed in range(12)]
-    with_views, whole = finder(tmp_path / "a", pictures), finder(tmp_path / "b", pictures, crop=0.0)
+    with_views, whole = finder(tmp_path / "a", images), finder(tmp_path / "b", images, crop=0.0)
     assert nearest(with_views, *copies) == [(seed, seed) for seed in range(12)]
     views, one = (f.near_by_hash(prints_of(*copies))[0] for f in (with_views, whole))
     assert all(views[pair].distance256 <= one[pair].distance256 for pair in one)
     assert sum(by_hash.distance256 for by_hash in views.values()) < 0.7 * sum(h.distance256 for h in one.values())
 
 
-def test_flat_pictures_are_not_compared_by_hash(tmp_path: Path) -> None:
+def test_flat_images_are_not_compared_by_hash(tmp_path: Path) -> None:
     white, gray = (png(np.full((64, 64, 3), level, np.uint8)) for level in (255, 250))
     index = finder(tmp_path, {"white": white, "one": png(scene(1))})
     assert nearest(index, white, gray) == []
     assert nearest(index, png(scene(1))) == [(0, 1)]
 
 
-def test_another_colour_is_another_picture(tmp_path: Path) -> None:
-    picture = scene(1) // 2 + 60
-    index = finder(tmp_path, {"one": png(picture)})
-    tinted = np.clip(picture.astype(int) + np.array([-50, 0, 50]), 0, 255).astype(np.uint8)
-    assert nearest(index, png(picture)) == [(0, 0)]
+def test_another_colour_is_another_image(tmp_path: Path) -> None:
+    image = scene(1) // 2 + 60
+    index = finder(tmp_path, {"one": png(image)})
+    tinted = np.clip(image.astype(int) + np.array([-50, 0, 50]), 0, 255).astype(np.uint8)
+    assert nearest(index, png(image)) == [(0, 0)]
     assert nearest(index, png(tinted)) == []
     assert index.near_by_hash(prints_of(png(tinted)))[0][0, 0].color_distance > 15
 
 
 def test_digests_find_every_row_that_has_them_and_no_other(tmp_path: Path) -> None:
-    pictures = {"a": png(scene(1)), "b": jpeg(scene(2)), "again": png(scene(1))}
-    index = EvalIndex(index_files(tmp_path, {"things": pictures}))
+    images = {"a": png(scene(1)), "b": jpeg(scene(2)), "again": png(scene(1))}
+    index = EvalIndex(index_files(tmp_path, {"things": images}))
     sha256 = index.rows["sha256"][0].as_py()
     assert sorted(index.same("sha256", sha256)) == [0, 2]
     assert index.same("pixels", pixels_sha256(jpeg(scene(2)))) == [1]

@@ -27,7 +27,7 @@ def answers(right: int, wrong: int, name: str) -> dict[str, bool]:
 
 
 def test_the_subsets_of_a_set_worked_out_by_hand() -> None:
-    """8 of 10 right on the overlap, 45 of 90 on the clean pictures: all is 0.53, and p the sum of three terms."""
+    """8 of 10 right on the overlap, 45 of 90 on the clean images: all is 0.53, and p the sum of three terms."""
     overlap, clean = answers(8, 2, "o"), answers(45, 45, "c")
     found = measure_accuracy(overlap | clean, list(overlap))
     assert (found.num_all, found.num_overlap) == (100, 10)
@@ -55,7 +55,7 @@ def test_all_overlap_has_no_clean_accuracy_to_compare_with() -> None:
 
 
 @pytest.mark.parametrize(("right", "p_value"), [(True, 0.5), (False, 1.0)])
-def test_one_overlapping_picture_gives_the_chance_itself_and_an_interval_that_says_next_to_nothing(
+def test_one_overlapping_image_gives_the_chance_itself_and_an_interval_that_says_next_to_nothing(
     right: bool, p_value: float
 ) -> None:
     found = measure_accuracy({"o": right} | answers(1, 1, "c"), ["o"])
@@ -89,9 +89,9 @@ def test_interval_and_p_value_are_those_of_scipys_binomial_test(
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
-def test_all_is_the_mean_of_overlap_and_clean_by_their_sizes(pictures: list[tuple[bool, bool]]) -> None:
-    correct = {str(n): right for n, (right, _) in enumerate(pictures)}
-    found = measure_accuracy(correct, [str(n) for n, (_, inside) in enumerate(pictures) if inside])
+def test_all_is_the_mean_of_overlap_and_clean_by_their_sizes(images: list[tuple[bool, bool]]) -> None:
+    correct = {str(n): right for n, (right, _) in enumerate(images)}
+    found = measure_accuracy(correct, [str(n) for n, (_, inside) in enumerate(images) if inside])
     share = found.num_overlap / found.num_all
     assert found.all == pytest.approx(share * (found.overlap or 0) + (1 - share) * (found.clean or 0))
 

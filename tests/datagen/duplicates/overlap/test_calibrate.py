@@ -18,7 +18,7 @@ from openwit.executors.executor import ExecutorConfig
 from openwit.log.events import Log
 from openwit.run import Run
 
-WANTED = CalibrateConfig(pictures=80, copies=20, prevalence=0.3)
+WANTED = CalibrateConfig(images=80, copies=20, prevalence=0.3)
 
 
 def calibrated(work: Path, config: OverlapConfig, wanted: CalibrateConfig = WANTED) -> Calibration:
@@ -27,10 +27,10 @@ def calibrated(work: Path, config: OverlapConfig, wanted: CalibrateConfig = WANT
 
 
 def plant(folder: Path) -> OverlapConfig:
-    """Two shards of 60 pictures, of which three are copies of the set's that hashes or bytes tell."""
+    """Two shards of 60 images, of which three are copies of the set's that hashes or bytes tell."""
     known = [png(scene(0)), jpeg(scene(1), 60), jpeg(scene(2), 60)]
-    pictures = known + [jpeg(scene(1000 + n)) for n in range(117)]
-    samples = [Fetched(f"http://host.test/{n}.jpg", data) for n, data in enumerate(pictures)]
+    images = known + [jpeg(scene(1000 + n)) for n in range(117)]
+    samples = [Fetched(f"http://host.test/{n}.jpg", data) for n, data in enumerate(images)]
     write_shards(folder / "shards", [samples[:60], samples[60:]])
     eval_set = write_eval_set(folder / "e.parquet", {f"k{seed}": png(scene(seed)) for seed in range(30)})
     return OverlapConfig(eval_sets=(f"things={eval_set}",), device="cpu")
@@ -38,7 +38,7 @@ def plant(folder: Path) -> OverlapConfig:
 
 def test_copies_that_another_stage_knows_are_no_false_alarms(tmp_path: Path) -> None:
     config = replace(plant(tmp_path), detector=write_descriptor(tmp_path / "coarse.pt"))
-    found = calibrated(tmp_path, config, replace(WANTED, pictures=120))
+    found = calibrated(tmp_path, config, replace(WANTED, images=120))
     (own,) = found.sets
     numbers = {name: (stage.num_copies, stage.num_others, stage.num_known) for name, stage in own.stages.items()}
     assert numbers == {"phash": (20, 117, 3), "detector": (20, 117, 3)}
@@ -60,11 +60,11 @@ def test_the_check_uses_the_thresholds_that_were_found(tmp_path: Path) -> None:
     assert report.sets[0].overlapping == 3
 
 
-def test_pictures_are_drawn_by_the_seed(tmp_path: Path) -> None:
+def test_images_are_drawn_by_the_seed(tmp_path: Path) -> None:
     config = plant(tmp_path)
     samples = []
     for seed in (0, 0, 1):
-        calibrated(tmp_path, config, replace(WANTED, pictures=40, seed=seed))
+        calibrated(tmp_path, config, replace(WANTED, images=40, seed=seed))
         files = sorted((tmp_path / "duplicates" / "calibration" / "others").glob("*.parquet"))
         samples.append([key for file in files for key in pq.read_table(file)["key"].to_pylist()])
     assert samples[0] == samples[1] != samples[2]

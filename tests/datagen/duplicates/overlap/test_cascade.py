@@ -10,7 +10,7 @@ import pytest
 
 from datagen.duplicates.fingerprints import Fingerprints, decode, thumbnail
 from datagen.duplicates.index.query import ByHash, Finder
-from datagen.duplicates.overlap.cascade import Evidence, Match, decide, same_pictures, same_pixels
+from datagen.duplicates.overlap.cascade import Evidence, Match, decide, same_images, same_pixels
 from helpers.crawled import altered, jpeg, png, scene
 from helpers.eval_index import finder, limits
 
@@ -43,11 +43,11 @@ def test_a_near_miss_is_told_with_how_far_it_is() -> None:
     assert both == ("detector", 0.74, pytest.approx(0.2))
 
 
-def matches(index: Finder, *pictures: bytes) -> list[Match]:
-    prints = Fingerprints.of([thumbnail(decode(data)) for data in pictures])
+def matches(index: Finder, *images: bytes) -> list[Match]:
+    prints = Fingerprints.of([thumbnail(decode(data)) for data in images])
     hashed, _ = index.near_by_hash(prints)
-    digests = [{hashlib.sha256(data).hexdigest(), ""} for data in pictures]
-    exact = same_pictures(index, digests), same_pixels(index, pictures, prints, hashed)
+    digests = [{hashlib.sha256(data).hexdigest(), ""} for data in images]
+    exact = same_images(index, digests), same_pixels(index, images, prints, hashed)
     return list(decide(index, exact, hashed, {}, None))
 
 
@@ -61,7 +61,7 @@ def test_each_kind_of_copy_has_its_reason(tmp_path: Path) -> None:
     assert found[0].by_hash == ByHash(0.0, 0.0, 0.0)
 
 
-def test_flat_pictures_match_by_their_bytes_and_pixels(tmp_path: Path) -> None:
+def test_flat_images_match_by_their_bytes_and_pixels(tmp_path: Path) -> None:
     white, gray = (np.full((64, 64, 3), level, np.uint8) for level in (255, 250))
     index = finder(tmp_path, {"white": png(white)})
     bmp = cv2.imencode(".bmp", white)[1].tobytes()

@@ -20,7 +20,7 @@ import pytest
 from datagen.duplicates.config import CalibrateConfig, OverlapConfig
 from datagen.duplicates.eval_sets import formats
 from datagen.duplicates.overlap.check import check_overlap, index_sets, merge_sets
-from datagen.duplicates.overlap.report import Report
+from datagen.duplicates.overlap.report import OverlapReport
 from datagen.duplicates.overlap.thresholds import Calibration, SetCalibration, choose
 from datagen.schemas import pair_uid
 from helpers.crawled import Fetched, InThisProcess, altered, jpeg, png, scene, write_eval_set, write_shards
@@ -41,13 +41,13 @@ def others(start: int, number: int) -> list[Fetched]:
     return [Fetched(url(f"other{seed}"), jpeg(scene(seed))) for seed in range(start, start + number)]
 
 
-def check(work: Path, config: OverlapConfig) -> Report:
+def check(work: Path, config: OverlapConfig) -> OverlapReport:
     """In this process, which spares the start of workers."""
     with Run(str(work), "tiny", ExecutorConfig(), Log(stream=io.StringIO()), _executor=InThisProcess()) as run:
         return check_overlap(run, config)
 
 
-def check_by(executor: ExecutorConfig, work: Path, config: OverlapConfig) -> Report:
+def check_by(executor: ExecutorConfig, work: Path, config: OverlapConfig) -> OverlapReport:
     with Run(str(work), "tiny", executor, Log(stream=io.StringIO())) as run:
         return check_overlap(run, config)
 
@@ -59,7 +59,7 @@ def things(folder: Path, *seeds: int, name: str = "things") -> str:
 
 def plant(work: Path) -> OverlapConfig:
     """Of six things, 0 is in the shards as it is, 1 thrice as altered copies, 2 with two captions, 3–5 not at all;
-    one picture is damaged."""
+    one image is damaged."""
     raw = png(scene(0))
     first = [Fetched(url("same"), jpeg(scene(0)), raw=raw), *others(100, 5)]
     first += [Fetched(url(f"copy{n}"), jpeg(altered(scene(1), crop), 60)) for n, crop in enumerate((0.0, 0.02, 0.06))]
@@ -79,26 +79,26 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_the_report_says_exactly_what_was_planted(tmp_path: Path) -> None:
     report = check(tmp_path, plant(tmp_path))
     both = {entry.name: entry for entry in report.sets}
-    assert (both["things"].pictures, both["things"].overlapping, both["things"].pairs) == (6, 3, 5)
+    assert (both["things"].images, both["things"].overlapping, both["things"].pairs) == (6, 3, 5)
     assert both["things"].share == 0.5
     assert both["things"].by_reason["sha256"] == 1
     assert (both["clean"].overlapping, both["clean"].share) == (0, 0.0)
     assert (report.median_share, report.mean_share) == (0.25, 0.25)
-    assert (report.pictures_checked, report.pictures_overlapping, report.pictures_undecodable) == (16, 5, 1)
-    assert "things: 3 of 6 pictures are in the shards (50.0%" in "\n".join(report.lines())
+    assert (report.images_checked, report.images_overlapping, report.images_undecodable) == (16, 5, 1)
+    assert "things: 3 of 6 images are in the shards (50.0%" in "\n".join(report.lines())
 
 
-def test_the_tables_name_pairs_and_every_caption_of_an_overlapping_picture(tmp_path: Path) -> None:
+def test_the_tables_name_pairs_and_every_caption_of_an_overlapping_image(tmp_path: Path) -> None:
     report = check(tmp_path, plant(tmp_path))
     folder = tmp_path / "duplicates"
     rows = pq.read_table(folder / "overlap" / "things.parquet").to_pylist()
     assert [row["eval_key"] for row in rows] == ["k0", "k1", "k1", "k1", "k2"]
-    assert rows[0]["uid"] == pair_uid(url("same"), "a picture")
+    assert rows[0]["uid"] == pair_uid(url("same"), "an image")
     assert (rows[0]["reason"], rows[0]["score"]) == ("sha256", 1.0)
     assert all(row["reason"] == "phash" and 0.88 <= row["score"] <= 1 for row in rows[1:])
     assert len(pq.read_table(folder / "overlap" / "clean.parquet")) == 0
     excluded = pq.read_table(folder / "exclusions.parquet").to_pylist()
-    copies = [(name, "a picture") for name in ("same", "copy0", "copy1", "copy2")]
+    copies = [(name, "an image") for name in ("same", "copy0", "copy1", "copy2")]
     pairs = [*copies, ("two", "first"), ("two", "second")]
     assert [row["uid"] for row in excluded] == sorted(pair_uid(url(name), text) for name, text in pairs)
     assert {row["eval_set"] for row in excluded} == {"things"}
@@ -155,7 +155,7 @@ def test_the_shard_of_a_killed_ray_actor_is_checked_again(tmp_path: Path) -> Non
     report = check_by(ExecutorConfig(kind="ray", workers=2), tmp_path, config)
     killer.join()
     assert len(killed) == 1
-    assert (report.pictures_checked, report.pictures_undecodable) == (3001, 1)
+    assert (report.images_checked, report.images_undecodable) == (3001, 1)
     assert report.sets[0].overlapping == 6
     after = tree(tmp_path / "duplicates")
     shutil.rmtree(tmp_path / "duplicates")
@@ -163,20 +163,20 @@ def test_the_shard_of_a_killed_ray_actor_is_checked_again(tmp_path: Path) -> Non
     assert tree(tmp_path / "duplicates") == after
 
 
-def forms(folder: Path, pictures: Mapping[str, bytes]) -> dict[str, str]:
-    """The same pictures as an evaluation set of each form."""
-    for name, data in pictures.items():
+def forms(folder: Path, images: Mapping[str, bytes]) -> dict[str, str]:
+    """The same images as an evaluation set of each form."""
+    for name, data in images.items():
         (folder / "folder" / name).mkdir(parents=True)
         (folder / "folder" / name / "x.png").write_bytes(data)
     (folder / "wds").mkdir()
-    for index, (name, data) in enumerate(pictures.items()):
+    for index, (name, data) in enumerate(images.items()):
         with tarfile.open(folder / "wds" / f"{index}.tar", "w") as tar:
             header = tarfile.TarInfo(f"{name}.png")
             header.size = len(data)
             tar.addfile(header, io.BytesIO(data))
-    (folder / "wds" / "nshards.txt").write_text(str(len(pictures)))
+    (folder / "wds" / "nshards.txt").write_text(str(len(images)))
     return {
-        "parquet": str(write_eval_set(folder / "e.parquet", pictures)),
+        "parquet": str(write_eval_set(folder / "e.parquet", images)),
         "folder": str(folder / "folder"),
         "wds": str(folder / "wds"),
         "torchvision": f"torchvision:ImageFolder?root={folder / 'folder'}",
@@ -185,14 +185,14 @@ def forms(folder: Path, pictures: Mapping[str, bytes]) -> dict[str, str]:
 
 def test_a_set_of_any_form_gives_the_planted_answer(tmp_path: Path) -> None:
     plant(tmp_path)
-    pictures = {f"k{seed}": png(scene(seed)) for seed in range(6)} | {"k9": b"no picture"}
-    found = forms(tmp_path, pictures)
+    images = {f"k{seed}": png(scene(seed)) for seed in range(6)} | {"k9": b"no image"}
+    found = forms(tmp_path, images)
     report = check(tmp_path, OverlapConfig(eval_sets=tuple(f"{name}={where}" for name, where in found.items())))
     for entry in report.sets:
-        numbers = (entry.pictures, entry.undecodable, entry.overlapping, entry.pairs, entry.by_reason["sha256"])
+        numbers = (entry.images, entry.undecodable, entry.overlapping, entry.pairs, entry.by_reason["sha256"])
         assert numbers == (6, 1, 3, 5, 1), entry.name
         assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
-    assert report.pictures_overlapping == 5
+    assert report.images_overlapping == 5
     keys = pq.read_table(tmp_path / "duplicates" / "overlap" / "folder.parquet")["eval_key"].to_pylist()
     assert set(keys) == {"k0/x.png", "k1/x.png", "k2/x.png"}
 
@@ -255,7 +255,7 @@ def test_calibrated_thresholds_are_used_until_the_set_changes(tmp_path: Path) ->
 def test_no_overlap_gives_empty_tables_and_a_page(tmp_path: Path) -> None:
     write_shards(tmp_path / "shards", [others(100, 4)])
     report = check(tmp_path, OverlapConfig(eval_sets=(things(tmp_path, 0, 1),)))
-    assert (report.mean_share, report.pictures_overlapping, report.excluded_uids) == (0.0, 0, 0)
+    assert (report.mean_share, report.images_overlapping, report.excluded_uids) == (0.0, 0, 0)
     assert len(pq.read_table(tmp_path / "duplicates" / "exclusions.parquet")) == 0
     assert "None." in (tmp_path / "duplicates" / "report.html").read_text()
 
@@ -263,10 +263,10 @@ def test_no_overlap_gives_empty_tables_and_a_page(tmp_path: Path) -> None:
 def test_all_overlap_gives_a_share_of_one(tmp_path: Path) -> None:
     write_shards(tmp_path / "shards", [[Fetched(url(f"{seed}"), jpeg(scene(seed))) for seed in range(4)]])
     report = check(tmp_path, OverlapConfig(eval_sets=(things(tmp_path, 0, 1, 2, 3),)))
-    assert (report.sets[0].share, report.pictures_overlapping, report.pictures_checked) == (1.0, 4, 4)
+    assert (report.sets[0].share, report.images_overlapping, report.images_checked) == (1.0, 4, 4)
 
 
-def test_an_evaluation_picture_that_occurs_1000_times_counts_once(tmp_path: Path) -> None:
+def test_an_evaluation_image_that_occurs_1000_times_counts_once(tmp_path: Path) -> None:
     copy = jpeg(scene(0), 70)
     write_shards(tmp_path / "shards", [[Fetched(url(f"{number}"), copy) for number in range(1000)]])
     report = check(tmp_path, OverlapConfig(eval_sets=(things(tmp_path, 0, 1),), gallery_pairs=5))
@@ -275,10 +275,10 @@ def test_an_evaluation_picture_that_occurs_1000_times_counts_once(tmp_path: Path
     assert (tmp_path / "duplicates" / "report.html").read_text().count("<figure>") == 5
 
 
-def test_shards_without_a_picture_are_checked_too(tmp_path: Path) -> None:
+def test_shards_without_an_image_are_checked_too(tmp_path: Path) -> None:
     write_shards(tmp_path / "shards", [[Fetched(url("gone"), None)]])
     report = check(tmp_path, OverlapConfig(eval_sets=(things(tmp_path, 0),)))
-    assert report.pictures_checked == 0
+    assert report.images_checked == 0
 
 
 def test_a_second_check_does_nothing_and_another_threshold_does_not_index_again(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_a_second_check_does_nothing_and_another_threshold_does_not_index_again(
     assert check(tmp_path, config) == before
     assert {path: path.stat().st_mtime_ns for path in times} == times
     strict = check(tmp_path, replace(config, max_distance256=0.01))
-    assert strict.pictures_overlapping < before.pictures_overlapping
+    assert strict.images_overlapping < before.images_overlapping
     index = tmp_path / "duplicates" / "index" / "things" / "00000.parquet"
     assert index.stat().st_mtime_ns == times[index]
 
@@ -310,7 +310,7 @@ def test_a_shard_that_ends_early_is_named(tmp_path: Path) -> None:
             check(tmp_path, config)
 
 
-def test_the_page_asks_nothing_of_the_network_and_shows_both_pictures(tmp_path: Path) -> None:
+def test_the_page_asks_nothing_of_the_network_and_shows_both_images(tmp_path: Path) -> None:
     check(tmp_path, plant(tmp_path))
     page = (tmp_path / "duplicates" / "report.html").read_text()
     assert not re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?(?!data:)\w+:", page)
@@ -342,29 +342,29 @@ def run_in(folder: Path) -> Run:
 
 
 def test_a_set_in_many_partitions_is_one_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "PART_PICTURES", 4)
-    pictures = {f"k{seed}": png(scene(seed)) for seed in range(10)} | {"bad": b"no picture"}
-    config = OverlapConfig(eval_sets=(f"things={write_eval_set(tmp_path / 'e.parquet', pictures)}",))
+    monkeypatch.setattr(formats, "PART_IMAGES", 4)
+    images = {f"k{seed}": png(scene(seed)) for seed in range(10)} | {"bad": b"no image"}
+    config = OverlapConfig(eval_sets=(f"things={write_eval_set(tmp_path / 'e.parquet', images)}",))
     with run_in(tmp_path) as run:
         (made,) = index_sets(run, config)
         files = merge_sets(run, config, [made], 0.75)
     assert [part[0].span for part in made.parts] == [(0, 4), (4, 8), (8, 11)]
-    assert (made.name, made.pictures, made.rows, len(made.index), made.vectors) == ("things", 10, 11, 3, ())
+    assert (made.name, made.images, made.rows, len(made.index), made.vectors) == ("things", 10, 11, 3, ())
     (rows,) = [file.url for file in files if file.url.endswith(".arrow")]
     table = pa.ipc.open_file(rows).read_all()
     assert table["eval_key"].to_pylist() == [f"k{seed}" for seed in range(10)]
 
 
-def test_a_set_without_a_picture_is_an_input_error_that_names_it(tmp_path: Path) -> None:
-    path = write_eval_set(tmp_path / "e.parquet", {"bad": b"no picture"})
-    with run_in(tmp_path) as run, pytest.raises(InputError, match=r"set things holds no picture .*\(1 rows\)"):
+def test_a_set_without_an_image_is_an_input_error_that_names_it(tmp_path: Path) -> None:
+    path = write_eval_set(tmp_path / "e.parquet", {"bad": b"no image"})
+    with run_in(tmp_path) as run, pytest.raises(InputError, match=r"set things holds no image .*\(1 rows\)"):
         index_sets(run, OverlapConfig(eval_sets=(f"things={path}",)))
 
 
 def test_a_set_without_rows_is_an_input_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"key": pa.array([], pa.string()), "image": pa.array([], pa.binary())}),
                    tmp_path / "e.parquet")  # fmt: skip
-    with run_in(tmp_path) as run, pytest.raises(InputError, match=r"holds no picture that can be decoded \(0 rows\)"):
+    with run_in(tmp_path) as run, pytest.raises(InputError, match=r"holds no image that can be decoded \(0 rows\)"):
         index_sets(run, OverlapConfig(eval_sets=(f"things={tmp_path}/e.parquet",)))
 
 

@@ -10,13 +10,13 @@ import pytest
 from datagen.duplicates.config import REASONS, OverlapConfig
 from datagen.duplicates.overlap.accuracy import NO_ANSWERS, Answers
 from datagen.duplicates.overlap.gallery import write_gallery
-from datagen.duplicates.overlap.report import EvalSet, measure, read_pairs
+from datagen.duplicates.overlap.report import CheckedSet, measure, read_pairs
 from datagen.duplicates.overlap.scan import OVERLAP
 from helpers.crawled import jpeg, part, scene, write_manifest
 from openwit import manifest as manifests
 
 THRESHOLDS = {"max_distance64": 0.2, "max_distance256": 0.12, "min_score": 0.7}
-SET = EvalSet("birds", "birds.parquet", "0" * 64, 20, 21, THRESHOLDS)
+SET = CheckedSet("birds", "birds.parquet", "0" * 64, 20, 21, THRESHOLDS)
 
 
 def row(number: int, reason: str, score: float, caption: str = "a <bird>") -> dict[str, object]:

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from datagen.duplicates.config import REASONS, OverlapConfig
 from datagen.duplicates.overlap.accuracy import NO_ANSWERS, Answers
 from datagen.duplicates.overlap.report import (
-    EvalSet,
-    Report,
+    CheckedSet,
+    OverlapReport,
     exclusions,
     find_report,
     made_from,
@@ -25,7 +25,7 @@ from openwit import storage
 from openwit.manifest import Manifest, Part
 
 CONFIG = OverlapConfig(eval_sets=("a=a.parquet", "b=b.parquet"))
-SETS = [EvalSet(name, f"{name}.parquet", "0" * 64, 10, 11, {"max_distance256": 0.12}) for name in ("a", "b")]
+SETS = [CheckedSet(name, f"{name}.parquet", "0" * 64, 10, 11, {"max_distance256": 0.12}) for name in ("a", "b")]
 ANSWERS = Answers(
     model="step-00000007", learned_all=True, identity="x",
     correct={"a": {f"e{n}": n < 5 for n in range(10)}, "b": {f"e{n}": True for n in range(10)}},
@@ -55,18 +55,18 @@ def pairs() -> Manifest:
     )  # fmt: skip
 
 
-def report(answers: Answers = NO_ANSWERS) -> Report:
+def report(answers: Answers = NO_ANSWERS) -> OverlapReport:
     return measure(CONFIG, SETS, pairs(), ROWS, answers)
 
 
-def test_shares_count_each_evaluation_picture_once_and_pairs_by_stage() -> None:
+def test_shares_count_each_evaluation_image_once_and_pairs_by_stage() -> None:
     found = report()
     first, second = found.sets
     assert (first.overlapping, first.share, first.pairs, first.undecodable) == (3, 0.3, 4, 1)
     assert first.by_reason == {"sha256": 1, "pixels": 0, "phash": 2, "detector": 1}
     assert (second.overlapping, second.share, second.pairs) == (0, 0.0, 0)
     assert (found.mean_share, found.median_share) == (0.15, 0.15)
-    assert (found.pictures_checked, found.pictures_overlapping, found.pictures_undecodable) == (40, 3, 1)
+    assert (found.images_checked, found.images_overlapping, found.images_undecodable) == (40, 3, 1)
     assert (found.excluded_uids, found.model, first.accuracy) == (6, "", None)
 
 
@@ -81,11 +81,11 @@ def test_a_models_answers_are_split_by_the_overlap() -> None:
     assert "b: zero-shot 100.0%, without the overlap 100.0%; gain +0.0, p n/a" in lines
 
 
-def test_exclusions_name_every_pair_of_a_picture_once_a_set_by_its_surest_match() -> None:
+def test_exclusions_name_every_pair_of_an_image_once_a_set_by_its_surest_match() -> None:
     rows = exclusions(ROWS).to_pylist()
     assert [row["uid"] for row in rows] == ["x", "x+", "y", "y+", "z", "z+"]
-    assert rows[0] == {"uid": "x", "eval_set": "a", "reason": "sha256", "score": 1.0, "picture": "x"}
-    assert [row["picture"] for row in rows] == ["x", "x", "y", "y", "z", "z"]
+    assert rows[0] == {"uid": "x", "eval_set": "a", "reason": "sha256", "score": 1.0, "image": "x"}
+    assert [row["image"] for row in rows] == ["x", "x", "y", "y", "z", "z"]
 
 
 def test_the_table_of_the_report_has_a_row_a_set_and_nulls_where_nothing_is_known(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ def fetched(name: str, data: bytes) -> Fetched:
     return Fetched(f"http://host.test/{name}.jpg", data)
 
 
-def test_each_picture_is_counted_once_and_each_pair_is_written(tmp_path: Path) -> None:
+def test_each_image_is_counted_once_and_each_pair_is_written(tmp_path: Path) -> None:
     samples = [fetched("same", png(scene(0))), fetched("copy", jpeg(altered(scene(1)), 70))]
-    samples += [fetched(f"other{n}", jpeg(scene(100 + n))) for n in range(5)] + [fetched("bad", b"no picture")]
+    samples += [fetched(f"other{n}", jpeg(scene(100 + n))) for n in range(5)] + [fetched("bad", b"no image")]
     counts = check(tmp_path, samples)
     check_counts(counts)
     assert {name: counts[name] for name in ("in", "kept", "dropped.undecodable", "rows")} == {
@@ -67,7 +67,7 @@ def test_seconds_are_told_for_each_stage_and_added_up(tmp_path: Path) -> None:
     check(tmp_path, [fetched("other", jpeg(scene(100)))])
     notes = json.loads((tmp_path / "out" / "notes" / "00000_stats.json").read_text())
     assert set(notes["seconds"]) == set(SECONDS)
-    assert notes["pictures"] == 1
+    assert notes["images"] == 1
     assert notes["seconds"]["decode"] > 0
     folder = tmp_path / "pairs"
     folder.mkdir()
@@ -87,6 +87,6 @@ def test_a_tar_that_ends_early_is_an_input_error(tmp_path: Path) -> None:
     write_shards(tmp_path / "short", [samples[:2]])
     tar.write_bytes((tmp_path / "short" / "00000.tar").read_bytes())
     inputs = {name: (Input.outside(str(tmp_path / "shards" / f"00000.{name}")),) for name in ("tar", "parquet")}
-    with pytest.raises(InputError, match="holds 2 pictures, its table 3"):
+    with pytest.raises(InputError, match="holds 2 images, its table 3"):
         process(SearchConfig(limits=(limits(),), near_pairs=1), Source(index=1, inputs={**inputs, "index": index}),
                 Target(1, tmp_path / "out"))  # fmt: skip

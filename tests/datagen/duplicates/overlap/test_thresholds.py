@@ -30,7 +30,7 @@ def calibration(*, judged: bool = True, detector: str = "d") -> Calibration:
 
 
 def test_precision_is_the_share_of_copies_among_the_matched() -> None:
-    # of a million pictures 10,000 are copies: 8,000 are found, with 99 of the 990,000 others
+    # of a million images 10,000 are copies: 8,000 are found, with 99 of the 990,000 others
     assert precision(0.8, 1e-4, 0.01) == pytest.approx(8000 / 8099)
     assert precision(0.0, 0.0, 0.01) == 0
     assert precision(0.5, 0.0, 0.01) == 1
@@ -108,10 +108,10 @@ def test_where_no_threshold_has_the_precision_the_stage_is_all_but_off() -> None
         assert "so this is the strictest" in found.caveat
 
 
-def test_by_too_few_pictures_nothing_is_judged() -> None:
+def test_by_too_few_images_nothing_is_judged() -> None:
     found = choose("detector", np.full(50, 0.9), np.linspace(0.1, 0.3, 49), 0, CalibrateConfig())
     assert not found.judged
-    assert "at least 50 other pictures" in found.caveat
+    assert "at least 50 other images" in found.caveat
     assert calibration(judged=False).thresholds("d", {"things": "abc"}) == {"things": {}}
 
 

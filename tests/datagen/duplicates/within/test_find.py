@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from datagen.duplicates.within.config import WithinConfig
-from datagen.duplicates.within.find import Found, find_within
+from datagen.duplicates.within.find import WithinSummary, find_within
 from datagen.schemas import pair_uid
 from datagen.shards.remove import settle
 from helpers.crawled import Fetched, InThisProcess, jpeg, png, scene, write_shards
@@ -29,14 +29,14 @@ def url(name: object) -> str:
     return f"http://host.test/{name}.jpg"
 
 
-def find(work: Path, config: WithinConfig = CONFIG) -> Found:
+def find(work: Path, config: WithinConfig = CONFIG) -> WithinSummary:
     """In this process, which spares the start of workers."""
     with Run(str(work), "tiny", ExecutorConfig(), Log(stream=io.StringIO()), _executor=InThisProcess()) as run:
         return find_within(run, config)
 
 
 def groups(work: Path) -> dict[str, tuple[list[str], set[str]]]:
-    """URL of the kept picture → those of its copies, and the reasons for which they are."""
+    """URL of the kept image → those of its copies, and the reasons for which they are."""
     rows = pq.read_table(work / "duplicates" / "within" / "groups" / "within.parquet").to_pylist()
     kept = {row["key"]: row["url"] for row in rows if row["kept"]}
     assert all(row["group"] in kept for row in rows)
@@ -48,8 +48,8 @@ def groups(work: Path) -> dict[str, tuple[list[str], set[str]]]:
     return {name: (sorted(copies), reasons) for name, (copies, reasons) in found.items()}
 
 
-def shifted(picture: np.ndarray, light: int) -> np.ndarray:
-    return np.clip(picture.astype(int) + light, 0, 255).astype(np.uint8)
+def shifted(image: np.ndarray, light: int) -> np.ndarray:
+    return np.clip(image.astype(int) + light, 0, 255).astype(np.uint8)
 
 
 def plant(work: Path) -> None:
@@ -77,10 +77,10 @@ def shard_files(work: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (work / "shards").iterdir() if path.is_file()}
 
 
-def png_without_compression(picture: np.ndarray) -> bytes:
+def png_without_compression(image: np.ndarray) -> bytes:
     import cv2
 
-    return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes()
+    return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes()
 
 
 def captions_of(work: Path, shard: int, key: str) -> list[str]:
@@ -93,14 +93,14 @@ def captions_of(work: Path, shard: int, key: str) -> list[str]:
 def test_planted_copies_are_found_by_group_and_the_largest_original_is_kept(tmp_path: Path) -> None:
     plant(tmp_path)
     found = find(tmp_path)
-    by_uid = min(("1a", "1b"), key=lambda name: pair_uid(url(name), "one b" if name == "1b" else "a picture"))
+    by_uid = min(("1a", "1b"), key=lambda name: pair_uid(url(name), "one b" if name == "1b" else "an image"))
     other = {"1a": "1b", "1b": "1a"}[by_uid]
     assert groups(tmp_path) == {
         url("0b"): ([url("0a"), url("0c")], {"sha256"}),
         url(by_uid): ([url(other)], {"pixels"}),
         url("2a"): ([url("2b")], {"phash"}),
     }
-    assert (found.pictures, found.groups, found.copies, found.not_compared) == (15, 3, 4, 0)
+    assert (found.images, found.groups, found.copies, found.not_compared) == (15, 3, 4, 0)
 
 
 def test_captions_of_the_copies_are_merged_into_what_is_kept_each_text_once_as_its_own_pair(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_captions_of_the_copies_are_merged_into_what_is_kept_each_text_once_as_i
     before = manifests.read(str(tmp_path / "shards"))
     found = find(tmp_path)
     assert captions_of(tmp_path, 1, "000010000") == ["zero b", "zero", "null", "zero c"]
-    assert captions_of(tmp_path, 2, "000020001") == ["a picture", "two b"]
+    assert captions_of(tmp_path, 2, "000020001") == ["an image", "two b"]
     row = pq.read_table(tmp_path / "shards" / "00001.parquet").to_pylist()[0]
     assert [entry["uid"] for entry in row["captions"]] == [
         pair_uid(url("0b"), text) for text in ("zero b", "zero", "null", "zero c")
@@ -152,7 +152,7 @@ def test_a_chain_of_copies_is_one_group(tmp_path: Path) -> None:
     assert find(ends, dataclasses.replace(CONFIG, band_bits=8, num_bands=40)).copies == 0
 
 
-def test_a_picture_that_occurs_600_times_is_one_group_and_a_large_band_is_bounded_and_counted(tmp_path: Path) -> None:
+def test_an_image_that_occurs_600_times_is_one_group_and_a_large_band_is_bounded_and_counted(tmp_path: Path) -> None:
     same = [Fetched(url(f"same{n}"), jpeg(scene(0)), captions=(f"caption {n % 7}",)) for n in range(600)]
     dark = [Fetched(url(f"dark{n}"), jpeg(shifted(scene(0), -n), 90)) for n in range(1, 12)]
     write_shards(tmp_path / "shards", [same, dark])
@@ -175,7 +175,7 @@ def test_without_merging_the_shards_stay_as_they_are(tmp_path: Path) -> None:
     assert shard_files(tmp_path) == before
 
 
-def test_shards_without_a_copy_or_a_picture_have_no_groups(tmp_path: Path) -> None:
+def test_shards_without_a_copy_or_an_image_have_no_groups(tmp_path: Path) -> None:
     write_shards(tmp_path / "shards", [[Fetched(url(n), jpeg(scene(n))) for n in range(3)], [Fetched(url("x"), None)]])
     assert (find(tmp_path).copies, groups(tmp_path)) == (0, {})
 

@@ -23,7 +23,7 @@ DEFAULT = WithinConfig()
 def row(
     key: int, number: int, flipped: int = 0, colors: int = 128, vector: bytes = b"", kind: int = 0
 ) -> tuple[object, ...]:
-    """A picture whose hash has so many bits set."""
+    """An image whose hash has so many bits set."""
     bits = np.zeros(256, np.uint8)
     bits[:flipped] = 1
     return (kind << 56 | key, number, np.packbits(bits).tobytes(), FIRM, bytes([colors]) * 32, vector)
@@ -47,14 +47,14 @@ def pairs_of(
     return {(pair["a"], pair["b"], REASONS[pair["reason"]]) for pair in table}, counts
 
 
-def test_pictures_of_a_band_are_copies_up_to_the_distance_and_others_are_never_compared(tmp_path: Path) -> None:
+def test_images_of_a_band_are_copies_up_to_the_distance_and_others_are_never_compared(tmp_path: Path) -> None:
     rows = [row(1, 10), row(1, 11, 25), row(1, 12, 60), row(2, 13, 1), row(3, 14, 1)]
     found, counts = pairs_of(tmp_path, rows)
     assert found == {(10, 11, "phash")}
     assert (counts["in"], counts["kept"], counts["pairs.compared"], counts["pairs.phash"]) == (5, 5, 3, 1)
 
 
-def test_another_colour_is_another_picture(tmp_path: Path) -> None:
+def test_another_colour_is_another_image(tmp_path: Path) -> None:
     assert pairs_of(tmp_path, [row(1, 1), row(1, 2, 1, 142), row(1, 3, 2, 158)])[0] == {(1, 2, "phash")}
 
 
