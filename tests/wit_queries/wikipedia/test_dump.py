@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers.dumps import FOOTER, HEADER, page, write_dump, write_streams
 from openwit.errors import InputError
 from wit_queries.wikipedia import compressed
-from wit_queries.wikipedia.dump import BrokenPage, Dump, Page, read_titles
+from wit_queries.wikipedia.dump import BrokenPage, Dump, WikiPage, read_titles
 from wit_queries.wikipedia.inputs import dump_urls
 from wit_queries.wikipedia.spans import cut
 
@@ -22,9 +22,9 @@ PAGES = [
     page("Talk:Anarchism", "a discussion", namespace=1),
 ]
 WHOLE = [
-    Page("Anarchism", 0, None, "'''Anarchism''' is a [[political philosophy]] & more <ref>x</ref>"),
-    Page("AnarchY", 0, "Anarchism", ""),
-    Page("Talk:Anarchism", 1, None, ""),
+    WikiPage("Anarchism", 0, None, "'''Anarchism''' is a [[political philosophy]] & more <ref>x</ref>"),
+    WikiPage("AnarchY", 0, "Anarchism", ""),
+    WikiPage("Talk:Anarchism", 1, None, ""),
 ]
 
 
@@ -40,7 +40,7 @@ def test_all_pages_come_in_order_from_every_kind_of_file(tmp_path: Path, suffix:
 def test_the_real_excerpt_has_its_106_articles_and_100_redirects() -> None:
     (url,) = dump_urls(["gensim"])
     pages = list(Dump(url).pages())
-    whole = [page for page in pages if isinstance(page, Page)]
+    whole = [page for page in pages if isinstance(page, WikiPage)]
     assert len(pages) == len(whole) == 206
     assert sum(page.redirect is not None for page in whole) == 100
     assert sum(page.namespace == 0 and page.redirect is None for page in whole) == 106

@@ -15,7 +15,7 @@ from helpers.dumps import FOOTER, HEADER, page, write_dump, write_streams
 from helpers.range_server import serving
 from openwit.errors import InputError
 from wit_queries.wikipedia import compressed as streams
-from wit_queries.wikipedia.dump import BrokenPage, Dump, Page
+from wit_queries.wikipedia.dump import BrokenPage, Dump, WikiPage
 from wit_queries.wikipedia.spans import cut, index_url
 
 CHANCE = random.Random(3)
@@ -31,12 +31,12 @@ KINDS = [
 MULTISTREAM = "wiki-pages-articles-multistream.xml.bz2"
 
 
-def shown(pages: list[Page | BrokenPage]) -> list[Page | str]:
+def shown(pages: list[WikiPage | BrokenPage]) -> list[WikiPage | str]:
     """The pages without the offsets of broken ones, which count from where a span begins."""
     return [entry.reason if isinstance(entry, BrokenPage) else entry for entry in pages]
 
 
-def in_spans(url: str, size: int, split_bytes: int) -> list[Page | str]:
+def in_spans(url: str, size: int, split_bytes: int) -> list[WikiPage | str]:
     """All pages, read span by span."""
     return [p for span in cut(url, size, split_bytes) for p in shown(list(Dump(url, 2000, span).pages()))]
 
