@@ -6,18 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup, escape
+
 from datagen.duplicates.overlap.accuracy import Accuracy
-from datagen.page import escape
+from datagen.page import Drawing, svg, svg_text
 
 WIDTH, HEIGHT = 480, 320
 LEFT, RIGHT, TOP, FOOT = 46, 14, 12, 40
 MAX_NAMED = 8  # sets; of more, only those that differ are named
 LEVELS = (0.001, 0.05)  # of p, as in the paper
-STYLE = """<style>
-svg .dot { fill: var(--paper); stroke: var(--bar); stroke-width: 1.5; } svg .dot.some { fill: var(--bar-soft); }
-svg .dot.sure { fill: var(--bar); } svg line.zero { stroke: var(--soft); stroke-dasharray: 4 3; }
-svg line.error { stroke: var(--bar-soft); stroke-width: 1.5; } svg line.error.sure { stroke: var(--bar); }
-</style>"""
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,10 @@ class _Point:
         return (self.y, *(self.ends or ()))
 
 
-def overlap_and_accuracy(sets: Sequence[tuple[str, float, Accuracy]]) -> str:
-    """Two cards. Left: accuracy on overlapping less that on clean images, with its 99.5% interval. Right: what
-    overlap adds to the whole set's accuracy. Both over the share of overlap; sets without both subsets are left out."""
+def overlap_and_accuracy(sets: Sequence[tuple[str, float, Accuracy]]) -> list[Drawing]:
+    """Two drawings. First: accuracy on overlapping less that on clean images, with its 99.5% interval. Second: what
+    overlap adds to the whole set's accuracy. Both over the share of overlap; sets without both subsets are left out;
+    where no set has them, there is no drawing."""
     left, right = [], []
     for name, share, accuracy in sets:
         ends, gain, difference = accuracy.difference_interval, accuracy.gain, accuracy.difference
@@ -52,28 +50,23 @@ def overlap_and_accuracy(sets: Sequence[tuple[str, float, Accuracy]]) -> str:
         css = "sure" if p_value < LEVELS[0] else "some" if p_value < LEVELS[1] else ""
         right.append(_Point(name, 100 * share, 100 * gain, None, css, note))
     if not left:
-        return '<p class="soft">No set has both overlapping and clean images: there is nothing to compare.</p>'
-    cards = [
-        _card(
+        return []
+    return [
+        Drawing(
             "Overlapping against clean images",
             _panel(left, "difference in accuracy, points"),
             "Accuracy on overlapping less that on clean images, with its 99.5% Clopper-Pearson interval; full where"
             " the interval leaves out 0.",
         ),
-        _card(
+        Drawing(
             "What overlap adds to the set's accuracy",
             _panel(right, "all − clean, points"),
             "All − Clean; full where p < 0.001, light where p < 0.05 (one-tailed binomial test).",
         ),
     ]
-    return f'{STYLE}<div class="columns">{"".join(cards)}</div>'
 
 
-def _card(title: str, drawing: str, note: str) -> str:
-    return f'<div class="card"><h3>{escape(title)}</h3>{drawing}<p class="note">{escape(note)}</p></div>'
-
-
-def _panel(points: Sequence[_Point], label: str) -> str:
+def _panel(points: Sequence[_Point], label: str) -> Markup:
     heights = [0.0, *(y for point in points for y in point.heights)]
     xs, ys = ticks(0.0, max(point.x for point in points)), ticks(min(heights), max(heights))
 
@@ -87,20 +80,20 @@ def _panel(points: Sequence[_Point], label: str) -> str:
     for tick in ys:
         css = ' class="zero"' if tick == 0 else ""
         marks.append(f'<line{css} x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        marks.append(_text(LEFT - 6, y(tick) + 4, f"{tick:+g}" if tick else "0", "end"))
-    marks += [_text(x(tick), HEIGHT - FOOT + 16, f"{tick:g}%", "middle") for tick in xs]
-    marks.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "share of the set that overlaps", "middle"))
+        marks.append(svg_text(LEFT - 6, y(tick) + 4, f"{tick:+g}" if tick else "0", "end"))
+    marks += [svg_text(x(tick), HEIGHT - FOOT + 16, f"{tick:g}%", "middle") for tick in xs]
+    marks.append(svg_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "share of the set that overlaps", "middle"))
     marks.append(
-        f'<g transform="translate(11 {(HEIGHT - FOOT) / 2:.0f}) rotate(-90)">{_text(0, 0, label, "middle")}</g>'
+        f'<g transform="translate(11 {(HEIGHT - FOOT) / 2:.0f}) rotate(-90)">{svg_text(0, 0, label, "middle")}</g>'
     )
     for point in points:
         marks.append(_mark(point, x, y))
         if len(points) <= MAX_NAMED or point.css:
             is_far = x(point.x) > WIDTH * 0.7
             marks.append(
-                _text(x(point.x) + (-8 if is_far else 8), y(point.y) - 6, point.name, "end" if is_far else "start")
+                svg_text(x(point.x) + (-8 if is_far else 8), y(point.y) - 6, point.name, "end" if is_far else "start")
             )
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(marks)}</svg>'
+    return svg(WIDTH, HEIGHT, marks)
 
 
 def _mark(point: _Point, x: Callable[[float], float], y: Callable[[float], float]) -> str:
@@ -120,7 +113,3 @@ def ticks(low: float, high: float) -> list[float]:
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     last = max(last, first + 1)
     return [float(f"{number * step:.10g}") for number in range(first, last + 1)]
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'

@@ -105,9 +105,9 @@ def test_before_the_crawl_page_and_terminal_show_the_queries_and_no_images(tmp_p
 
 def test_bars_hold_their_values() -> None:
     drawing = histogram("Words", distribution(Counter({1: 3, 2: 6})))
-    assert "<title>1: 3</title>" in drawing
-    assert "<title>2 and more: 6</title>" in drawing
-    assert "None known" in histogram("Words", distribution(Counter()))
+    assert "<title>1: 3</title>" in drawing.svg
+    assert "<title>2 and more: 6</title>" in drawing.svg
+    assert "None known" in histogram("Words", distribution(Counter())).note
 
 
 @pytest.mark.parametrize("curve", [[], [(1, 1, 1)], [(1, 500, 20), (10, 30, 20), (70, 1, 1)]])

@@ -114,6 +114,14 @@ def test_accuracies_are_shown_where_a_model_was_asked(tmp_path: Path, learned_al
     assert re.findall(r"<td[^>]*>(.*?)</td>", cells)[:2] == ["65.0%", "66.7%"]
 
 
+def test_a_model_whose_answers_are_all_on_clean_images_has_nothing_to_compare(tmp_path: Path) -> None:
+    correct = {f"e{number}": number % 3 != 0 for number in range(20)}
+    answers = Answers(model="step-00000007", learned_all=True, correct={"birds": correct}, identity="x")
+    page = page_of(tmp_path, [], [], answers)
+    assert "there is nothing to compare" in page
+    assert "<svg" not in page
+
+
 def test_without_a_model_no_accuracy_is_claimed(tmp_path: Path) -> None:
     page = page_of(tmp_path, ROWS, [])
     assert "accuracy" not in page

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ElementTree
 
 from hypothesis import given
@@ -17,13 +16,13 @@ def accuracy(overlap: tuple[int, int], clean: tuple[int, int]) -> Accuracy:
     return measure_accuracy(inside | outside, list(inside))
 
 
-def drawings(html: str) -> list[ElementTree.Element]:
-    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html)]
+def drawings(sets: list[tuple[str, float, Accuracy]]) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(drawing.svg) for drawing in overlap_and_accuracy(sets)]
 
 
 def test_each_set_stands_in_both_panels_and_the_sure_one_is_full() -> None:
     sets = [("lucky", 0.5, accuracy((99, 1), (50, 50))), ("fair", 0.1, accuracy((5, 5), (45, 45)))]
-    left, right = drawings(overlap_and_accuracy(sets))
+    left, right = drawings(sets)
     for panel in (left, right):
         circles = {group.findtext("title", "").partition(":")[0]: group.find("circle") for group in panel.iter("g")}
         assert circles["lucky"].get("class") == "dot sure"  # type: ignore[union-attr]
@@ -34,18 +33,21 @@ def test_each_set_stands_in_both_panels_and_the_sure_one_is_full() -> None:
 
 
 def test_a_set_without_one_of_the_subsets_is_left_out() -> None:
-    assert "nothing to compare" in overlap_and_accuracy([("none", 0.0, accuracy((0, 0), (3, 1)))])
-    assert "nothing to compare" in overlap_and_accuracy([("all", 1.0, accuracy((3, 1), (0, 0)))])
-    assert "nothing to compare" in overlap_and_accuracy([])
+    assert overlap_and_accuracy([("none", 0.0, accuracy((0, 0), (3, 1)))]) == []
+    assert overlap_and_accuracy([("all", 1.0, accuracy((3, 1), (0, 0)))]) == []
+    assert overlap_and_accuracy([]) == []
 
 
 def test_names_are_escaped() -> None:
-    assert "<b>" not in overlap_and_accuracy([("<b>", 0.5, accuracy((2, 1), (2, 2)))])
+    for drawing in overlap_and_accuracy([("<b>", 0.5, accuracy((2, 1), (2, 2)))]):
+        assert "<b>" not in drawing.svg
+        assert "&lt;b&gt;" in drawing.svg
 
 
 def test_of_many_sets_only_those_that_differ_are_named() -> None:
     sets = [(f"set{n}", 0.1, accuracy((5, 5), (45, 45))) for n in range(20)]
-    html = overlap_and_accuracy([*sets, ("lucky", 0.5, accuracy((99, 1), (50, 50)))])
+    lucky = ("lucky", 0.5, accuracy((99, 1), (50, 50)))
+    html = "".join(drawing.svg for drawing in overlap_and_accuracy([*sets, lucky]))
     assert html.count(">lucky</text>") == 2
     assert ">set3</text>" not in html
 
