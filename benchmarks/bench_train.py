@@ -50,7 +50,7 @@ from train.metrics.flops import peak_flops, training_flops
 from train.objective import objective_of
 from train.optim.optimizer import build_optimizer
 from train.ranks import Ranks
-from train.step import Learner, OwnTime
+from train.step import Learner, StragglerTimer
 
 WARM_UP, STEPS = 10, 40
 MEAN_TOKENS = 24  # of a caption, start and end token included, as pipelines.cost.pretrain assumes
@@ -199,7 +199,7 @@ def measure(config: PretrainConfig, source: Source, folder: Path) -> dict[str, f
         for _ in range(2 * config.stream.read_ahead + 2):
             next(batches)  # all that was made while the device was busy compiling: it would hide a wait
         settle(device)
-        waiting, captions, started = OwnTime(device), [], time.perf_counter()
+        waiting, captions, started = StragglerTimer(device), [], time.perf_counter()
         for _ in range(STEPS):
             waiting.begin()  # by the device's clock: a host that waits while the device works costs nothing
             batch = next(batches)

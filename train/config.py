@@ -95,7 +95,7 @@ class TrainingConfig:
     beta1: float = 0.9  # AdamW
     beta2: float = 0.98  # AdamW
     eps: float = 1e-6  # AdamW
-    statistics: Literal["fp32", "bf16"] = "fp32"  # AdamW's; bf16 has half the memory and is rounded stochastically
+    optimizer_state_dtype: Literal["fp32", "bf16"] = "fp32"  # AdamW's moments; bf16: half, rounded stochastically
     loss: Literal["chunked", "fused", "reference"] = "chunked"  # contrastive: plain tiles, Triton's, or the definition
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the towers' arithmetic; weights and loss are always fp32
     compile: bool = False  # the network's arithmetic by torch.compile

@@ -16,8 +16,8 @@ from train.data.batches import Batches
 from train.data.dataset import open_data_set
 from train.data.loader import Cursor
 from train.job import Job
-from train.launch.preemption import Agreement, Stopped
-from train.metrics.mirror import publish, spooled
+from train.launch.preemption import PreemptionVote, Stopped
+from train.metrics.mirror import mirrored, publish
 from train.metrics.report import open_report
 from train.objective import objective_of
 from train.optim.optimizer import build_optimizer, scheduled_learning_rate
@@ -43,7 +43,7 @@ def train(job: Job, ranks: Ranks) -> None:
             Checkpoints(job.checkpoints, ranks, config.keep_last, lambda: publish(job)) as checkpoints,
             open_report(job, ranks, learner, start.step, config.num_steps(batches.steps_per_epoch)) as report,
         ):
-            agreement = Agreement(ranks)
+            vote = PreemptionVote(ranks)
             step, num_steps = start.step, report.num_steps
             for step in range(start.step + 1, num_steps + 1):
                 batch = report.timed_next(batches)
@@ -53,12 +53,12 @@ def train(job: Job, ranks: Ranks) -> None:
                     report.write(step, measured, batch)
                 if report.evals and due(step, report.evals.every, num_steps):
                     report.evaluate(step)
-                to_stop = agreement.to_stop()
-                if to_stop or due(step, config.save_every, num_steps):
+                stopping = vote.stop_now()
+                if stopping or due(step, config.save_every, num_steps):
                     report.check()
                     state = State(config=config, cursor=_whole_cursor(batch.cursor, ranks), scaler=learner.scaler_state)
                     checkpoints.save(state, learner.model, learner.optimizer)
-                if to_stop:
+                if stopping:
                     break
     if step < num_steps:
         raise Stopped(f"{config.command}: stopped at step {step} by SIGTERM; the same command goes on")
@@ -74,7 +74,7 @@ def _begin_or_go_on(job: Job, ranks: Ranks) -> tuple[Learner, Cursor]:
     optimizer = build_optimizer(model, job.config)
     before = restore(job.checkpoints, model, optimizer)
     if before is None:
-        objective.begin(model)
+        objective.warm_start(model)
     learner = Learner(job.config, objective, model, optimizer, ranks)
     if before and before.scaler and learner.scaler:
         learner.scaler.load_state_dict(before.scaler)
@@ -109,5 +109,5 @@ def _sole_writer(job: Job, ranks: Ranks) -> Iterator[None]:
                     raise WorkError(f"{job.out}: another run is training here; wait for it, or stop it") from None
                 time.sleep(0.1)
         clear_unfinished(job.checkpoints)
-        stack.enter_context(spooled(job))
+        stack.enter_context(mirrored(job))
         yield

@@ -25,10 +25,10 @@ E_co = TypeVar("E_co", bound=Keyed, covariant=True)
 E_contra = TypeVar("E_contra", bound=Keyed, contravariant=True)
 
 
-class Sheet(Protocol[E_contra]):
-    """A batch in the making. Threads put examples on their places; it keeps nothing of them that it does not need."""
+class BatchBuilder(Protocol[E_contra]):
+    """A batch in the making. Threads add examples at their places; it keeps nothing of them that it does not need."""
 
-    def put(self, place: int, example: E_contra) -> str:
+    def add(self, place: int, example: E_contra) -> str:
         """The example's key. Once for each place of the batch."""
         ...
 
@@ -37,13 +37,13 @@ class Sheet(Protocol[E_contra]):
         ...
 
 
-class Maker(Protocol[E_co]):
-    """Makes examples; what it draws depends on (seed, epoch, key, copy) alone."""
+class ExampleBuilder(Protocol[E_co]):
+    """Builds examples; what it draws depends on (seed, epoch, key, copy) alone."""
 
     @property
     def seed(self) -> int: ...
 
-    def make(self, sample: TarSample, epoch: int) -> E_co | Unusable:
+    def build(self, sample: TarSample, epoch: int) -> E_co | Unusable:
         """The example, or why there is none."""
         ...
 
@@ -56,17 +56,17 @@ class Objective(Protocol[E]):
         [B, D] of both sides, and the logit scale."""
         ...
 
-    def begin(self, model: nn.Module) -> None:
+    def warm_start(self, model: nn.Module) -> None:
         """Gives a new network other weights to begin with, if the config says so. A resumed training does not call
         it."""
         ...
 
-    def maker(self, excluded: frozenset[str], device: torch.device = CPU) -> Maker[E]:
-        """Makes the examples of one rank, without the captions of these uids; `device` is where stream.decoder=gpu
+    def example_builder(self, excluded: frozenset[str], device: torch.device = CPU) -> ExampleBuilder[E]:
+        """Builds the examples of one rank, without the captions of these uids; `device` is where stream.decoder=gpu
         decodes."""
         ...
 
-    def sheet(self, num_pairs: int, pin: bool = False) -> Sheet[E]:
+    def batch_builder(self, num_pairs: int, pin: bool = False) -> BatchBuilder[E]:
         """For the next batch; `pin`: its images are made in memory that a GPU fetches while others work."""
         ...
 

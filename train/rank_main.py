@@ -17,7 +17,7 @@ from openwit.errors import OpenwitError
 from train.launch import preemption
 
 LAUNCHED = "OPENWIT_LAUNCHED"  # set where standard input is a pipe that the launcher holds open while it lives
-FAILURES = "OPENWIT_FAILURES"  # folder for what went wrong, one file a rank
+ERRORS_FOLDER = "OPENWIT_RANK_ERRORS"  # folder for error files, one a rank
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,19 +31,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def carry_out(url: str) -> int:
-    """Trains as a rank of the job at the URL, and tells what went wrong; the exit code."""
+    """Trains as a rank of the job at the URL, and reports what went wrong; the exit code."""
     try:
         _train(url)
     except preemption.Stopped as stopped:
-        _tell(type(stopped).__name__, str(stopped))
+        _report_error(type(stopped).__name__, str(stopped))
         return 0  # anything else, torchrun would take for a failure
     except OpenwitError as error:
-        _tell(type(error).__name__, str(error))
+        _report_error(type(error).__name__, str(error))
         return error.exit_code
     except Exception as error:  # the boundary to the launcher, which shows its first line
         traceback.print_exc()
         first_line = next(iter(str(error).strip().splitlines()), "")
-        _tell(type(error).__name__, f"{type(error).__name__}: {first_line}")
+        _report_error(type(error).__name__, f"{type(error).__name__}: {first_line}")
         return 1
     return 0
 
@@ -64,14 +64,14 @@ def _train(url: str) -> None:
         train(record.job, ranks)
 
 
-def _tell(kind: str, message: str) -> None:
+def _report_error(kind: str, message: str) -> None:
     """For the launcher and for a person who reads the output."""
     rank = os.environ.get("RANK", "0")
     print(f"rank {rank}: {message}", file=sys.stderr, flush=True)
-    if folder := os.environ.get(FAILURES):
-        note = {"kind": kind, "message": message, "rank": int(rank), "unix_s": time.time()}
+    if folder := os.environ.get(ERRORS_FOLDER):
+        record = {"kind": kind, "message": message, "rank": int(rank), "unix_s": time.time()}
         path = Path(folder) / f"rank-{rank}.part"
-        path.write_text(json.dumps(note))
+        path.write_text(json.dumps(record))
         path.rename(path.with_suffix(".json"))
 
 

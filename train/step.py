@@ -1,7 +1,7 @@
 """One optimizer step of all ranks together.
 
-How long a rank works by itself in a step, before it first waits for others: who is slow shows in nothing else, as
-all ranks' steps end together.
+And the straggler timer: how long a rank works by itself in a step, before it first waits for others. Who is slow shows
+in nothing else, as all ranks' steps end together.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from train.optim.optimizer import set_learning_rate, steps_taken
 from train.ranks import Ranks
 
 
-class OwnTime:
+class StragglerTimer:
     """Between `begin` and `end` of each step. On a GPU by events in its stream, so that no step waits to be timed."""
 
     def __init__(self, device: torch.device) -> None:
@@ -91,7 +91,7 @@ class Learner:
     ranks: Ranks
 
     def __post_init__(self) -> None:
-        self.own_time = OwnTime(self.ranks.device)
+        self.straggler_timer = StragglerTimer(self.ranks.device)
         fp16 = self.config.precision == "fp16"
         self.scaler = GradScaler(self.ranks.device.type) if fp16 else None  # its state is a checkpoint's
         self.network = _distribute(self.model, self.objective, self.ranks)
@@ -104,7 +104,7 @@ class Learner:
     def step(self, batch: Batch, learning_rate: float) -> Measured:
         """Moves the weights by one step on the global batch of which `batch` is this rank's part. With a scaler, a step
         whose gradients overflow moves nothing."""
-        self.own_time.begin()
+        self.straggler_timer.begin()
         set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad()
         inputs = self.objective.move(batch.inputs, self.ranks.device)
@@ -130,7 +130,7 @@ class Learner:
     def _backward(self, inputs: Inputs) -> Tensor:
         """The loss; its gradients are added to the parameters'."""
         one_BD, other_BD, scale = self._features(self.network, inputs)
-        self.own_time.end()
+        self.straggler_timer.end()
         loss = contrastive_loss(one_BD, other_BD, scale, impl=self.config.loss)
         self._scaled(loss).backward()  # type: ignore[no-untyped-call]
         return loss
@@ -144,7 +144,7 @@ class Learner:
             first = [self._features(self.model, part) for part in parts]
         one_BD, other_BD = (torch.cat(side).requires_grad_() for side in list(zip(*first, strict=True))[:2])
         scale = first[0][2].detach().requires_grad_()
-        self.own_time.end()
+        self.straggler_timer.end()
         loss = contrastive_loss(one_BD, other_BD, scale, impl=self.config.loss)
         self._scaled(loss).backward()  # type: ignore[no-untyped-call]
         self._hand_back(parts, _gradient(one_BD), _gradient(other_BD), _gradient(scale))

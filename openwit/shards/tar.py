@@ -23,13 +23,13 @@ STEP_BYTES = 4 << 10
 SIZES = range(STEP_BYTES, 1 << 20)  # what is smaller goes quickly anyway, what is larger is rare
 
 
-class MemberMemory:
-    """Lends memory and takes it back; any thread may ask."""
+class BufferPool:
+    """Buffers that are used again once they are released; any thread may ask."""
 
     def __init__(self) -> None:
         self._free: defaultdict[int, list[bytearray]] = defaultdict(list)
 
-    def lend(self, num_bytes: int) -> memoryview:
+    def acquire(self, num_bytes: int) -> memoryview:
         """So many bytes, not set."""
         whole = -(-num_bytes // STEP_BYTES) * STEP_BYTES
         free = self._free[whole]
@@ -39,10 +39,10 @@ class MemberMemory:
             memory = bytearray(whole)
         return memoryview(memory)[:num_bytes]
 
-    def take_back(self, lent: memoryview) -> None:
+    def release(self, buffer: memoryview) -> None:
         """From now on whoever reads it gets ValueError."""
-        memory = lent.obj
-        lent.release()
+        memory = buffer.obj
+        buffer.release()
         assert isinstance(memory, bytearray)
         self._free[len(memory)].append(memory)
 
@@ -83,12 +83,12 @@ class _Broken(Exception):
     """The tar cannot be read further."""
 
 
-def read_samples(file: BinaryIO, start: int = 0, memory: MemberMemory | None = None) -> Iterator[TarSample | Unusable]:
-    """The samples from the `start`-th on; larger members in lent memory, if there is one. Where the tar ends early or
-    is no tar, the last item says so."""
+def read_samples(file: BinaryIO, start: int = 0, pool: BufferPool | None = None) -> Iterator[TarSample | Unusable]:
+    """The samples from the `start`-th on; larger members in buffers of the pool, if there is one. Where the tar ends
+    early or is no tar, the last item says so."""
     key, members, last = "", dict[str, Encoded](), -1
     try:
-        for index, sample, extension, content in _members(file, start, memory):
+        for index, sample, extension, content in _members(file, start, pool):
             if index != last:
                 if members:
                     yield TarSample(key, members)
@@ -102,7 +102,7 @@ def read_samples(file: BinaryIO, start: int = 0, memory: MemberMemory | None = N
         yield TarSample(key, members)
 
 
-def _members(file: BinaryIO, start: int, memory: MemberMemory | None) -> Iterator[tuple[int, str, str, Encoded]]:
+def _members(file: BinaryIO, start: int, pool: BufferPool | None) -> Iterator[tuple[int, str, str, Encoded]]:
     """Regular members in order: the number of their sample, its key, their extension, and content; the contents of the
     first `start` samples are passed over and given as empty."""
     place, fill, long_name, key, index = 0, 0, "", "", -1
@@ -120,7 +120,7 @@ def _members(file: BinaryIO, start: int, memory: MemberMemory | None) -> Iterato
             if sample != key or index < 0:
                 key, index = sample, index + 1
             if index >= start:
-                yield index, key, extension, _read_member(file, size, place, memory)
+                yield index, key, extension, _read_member(file, size, place, pool)
             else:
                 _skip(file, size, place)
                 yield index, key, extension, b""
@@ -181,14 +181,14 @@ def _skip(file: BinaryIO, size: int, place: int) -> None:
         _read(file, size, place)
 
 
-def _read_member(file: BinaryIO, size: int, place: int, memory: MemberMemory | None) -> Encoded:
-    if memory is None or size not in SIZES:
+def _read_member(file: BinaryIO, size: int, place: int, pool: BufferPool | None) -> Encoded:
+    if pool is None or size not in SIZES:
         return _read(file, size, place)
-    lent = memory.lend(size)
-    num_read = file.readinto(lent)  # type: ignore[attr-defined]
+    buffer = pool.acquire(size)
+    num_read = file.readinto(buffer)  # type: ignore[attr-defined]
     if num_read < size:
         raise _Broken(f"ends at byte {place + num_read}, inside the archive")
-    return lent
+    return buffer
 
 
 def _read(file: BinaryIO, size: int, place: int) -> bytes:

@@ -55,7 +55,7 @@ def forecast(config: PretrainConfig, steps_per_epoch: int) -> Forecast:
     mfu, peak = assumed_mfu(config.model), peak_flops(GPU, config)
     again = 1 + (config.checkpoint_blocks + (config.accumulation > 1)) / 3  # a pass forward is a third of a step
     num_parameters, pair_bytes = _network(config)
-    statistics = 4 if config.statistics == "bf16" else 8
+    statistics = 4 if config.optimizer_state_dtype == "bf16" else 8
     copy = 0 if config.precision == "fp32" else 2  # in 16 bits, for the towers
     features = 2 * config.batch_pairs * config.model.embed_dim * (2 + 4)  # both sides, and their gradients
     return Forecast(

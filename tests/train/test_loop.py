@@ -74,7 +74,7 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(data, tmp_path, monkeypatch)
     assert all(torch.equal(value, before[name]) for name, value in weights(tmp_path / "b").items())
 
 
-@pytest.mark.parametrize("field", [{"precision": "fp16"}, {"statistics": "bf16"}, {"accumulation": 2}])
+@pytest.mark.parametrize("field", [{"precision": "fp16"}, {"optimizer_state_dtype": "bf16"}, {"accumulation": 2}])
 def test_halves_make_the_whole_with_a_gradient_scaler_bf16_statistics_or_parts_of_a_batch(data, tmp_path, field):
     whole, halves = (job(data, tmp_path / name, ranks=1, duration="4 steps", save_every=2, **field) for name in "ab")
     with alone():

@@ -35,7 +35,7 @@ from train.objective import objective_of
 from train.objectives.clip import ClipObjective, kept_patches
 from train.optim.optimizer import build_optimizer, scheduled_learning_rate, steps_taken
 from train.ranks import Ranks
-from train.step import Learner, OwnTime
+from train.step import Learner, StragglerTimer
 
 PAIRS = 48  # of a global batch: 1 to 4 ranks' parts can be cut into 1, 2 and 4
 VOCABULARY = 300
@@ -305,7 +305,7 @@ def test_half_precision_finds_almost_the_same_gradients(precision: str, toleranc
 
 @pytest.mark.parametrize("statistics", ["fp32", "bf16"])
 def test_an_fp16_step_that_overflows_moves_nothing_and_is_counted(statistics: str) -> None:
-    learner = learner_of(dataclasses.replace(WHOLE, precision="fp16", statistics=statistics))  # type: ignore[arg-type]
+    learner = learner_of(dataclasses.replace(WHOLE, precision="fp16", optimizer_state_dtype=statistics))  # type: ignore[arg-type]
     assert learner.scaler is not None
     batch, before = batch_of(inputs_of(WHOLE)), copy.deepcopy(learner.model.state_dict())
     learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 2.0**100})
@@ -368,7 +368,7 @@ def test_two_hundred_steps_from_shards_cost_what_they_cost_open_clip(tmp_path) -
 
 
 def test_only_what_lies_between_begin_and_end_counts_and_a_lap_begins_anew():
-    own = OwnTime(torch.device("cpu"))
+    own = StragglerTimer(torch.device("cpu"))
     for _ in range(2):
         own.begin()
         time.sleep(0.02)
@@ -380,7 +380,7 @@ def test_only_what_lies_between_begin_and_end_counts_and_a_lap_begins_anew():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_on_a_gpu_it_is_the_streams_time():
-    own = OwnTime(torch.device("cuda"))
+    own = StragglerTimer(torch.device("cuda"))
     own.begin()
     torch.cuda._sleep(100_000_000)
     own.end()

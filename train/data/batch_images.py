@@ -18,33 +18,33 @@ from train.data.decode import AnyPixels
 Shape = tuple[int, ...]
 
 
-class BatchMemory:
-    """Lends memory, and lends it again when no tensor that lies in it is left. One thread asks; any may drop what it
+class TensorPool:
+    """Memory for batches, given again when no tensor that lies in it is left. One thread asks; any may drop what it
     has."""
 
     def __init__(self) -> None:
         self._free: dict[Shape, list[npt.NDArray[np.uint8]]] = {}
 
-    def lend(self, shape: Shape, pin: bool = False) -> Tensor:
+    def acquire(self, shape: Shape, pin: bool = False) -> Tensor:
         """uint8 of that shape, not set; `pin`: in memory that a GPU fetches while others work, which torch itself uses
         again."""
         if pin:
             return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         free = self._free.setdefault(shape, [])
         memory = free.pop() if free else np.empty(shape, np.uint8)
-        lent = memory.view()  # the tensor and all its views keep this one object
-        weakref.finalize(lent, free.append, memory)
-        return torch.from_numpy(lent)
+        acquired = memory.view()  # the tensor and all its views keep this one object
+        weakref.finalize(acquired, free.append, memory)
+        return torch.from_numpy(acquired)
 
 
-class Images:
-    """B images, each put on its place by any thread."""
+class BatchImages:
+    """B images, each added at its place by any thread."""
 
     def __init__(self, memory_BHWC: Tensor) -> None:
         self._memory_BHWC = memory_BHWC
         self._rows = memory_BHWC.numpy()
 
-    def put(self, place: int, square: AnyPixels) -> None:
+    def add(self, place: int, square: AnyPixels) -> None:
         """Copies uint8 [S, S, 3] to its place."""
         self._rows[place] = square
 
@@ -59,7 +59,7 @@ class DeviceImages:
     def __init__(self, num_images: int) -> None:
         self._squares = [torch.empty(0)] * num_images
 
-    def put(self, place: int, square: AnyPixels) -> None:
+    def add(self, place: int, square: AnyPixels) -> None:
         """Keeps uint8 [S, S, 3], a tensor on the device."""
         self._squares[place] = torch.as_tensor(square)
 

@@ -11,8 +11,8 @@ import torch
 
 from train.config import AnyTrainingConfig
 from train.data.dataset import DataSet
-from train.data.loader import Ahead, Batch, Cursor, Producer
-from train.data.workers import Feeders
+from train.data.loader import Batch, Cursor, LoaderThreads, Prefetcher
+from train.data.workers import LoaderWorkers
 from train.objective import CPU
 
 
@@ -29,9 +29,9 @@ class Batches:
         device: torch.device = CPU,
     ) -> None:
         """The device is the one that learns. Raises ConfigError where the data set is smaller than a global batch."""
-        maker = Feeders if config.stream.processes > 1 else Producer
+        maker = LoaderWorkers if config.stream.processes > 1 else LoaderThreads
         self.steps_per_epoch = data_set.steps_per_epoch(config.batch_pairs, config.stream.num_lanes)
-        self._ahead = Ahead(maker(data_set, config, rank, num_ranks, start, device), config.stream.read_ahead)
+        self._ahead = Prefetcher(maker(data_set, config, rank, num_ranks, start, device), config.stream.read_ahead)
 
     def __enter__(self) -> Batches:
         self._ahead.__enter__()

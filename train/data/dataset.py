@@ -9,7 +9,7 @@ from itertools import islice
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import ConfigError, InputError
-from openwit.shards.tar import MemberMemory, TarSample, Unusable, read_samples
+from openwit.shards.tar import BufferPool, TarSample, Unusable, read_samples
 from openwit.storage.readahead import TarFiles
 from train.data.order import Lane, Segment, ShardRange, deal, lane_size, steps_per_epoch
 from train.mixture import Entry, parse_entries
@@ -117,7 +117,7 @@ class LaneRows:
     data_set: DataSet
     lane: Lane
     files: TarFiles
-    memory: MemberMemory
+    pool: BufferPool
 
     @property
     def num_samples(self) -> int:
@@ -126,25 +126,25 @@ class LaneRows:
 
     def read(self, start: int) -> Iterator[TarSample | Unusable]:
         """One item for each row from the `start`-th on; a row that is not in its tar gives an Unusable whose key names
-        the tar. Whoever has used a sample gives it back. Raises WorkError where a store fails for too long."""
+        the tar. Whoever has used a sample releases it. Raises WorkError where a store fails for too long."""
         for segment in self.lane:
             if start < segment.num_samples:
                 shard = self.data_set.shards[segment.shard]
                 yield from self._segment(shard, replace(segment, start=segment.start + start))
             start = max(0, start - segment.num_samples)
 
-    def give_back(self, sample: TarSample) -> None:
-        """Its members' memory is for others now."""
+    def release(self, sample: TarSample) -> None:
+        """Its members' buffers are for others now."""
         for member in sample.members.values():
             if isinstance(member, memoryview):
-                self.memory.take_back(member)
+                self.pool.release(member)
 
     def _segment(self, shard: TrainingShard, segment: Segment) -> Iterator[TarSample | Unusable]:
         num_given = 0
         missing = Unusable(shard.name, "tar", f"has fewer than the {shard.num_samples} samples of the manifest")
         try:
             with self.files.open(shard.url) as file:
-                for item in islice(read_samples(file, segment.start, self.memory), segment.num_samples):
+                for item in islice(read_samples(file, segment.start, self.pool), segment.num_samples):
                     if isinstance(item, Unusable):
                         missing = replace(item, key=shard.name)
                         break

@@ -63,8 +63,8 @@ class DecodedCache:
 
 
 @dataclass(frozen=True)
-class ExampleMaker:
-    """Makes a CLIP's examples; what it draws depends on (seed, epoch, key, copy) alone."""
+class ClipExampleBuilder:
+    """Builds a CLIP's examples; what it draws depends on (seed, epoch, key, copy) alone."""
 
     seed: int
     resize_px: int
@@ -73,7 +73,7 @@ class ExampleMaker:
     cache: DecodedCache
     draws_patches: bool = False
 
-    def make(self, sample: TarSample, epoch: int) -> Example | Unusable:
+    def build(self, sample: TarSample, epoch: int) -> Example | Unusable:
         """The example, or why there is none: text, excluded or image."""
         captions = usable_captions(sample, self.excluded)
         if isinstance(captions, Unusable):

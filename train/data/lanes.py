@@ -10,7 +10,7 @@ from openwit.errors import WorkError
 from openwit.shards.tar import TarSample, Unusable
 from train.data.dataset import LaneRows
 from train.data.order import Window, window_at
-from train.objective import E, Maker
+from train.objective import E, ExampleBuilder
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,11 @@ class LaneCursor:
 class LaneReader(Generic[E]):
     """The examples of one lane of one epoch, again from its first where it ends; one thread at a time may ask it."""
 
-    def __init__(self, rows: LaneRows, maker: Maker[E], window: int, counter: tuple[int, int], at: LaneCursor) -> None:
-        """`counter` is (epoch, number of the lane); with the maker's seed it decides every draw."""
-        self.rows, self.maker, self.window_size = rows, maker, window
+    def __init__(
+        self, rows: LaneRows, builder: ExampleBuilder[E], window: int, counter: tuple[int, int], at: LaneCursor
+    ) -> None:
+        """`counter` is (epoch, number of the lane); with the builder's seed it decides every draw."""
+        self.rows, self.builder, self.window_size = rows, builder, window
         self.epoch, self.number = counter
         self.num_samples = rows.num_samples
         self.position = at.position
@@ -71,8 +73,8 @@ class LaneReader(Generic[E]):
         if isinstance(sample, Unusable):
             made: E | Unusable = sample
         else:
-            made = self.maker.make(sample, self.epoch)
-            self.rows.give_back(sample)
+            made = self.builder.build(sample, self.epoch)
+            self.rows.release(sample)
         if isinstance(made, Unusable):
             self._count(made.reason)
             notice = f"{made.key}: {made.detail}"
@@ -99,7 +101,7 @@ class LaneReader(Generic[E]):
 
     def _open_window(self, place: int) -> Window:
         """The window of the place, with its samples from there on held."""
-        counter = (self.maker.seed, self.epoch, self.number)
+        counter = (self.builder.seed, self.epoch, self.number)
         window = window_at(place, self.num_samples, self.window_size, *counter)
         if window.start == 0 or self._next_row < window.start:  # a first one, or all over again
             self._coming, self._next_row, self._held = self.rows.read(window.start), window.start, {}

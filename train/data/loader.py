@@ -20,13 +20,13 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from openwit.shards.tar import MemberMemory
+from openwit.shards.tar import BufferPool
 from openwit.storage.readahead import TarFiles
 from train.config import AnyTrainingConfig
 from train.data.dataset import DataSet, LaneRows
 from train.data.lanes import LaneCursor, LaneReader
 from train.data.order import lanes_of_rank
-from train.objective import CPU, Keyed, Sheet, objective_of
+from train.objective import CPU, BatchBuilder, Keyed, objective_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Batch:
     notices: tuple[str, ...]
 
 
-class Producer:
+class LoaderThreads:
     """Makes batches from a cursor on, without end."""
 
     def __init__(
@@ -67,10 +67,10 @@ class Producer:
         self.data_set, self.config, self.start = data_set, config, start
         self.lanes = lanes_of_rank(rank, num_ranks, stream.num_lanes)
         self.steps_per_epoch = data_set.steps_per_epoch(config.batch_pairs, stream.num_lanes)
-        self.memory = MemberMemory()
+        self.pool = BufferPool()
         self.files = TarFiles(stream.remote_ahead_mb << 20, stream.remote_patience_s)
         self.objective = objective_of(config)
-        self.maker = self.objective.maker(data_set.excluded, device)
+        self.example_builder = self.objective.example_builder(data_set.excluded, device)
         self._for_gpu = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if self._for_gpu and stream.decoder == "gpu" else None  # type: ignore[no-untyped-call]
 
@@ -100,26 +100,26 @@ class Producer:
             readers = self._open_lanes(epoch, cursors)
             while step < (epoch + 1) * self.steps_per_epoch:
                 step += 1
-                sheet = self.objective.sheet(len(readers) * per_lane, pin=self._for_gpu)
+                builder = self.objective.batch_builder(len(readers) * per_lane, pin=self._for_gpu)
                 firsts = range(0, len(readers) * per_lane, per_lane)
-                parts = pool.map(partial(_fill_part, sheet, per_lane), readers, firsts)
+                parts = pool.map(partial(_fill_part, builder, per_lane), readers, firsts)
                 keys = tuple(key for part in parts for key in part)
                 cursors = {reader.number: reader.cursor for reader in readers}
                 notices = tuple(notice for reader in readers for notice in reader.take_notices())
-                yield Batch(self._inputs(sheet), keys, epoch, Cursor(step, cursors), notices)
+                yield Batch(self._inputs(builder), keys, epoch, Cursor(step, cursors), notices)
 
     def _open_lanes(self, epoch: int, cursors: dict[int, LaneCursor]) -> list[LaneReader[Keyed]]:
         stream = self.config.stream
         dealt = self.data_set.lanes(stream.num_lanes, self.config.seed, epoch)
         return [
-            LaneReader(rows, self.maker, stream.shuffle_window, (epoch, lane), cursors[lane])
+            LaneReader(rows, self.example_builder, stream.shuffle_window, (epoch, lane), cursors[lane])
             for lane, rows in (
-                (lane, LaneRows(self.data_set, dealt[lane], self.files, self.memory)) for lane in self.lanes
+                (lane, LaneRows(self.data_set, dealt[lane], self.files, self.pool)) for lane in self.lanes
             )
         ]
 
-    def _inputs(self, sheet: Sheet[Keyed]) -> tuple[Tensor, ...]:
-        inputs = sheet.inputs()
+    def _inputs(self, builder: BatchBuilder[Keyed]) -> tuple[Tensor, ...]:
+        inputs = builder.inputs()
         if self._for_gpu:
             inputs = tuple(part if part.is_cuda or part.is_pinned() else part.pin_memory() for part in inputs)
         if self._stream is not None:
@@ -127,10 +127,10 @@ class Producer:
         return inputs
 
 
-def _fill_part(sheet: Sheet[Keyed], num_examples: int, reader: LaneReader[Keyed], first: int) -> list[str]:
-    """The keys of the lane's next examples, which it puts on the sheet from the `first` place on. None is kept while
+def _fill_part(builder: BatchBuilder[Keyed], num_examples: int, reader: LaneReader[Keyed], first: int) -> list[str]:
+    """The keys of the lane's next examples, added to the batch from the `first` place on. None is kept while
     the next is made: its image's memory is used again, and still in the processor's cache."""
-    return [sheet.put(place, next(reader)) for place in range(first, first + num_examples)]
+    return [builder.add(place, next(reader)) for place in range(first, first + num_examples)]
 
 
 T = TypeVar("T")
@@ -145,7 +145,7 @@ class BatchSource(Protocol[T_co]):
     def close(self) -> None: ...
 
 
-class Ahead(Generic[T]):
+class Prefetcher(Generic[T]):
     """The items of a source; some are ready before they are asked for. Use it as a context: its thread, and the source,
     end with it."""
 
@@ -155,7 +155,7 @@ class Ahead(Generic[T]):
         self._stop = threading.Event()
         self.thread = threading.Thread(target=self._fill, daemon=True)
 
-    def __enter__(self) -> Ahead[T]:
+    def __enter__(self) -> Prefetcher[T]:
         self.thread.start()
         return self
 
@@ -166,7 +166,7 @@ class Ahead(Generic[T]):
         self._source.close()
         self.thread.join()
 
-    def __iter__(self) -> Ahead[T]:
+    def __iter__(self) -> Prefetcher[T]:
         return self
 
     def __next__(self) -> T:

@@ -1,5 +1,5 @@
-"""What the launchers of one training agree on, each on its node: where their ranks meet, and what a rank tells all of
-them when it fails. Light to import (no torch)."""
+"""What the launchers of one training share, each on its node: where their ranks meet, and the files in which ranks
+report their errors. Light to import (no torch)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from train.config import AnyTrainingConfig
 from train.job import Job
 from train.launch.preemption import Stopped
 
-FAILURES = "failures"  # of a training's folder, where its nodes share one
+ERRORS = "rank_errors"  # folder of a training's, where its nodes share one
 MEET_S = 600  # until the last node has come
-TELL_S = 5.0
-TOLD = {kind.__name__: kind for kind in (ConfigError, InputError, WorkError)}
+PATIENCE_S = 5.0  # for another node's file to be seen on this one
+ERROR_KINDS = {kind.__name__: kind for kind in (ConfigError, InputError, WorkError)}
 
 
 def meeting_options(job: Job) -> list[str]:
@@ -54,42 +54,44 @@ def output_name(config: AnyTrainingConfig) -> str:
 
 
 @dataclass(frozen=True)
-class Failures:
-    """What ranks of this run tell of their failure, one file a rank (train.rank_main writes them)."""
+class RankErrors:
+    """The error files of this run's ranks, one each (train.rank_main writes them)."""
 
     folder: Path
     patience_s: float = 0.0  # for what went wrong on another node to be seen on this one
     since_ns: int = 0  # by the clock of the folder's file system: files of earlier runs are older
 
-    def notes(self) -> list[dict[str, Any]]:
-        """The notes, oldest first."""
+    def records(self) -> list[dict[str, Any]]:
+        """What the files say, oldest first."""
         files = [path for path in self.folder.glob("*.json") if path.stat().st_mtime_ns >= self.since_ns]
-        return sorted((json.loads(path.read_text()) for path in files), key=lambda note: note["unix_s"])
+        return sorted((json.loads(path.read_text()) for path in files), key=lambda record: record["unix_s"])
 
     def stopped(self) -> Stopped | None:
         """Where the ranks stopped as they were asked to, on whichever node."""
-        return next((Stopped(note["message"]) for note in self.notes() if note["kind"] == Stopped.__name__), None)
+        return next(
+            (Stopped(record["message"]) for record in self.records() if record["kind"] == Stopped.__name__), None
+        )
 
     def error(self) -> OpenwitError | None:
         """The first rank's error of our own; where there is none at last, None."""
         end = time.monotonic() + self.patience_s
         while True:
-            for note in self.notes():
-                if note["kind"] in TOLD:
-                    return TOLD[note["kind"]](note["message"])
+            for record in self.records():
+                if record["kind"] in ERROR_KINDS:
+                    return ERROR_KINDS[record["kind"]](record["message"])
             if time.monotonic() > end:
                 return None
             time.sleep(0.1)
 
 
 @contextlib.contextmanager
-def failures_of(job: Job, everywhere: bool) -> Iterator[Failures]:
-    """Where this run's ranks tell: a folder of this machine, or one in the training's folder that all nodes see."""
+def open_rank_errors(job: Job, everywhere: bool) -> Iterator[RankErrors]:
+    """Where this run's ranks report: a folder of this machine, or one in the training's folder that all nodes see."""
     if not everywhere:
         with tempfile.TemporaryDirectory(prefix="openwit-") as folder:
-            yield Failures(Path(folder))
+            yield RankErrors(Path(folder))
         return
-    shared = Path(job.here) / FAILURES
+    shared = Path(job.here) / ERRORS
     shared.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=shared, prefix="launcher-") as marker:
-        yield Failures(shared, TELL_S, Path(marker.name).stat().st_mtime_ns)
+        yield RankErrors(shared, PATIENCE_S, Path(marker.name).stat().st_mtime_ns)

@@ -41,8 +41,8 @@ def listen() -> None:
     signal.signal(signal.SIGTERM, lambda *_: ask())
 
 
-class Agreement:
-    """How the ranks come to stop after the same step, whichever of them was asked. All make it."""
+class PreemptionVote:
+    """By which the ranks stop after the same step, whichever of them was asked. All make it."""
 
     def __init__(self, ranks: Ranks) -> None:
         import torch.distributed as dist
@@ -50,9 +50,9 @@ class Agreement:
         self._group = dist.new_group(backend="gloo") if ranks.num_ranks > 1 else None
         self._vote: tuple[Work, Tensor] | None = None
 
-    def to_stop(self) -> bool:
-        """Whether all stop now. Every rank calls it after each step, and hears the vote of the step before, which had a
-        step's time to pass round the processors: nobody waits, and no GPU is asked."""
+    def stop_now(self) -> bool:
+        """Whether all stop now. Every rank calls it after each step, and gets the vote of the step before, which had a
+        step's time to go round the processors: nobody waits, and no GPU is asked."""
         import torch
         import torch.distributed as dist
 
@@ -69,18 +69,18 @@ class Agreement:
         return False
 
 
-class PassedOn:
-    """Within it SIGTERM is passed on to the ranks below `process` (torchrun) by a byte in the standard input that they
+class SignalForwarder:
+    """Within it SIGTERM is forwarded to the ranks below `process` (torchrun) by a byte in the standard input that they
     share. torchrun itself would give them 30 s."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self._asked_at: float | None = None
 
-    def __enter__(self) -> PassedOn:
+    def __enter__(self) -> SignalForwarder:
         self._is_main = threading.current_thread() is threading.main_thread()  # others may not set handlers
         if self._is_main:
-            self._before = signal.signal(signal.SIGTERM, self._pass_on)
+            self._before = signal.signal(signal.SIGTERM, self._forward)
         return self
 
     def __exit__(
@@ -96,7 +96,7 @@ class PassedOn:
                 f"no checkpoint within {SAVE_S:.0f} s after SIGTERM; the same command goes on from the last one"
             )
 
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+    def _forward(self, number: int, frame: FrameType | None) -> None:
         if self._asked_at is None and self.process.stdin is not None:
             self._asked_at = time.monotonic()
             with contextlib.suppress(OSError):  # the ranks have ended

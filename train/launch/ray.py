@@ -15,7 +15,7 @@ from openwit.log.events import Log
 from train import rank_main
 from train.config import AnyTrainingConfig
 from train.job import Job
-from train.launch.nodes import Failures, failures_of
+from train.launch.nodes import RankErrors, open_rank_errors
 from train.launch.torchrun import Begun, begin
 from train.metrics.metrics import LiveLine, last_record
 
@@ -80,10 +80,10 @@ def _train(begun: Begun, log: Log) -> str | None:
 
     job, config = begun.job, begun.job.config
     on_gpus = config.device == "cuda"
-    with failures_of(job, everywhere=True) as failures, _shown(begun, log):
+    with open_rank_errors(job, everywhere=True) as errors, _shown(begun, log):
         trainer = TorchTrainer(
             _rank,
-            train_loop_config={"url": begun.record_url, "failures": str(failures.folder)},
+            train_loop_config={"url": begun.record_url, "errors": str(errors.folder)},
             scaling_config=ScalingConfig(num_workers=_num_workers(config), use_gpu=on_gpus),
             torch_config=TorchConfig("nccl" if on_gpus else "gloo", timeout_s=int(TIMEOUT.total_seconds())),
             run_config=RunConfig(
@@ -93,15 +93,15 @@ def _train(begun: Begun, log: Log) -> str | None:
         try:
             trainer.fit()
         except TrainingFailedError as error:
-            return _reason(failures, error)
+            return _reason(errors, error)
     return None
 
 
 def _rank(settings: dict[str, str]) -> None:
     """The life of a worker: a rank in the process group that Ray Train has made."""
-    os.environ[rank_main.FAILURES] = settings["failures"]
+    os.environ[rank_main.ERRORS_FOLDER] = settings["errors"]
     if rank_main.carry_out(settings["url"]):
-        raise RuntimeError("the rank has told why")
+        raise RuntimeError("the rank has reported why")
 
 
 def _environment(config: AnyTrainingConfig) -> dict[str, dict[str, str]]:
@@ -115,13 +115,13 @@ def _environment(config: AnyTrainingConfig) -> dict[str, dict[str, str]]:
     return {"env_vars": threads | loopback}
 
 
-def _reason(failures: Failures, error: Exception) -> str:
+def _reason(errors: RankErrors, error: Exception) -> str:
     """What ended a try from outside. Raises the error where it is of our own: another try would end alike."""
-    if own := failures.error():
+    if own := errors.error():
         raise own
-    notes = failures.notes()
-    if notes:
-        return f"rank {notes[0]['rank']}: {notes[0]['message']}"
+    records = errors.records()
+    if records:
+        return f"rank {records[0]['rank']}: {records[0]['message']}"
     return f"a worker of Ray died ({one_line(str(error))[:200]})"
 
 

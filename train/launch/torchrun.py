@@ -21,8 +21,8 @@ from train.checkpoints.layout import latest, steps
 from train.config import AnyTrainingConfig
 from train.data.dataset import open_data_set
 from train.job import RECORD, Job, JobRecord, make_record, on_this_machine, read_record, require_same, write_record
-from train.launch.nodes import Failures, failures_of, meeting_options, on_loopback, output_name
-from train.launch.preemption import PassedOn
+from train.launch.nodes import RankErrors, meeting_options, on_loopback, open_rank_errors, output_name
+from train.launch.preemption import SignalForwarder
 from train.metrics.metrics import LiveLine, last_record
 
 __all__ = ["Begun", "Job", "begin", "launch"]
@@ -95,7 +95,7 @@ def _done_steps(record: JobRecord) -> int:
 def _run(job: Job, url: str, line: LiveLine) -> None:
     output = Path(job.here) / output_name(job.config)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with failures_of(job, everywhere=job.config.nodes > 1) as failures, output.open("ab") as sink:
+    with open_rank_errors(job, everywhere=job.config.nodes > 1) as errors, output.open("ab") as sink:
         start = sink.tell()
         process = subprocess.Popen(
             _command(job, url),
@@ -103,18 +103,18 @@ def _run(job: Job, url: str, line: LiveLine) -> None:
             stdout=sink,
             stderr=sink,
             cwd=ROOT,
-            env=_environment(job.config, failures.folder),
+            env=_environment(job.config, errors.folder),
             start_new_session=True,
         )
         try:
-            with PassedOn(process) as sigterm:
-                code = _follow(process, job, line, sigterm)
+            with SignalForwarder(process) as forwarder:
+                code = _follow(process, job, line, forwarder)
         finally:
             _stop(process)
-        if error := failures.stopped():
+        if error := errors.stopped():
             raise error
         if code:
-            raise _failure(job.config.command, failures, output, start)
+            raise _failure(job.config.command, errors, output, start)
 
 
 def _command(job: Job, url: str) -> list[str]:
@@ -124,21 +124,21 @@ def _command(job: Job, url: str) -> list[str]:
     return [*torchrun, f"--nproc-per-node={job.config.ranks}", "-m", "train.rank_main", "--config", url]
 
 
-def _environment(config: AnyTrainingConfig, failures: Path) -> dict[str, str]:
+def _environment(config: AnyTrainingConfig, errors: Path) -> dict[str, str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment = {"OMP_NUM_THREADS": str(max(1, cores // config.ranks)), **os.environ}
     if sys.platform == "linux" and on_loopback(config):
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the host's name may resolve to no address of this machine
-    return environment | {rank_main.LAUNCHED: "1", rank_main.FAILURES: str(failures), "PYTHONPATH": str(ROOT)}
+    return environment | {rank_main.LAUNCHED: "1", rank_main.ERRORS_FOLDER: str(errors), "PYTHONPATH": str(ROOT)}
 
 
-def _follow(process: subprocess.Popen[bytes], job: Job, line: LiveLine, sigterm: PassedOn) -> int:
+def _follow(process: subprocess.Popen[bytes], job: Job, line: LiveLine, forwarder: SignalForwarder) -> int:
     """Shows the newest metrics until the process ends; its exit code."""
     before = last_record(Path(job.metrics))
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.5)
-        sigterm.require_patience()
+        forwarder.require_patience()
         record = last_record(Path(job.metrics))
         if record is not None and record != before:
             line.show(record)
@@ -159,15 +159,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _failure(command: str, failures: Failures, output: Path, start: int) -> OpenwitError:
+def _failure(command: str, errors: RankErrors, output: Path, start: int) -> OpenwitError:
     """The first rank's own error; where there is none, that a process was killed."""
-    if error := failures.error():
+    if error := errors.error():
         return error
     with output.open("rb") as file:
         file.seek(start)
         text = file.read().decode("utf-8", "replace")
-    notes = failures.notes()
+    records = errors.records()
     what = "a process was killed (out of memory, or from outside)"
-    if notes and "SIGKILL" not in text:
-        what = f"rank {notes[0]['rank']}: {notes[0]['message']}"
+    if records and "SIGKILL" not in text:
+        what = f"rank {records[0]['rank']}: {records[0]['message']}"
     return WorkError(f"{command}: {what}; the same command goes on from the last checkpoint; see {output}")

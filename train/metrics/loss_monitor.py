@@ -1,6 +1,6 @@
-"""Looks at losses: what is no number ends the training before a checkpoint holds it, what leaps is noted.
+"""The loss monitor: what is no number ends the training before a checkpoint holds it, a spike is noted.
 
-Losses and gradient norms stay on the device, and are read several steps at a time: a step never waits to be looked at.
+Losses and gradient norms stay on the device, and are read several steps at a time: a step never waits to be checked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from train.step import Measured
 
 SPIKES = "spikes.jsonl"  # beside metrics.jsonl
 STOPPED = "stopped"  # folder of what led to a stop
-MAX_UNSEEN = 100  # steps that may wait to be looked at
+MAX_UNSEEN = 100  # steps that may wait to be checked
 KEPT_SEEN = 10  # steps kept after it, for what they tell of a later one
 MAX_OVERFLOWS = 50  # fp16 steps in a row: the scaler halves its factor each time, and has none left
 USUAL_LINES = 20  # logged losses of which the running mean is made
@@ -74,8 +74,8 @@ class UsualLoss:
         return math.fsum(self._losses) / len(self._losses) if len(self._losses) >= MIN_LINES else None
 
 
-class Watch:
-    """The watch of one rank; all add the same steps and check at the same ones."""
+class LossMonitor:
+    """One rank's monitor; all add the same steps and check at the same ones."""
 
     def __init__(self, job: Job, ranks: Ranks, start_step: int) -> None:
         self.job, self.ranks = job, ranks
@@ -88,13 +88,13 @@ class Watch:
         self.num_spikes = self._spikes.num_kept if self._spikes else 0  # the first rank knows it
 
     def add(self, step: int, measured: Measured, learning_rate: float, keys: tuple[str, ...]) -> None:
-        """One more step; raises WorkError as `check` does where too many wait to be looked at."""
+        """One more step; raises WorkError as `check` does where too many wait to be checked."""
         self._unseen.append(_Unseen(step, measured, learning_rate, keys))
         if len(self._unseen) == MAX_UNSEEN:
             self.check()
 
     def check(self) -> None:
-        """Looks at the steps since the last check. All ranks call it.
+        """Checks the steps since the last call. All ranks call it.
 
         Raises WorkError where a loss or a gradient is no number, or fp16 overflows without end; by then the first rank
         has written down the steps that led to it.

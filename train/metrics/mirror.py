@@ -1,5 +1,5 @@
-"""Files that grow while a training runs, such as metrics.jsonl, where the job's folder is on an object store, which
-cannot append: they lie on this machine, and are published with each checkpoint and at the end."""
+"""A local mirror of the files that grow while a training runs, such as metrics.jsonl, where the job's folder is on an
+object store, which cannot append: they grow on this machine, and are published with each checkpoint and at the end."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from openwit import storage
 from train.job import Job
 
-STAYS_HERE = ("torchrun*", "failures/*")
+STAYS_HERE = ("torchrun*", "rank_errors/*")
 
 
 @contextlib.contextmanager
-def spooled(job: Job) -> Iterator[None]:
+def mirrored(job: Job) -> Iterator[None]:
     """`job.here` holds the published metrics at first, and what is in it at last is published."""
     if storage.is_local(job.out):
         yield

@@ -21,7 +21,7 @@ from train.data.batches import Batches
 from train.data.loader import Batch, Cursor
 from train.job import Job
 from train.metrics.flops import peak_flops, training_flops
-from train.metrics.loss_monitor import Watch
+from train.metrics.loss_monitor import LossMonitor
 from train.metrics.metrics import Clock, LiveLine, Metrics, Work, batch_digest, key_sum, of_all_ranks
 from train.metrics.trackers import Tracker, open_trackers, require_packages, scalars
 from train.optim.optimizer import scheduled_learning_rate
@@ -68,7 +68,7 @@ class TrainingReport:
     def __post_init__(self) -> None:
         self.ranks = self.learner.ranks
         self.clock = Clock()
-        self.watch = Watch(self.job, self.ranks, self.start_step)
+        self.monitor = LossMonitor(self.job, self.ranks, self.start_step)
         self.metrics = Metrics(Path(self.job.metrics), self.start_step) if self._writes else None
         self.evals = _evaluations(self.job)
         self.scores = Metrics(Path(self.job.here) / EVALS, self.start_step) if self._writes and self.evals else None
@@ -91,23 +91,23 @@ class TrainingReport:
     def see(self, step: int, measured: Measured, batch: Batch) -> None:
         """Every step is to be seen, and is looked at later: see `check`."""
         rate = scheduled_learning_rate(step, self.num_steps, self.job.config)
-        self.watch.add(step, measured, rate, batch.keys)
+        self.monitor.add(step, measured, rate, batch.keys)
 
     def check(self) -> None:
         """Raises WorkError where a loss that was seen is no number. All ranks call it, before weights are saved."""
-        self.watch.check()
+        self.monitor.check()
 
     def write(self, step: int, measured: Measured, batch: Batch) -> None:
         """One line of metrics for the step, which was seen. All ranks call it; raises WorkError as `check` does."""
         self.check()
         config = self.job.config
         lap = self.clock.lap(config.batch_pairs)
-        own_s = self.learner.own_time.lap() + lap["data_wait_share"] * lap["step_s"]
+        own_s = self.learner.straggler_timer.lap() + lap["data_wait_share"] * lap["step_s"]
         work = Work(own_s, lap["data_wait_share"], _memory_gb(self.ranks.device))
         parts = self.ranks.gather(_Part(batch.cursor, self.notices, key_sum(batch.keys), work))
         self.notices = []
         loss = measured.loss.item()
-        self.watch.logged(loss)
+        self.monitor.logged(loss)
         if self.metrics is None:
             return
         record = self.metrics.write(
@@ -120,7 +120,7 @@ class TrainingReport:
             learning_rate=scheduled_learning_rate(step, self.num_steps, config),
             gradient_norm=_finite(measured.gradient_norm.item()),
             **self.learner.measures(step),
-            spikes=self.watch.num_spikes,
+            spikes=self.monitor.num_spikes,
             **_damage(parts),
             **lap,
             **self._mfu(lap["samples_per_s"], batch),

@@ -23,11 +23,11 @@ from models.config import VisionTransformerConfig
 from models.preprocess import normalize_pixels
 from models.tokenizer.tokenizer import Tokenizer
 from train.config import PretrainConfig
-from train.data.batch_images import BatchMemory, DeviceImages, Images
+from train.data.batch_images import BatchImages, DeviceImages, TensorPool
 from train.data.decode import AnyPixels, decode_resized
-from train.data.examples import DecodedCache, Example, ExampleMaker
+from train.data.examples import ClipExampleBuilder, DecodedCache, Example
 from train.objective import CPU
-from train.objectives.warm_start import put_initial
+from train.objectives.warm_start import warm_start
 
 STEP = np.uint64(0x9E3779B97F4A7C15)  # of splitmix64 (Steele et al. 2014), as are the two multipliers
 MULTIPLIERS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
@@ -62,8 +62,8 @@ class ClipObjective:
     config: PretrainConfig
 
     @cached_property
-    def _memory(self) -> BatchMemory:
-        return BatchMemory()
+    def _pool(self) -> TensorPool:
+        return TensorPool()
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -78,11 +78,11 @@ class ClipObjective:
         model.set_compiling(self.config.compile)
         return model
 
-    def begin(self, model: nn.Module) -> None:
+    def warm_start(self, model: nn.Module) -> None:
         if self.config.initial:
-            put_initial(cast(Clip, model), self.config.initial)
+            warm_start(cast(Clip, model), self.config.initial)
 
-    def maker(self, excluded: frozenset[str], device: torch.device = CPU) -> ExampleMaker:
+    def example_builder(self, excluded: frozenset[str], device: torch.device = CPU) -> ClipExampleBuilder:
         stream = self.config.stream
         decode: Callable[..., AnyPixels] = decode_resized
         if stream.decoder == "gpu":
@@ -91,13 +91,15 @@ class ClipObjective:
             decode = partial(decode_resized_on, device)
         cache = DecodedCache(stream.cache_decoded_mb << 20, partial(decode, reduced=stream.reduced_decode))
         image_px, drops_patches = self.config.model.vision.image_px, self.config.patch_dropout > 0
-        return ExampleMaker(self.config.seed, stream.resize_px, image_px, excluded, cache, drops_patches)
+        return ClipExampleBuilder(self.config.seed, stream.resize_px, image_px, excluded, cache, drops_patches)
 
-    def sheet(self, num_pairs: int, pin: bool = False) -> ClipSheet:
+    def batch_builder(self, num_pairs: int, pin: bool = False) -> ClipBatchBuilder:
         if self.config.stream.decoder == "gpu":
-            return ClipSheet(self, num_pairs, DeviceImages(num_pairs))
+            return ClipBatchBuilder(self, num_pairs, DeviceImages(num_pairs))
         image_px = self.config.model.vision.image_px
-        return ClipSheet(self, num_pairs, Images(self._memory.lend((num_pairs, image_px, image_px, 3), pin)))
+        return ClipBatchBuilder(
+            self, num_pairs, BatchImages(self._pool.acquire((num_pairs, image_px, image_px, 3), pin))
+        )
 
     def tokens(self, captions: Sequence[str]) -> Tensor:
         """int64 [B, L]."""
@@ -131,15 +133,15 @@ class ClipObjective:
         return {"logit_scale": cast(Clip, model).logit_scale.exp().item()}
 
 
-class ClipSheet:
-    """See train.objective.Sheet."""
+class ClipBatchBuilder:
+    """See train.objective.BatchBuilder."""
 
-    def __init__(self, objective: ClipObjective, num_pairs: int, images: Images | DeviceImages) -> None:
+    def __init__(self, objective: ClipObjective, num_pairs: int, images: BatchImages | DeviceImages) -> None:
         self._objective, self._images = objective, images
         self._captions, self._patches_seeds = [""] * num_pairs, [0] * num_pairs
 
-    def put(self, place: int, example: Example) -> str:
-        self._images.put(place, example.pixels)
+    def add(self, place: int, example: Example) -> str:
+        self._images.add(place, example.pixels)
         self._captions[place] = example.caption
         self._patches_seeds[place] = example.patches_seed
         return example.key

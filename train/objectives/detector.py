@@ -16,7 +16,7 @@ from models.detector.detector import Detector
 from models.preprocess import normalize_pixels
 from openwit.shards.tar import TarSample, Unusable
 from train.config import DetectorTrainingConfig
-from train.data.batch_images import BatchMemory, Images
+from train.data.batch_images import BatchImages, TensorPool
 from train.data.decode import Pixels, decode_resized
 from train.data.examples import DecodedCache, resized_image, usable_captions
 from train.data.order import draw
@@ -33,8 +33,8 @@ class CopyPair:
 
 
 @dataclass(frozen=True)
-class CopyPairMaker:
-    """Makes pairs of images and copies; what it draws depends on (seed, epoch, key, copy) alone."""
+class CopyPairBuilder:
+    """Builds pairs of images and copies; what it draws depends on (seed, epoch, key, copy) alone."""
 
     seed: int
     resize_px: int
@@ -42,7 +42,7 @@ class CopyPairMaker:
     excluded: frozenset[str]
     cache: DecodedCache
 
-    def make(self, sample: TarSample, epoch: int) -> CopyPair | Unusable:
+    def build(self, sample: TarSample, epoch: int) -> CopyPair | Unusable:
         """The pair, or why there is none: text (where its notes cannot be read), excluded or image."""
         captions = usable_captions(sample, self.excluded)
         if isinstance(captions, Unusable):
@@ -68,21 +68,23 @@ class DetectorObjective:
         model.encoder.set_compiling(self.config.compile)
         return model
 
-    def begin(self, model: nn.Module) -> None:
+    def warm_start(self, model: nn.Module) -> None:
         """It begins with the weights that were drawn."""
 
-    def maker(self, excluded: frozenset[str], device: torch.device = CPU) -> CopyPairMaker:
+    def example_builder(self, excluded: frozenset[str], device: torch.device = CPU) -> CopyPairBuilder:
         stream = self.config.stream
         cache = DecodedCache(stream.cache_decoded_mb << 20, partial(decode_resized, reduced=stream.reduced_decode))
-        return CopyPairMaker(self.config.seed, stream.resize_px, self.config.model.image_px, excluded, cache)
+        return CopyPairBuilder(self.config.seed, stream.resize_px, self.config.model.image_px, excluded, cache)
 
     @cached_property
-    def _memory(self) -> BatchMemory:
-        return BatchMemory()
+    def _pool(self) -> TensorPool:
+        return TensorPool()
 
-    def sheet(self, num_pairs: int, pin: bool = False) -> CopySheet:
+    def batch_builder(self, num_pairs: int, pin: bool = False) -> CopyBatchBuilder:
         shape = (num_pairs, self.config.model.image_px, self.config.model.image_px, 3)
-        return CopySheet(Images(self._memory.lend(shape, pin)), Images(self._memory.lend(shape, pin)))
+        return CopyBatchBuilder(
+            BatchImages(self._pool.acquire(shape, pin)), BatchImages(self._pool.acquire(shape, pin))
+        )
 
     def blank(self) -> tuple[Tensor, ...]:
         image = torch.zeros(1, 3, self.config.model.image_px, self.config.model.image_px, dtype=torch.uint8)
@@ -102,15 +104,15 @@ class DetectorObjective:
 
 
 @dataclass(frozen=True)
-class CopySheet:
-    """See train.objective.Sheet."""
+class CopyBatchBuilder:
+    """See train.objective.BatchBuilder."""
 
-    images: Images
-    copies: Images
+    images: BatchImages
+    copies: BatchImages
 
-    def put(self, place: int, example: CopyPair) -> str:
-        self.images.put(place, example.pixels)
-        self.copies.put(place, example.copy)
+    def add(self, place: int, example: CopyPair) -> str:
+        self.images.add(place, example.pixels)
+        self.copies.add(place, example.copy)
         return example.key
 
     def inputs(self) -> tuple[Tensor, ...]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 READ = (".json", ".safetensors", ".bin")  # files of a folder that can tell of a model
 
 
-def put_initial(model: Clip, path: str) -> None:
+def warm_start(model: Clip, path: str) -> None:
     """Gives the network the weights of a file or folder that `models.load` takes; positions are interpolated to the
     network's resolution.
 

@@ -20,7 +20,7 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     betas = (config.beta1, config.beta2)
-    if config.statistics == "bf16":
+    if config.optimizer_state_dtype == "bf16":
         return Bf16AdamW(groups, config.learning_rate, betas, config.eps, config.seed)
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=True)
 

@@ -11,7 +11,7 @@ from helpers.shards import add_member
 from openwit.shards.tar import (
     BLOCK,
     SIZES,
-    MemberMemory,
+    BufferPool,
     PlainTar,
     TarSample,
     Unusable,
@@ -53,9 +53,9 @@ def test_the_first_use_of_a_sample_draws_by_its_key_and_each_further_one_by_its_
     assert len({draw("crop", 0, 0, mark) for mark in marks}) == 3
 
 
-def test_larger_members_lie_in_lent_memory_and_say_the_same():
+def test_larger_members_lie_in_buffers_of_the_pool_and_say_the_same():
     pairs = [(f"{n:04d}", {"jpg": draw("x", n).to_bytes(8, "little") * (600 * n), "txt": b"words"}) for n in range(5)]
-    samples = list(read_samples(io.BytesIO(tar_of(pairs)), 0, MemberMemory()))
+    samples = list(read_samples(io.BytesIO(tar_of(pairs)), 0, BufferPool()))
     assert samples == [TarSample(key, members) for key, members in pairs]
     assert [type(sample.members["jpg"]) for sample in samples] == [bytes, *[memoryview] * 4]
 
@@ -74,10 +74,10 @@ def test_an_empty_archive_has_no_samples_and_an_empty_file_is_broken():
 
 @settings(deadline=None)
 @given(st.integers(0, 20_000), st.booleans())
-def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length, is_lent):
+def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length, is_pooled):
     data = tar_of(PAIRS)
-    memory = MemberMemory() if is_lent else None
-    *whole, last = read_samples(io.BytesIO(data[:length] if length < 14_000 else data), 0, memory)
+    pool = BufferPool() if is_pooled else None
+    *whole, last = read_samples(io.BytesIO(data[:length] if length < 14_000 else data), 0, pool)
     expected = [TarSample(key, members) for key, members in PAIRS]
     assert whole == expected[: len(whole)]
     assert isinstance(last, Unusable) == (length < 14_000)
@@ -174,32 +174,32 @@ def test_what_needs_more_than_a_plain_header_is_refused() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(SIZES.start, SIZES.start * 8), st.booleans()), max_size=60))
-def test_what_was_not_taken_back_is_never_lent_again(requests):
-    memory, kept = MemberMemory(), {}
+def test_a_buffer_that_was_not_released_is_never_given_again(requests):
+    pool, kept = BufferPool(), {}
     for number, (num_bytes, is_kept) in enumerate(requests):
-        lent = memory.lend(num_bytes)
-        assert len(lent) == num_bytes
-        lent[:] = bytes([number]) * num_bytes
+        buffer = pool.acquire(num_bytes)
+        assert len(buffer) == num_bytes
+        buffer[:] = bytes([number]) * num_bytes
         if is_kept:
-            kept[number] = lent
+            kept[number] = buffer
         else:
-            memory.take_back(lent)
-    assert all(lent == bytes([number]) * len(lent) for number, lent in kept.items())
+            pool.release(buffer)
+    assert all(buffer == bytes([number]) * len(buffer) for number, buffer in kept.items())
 
 
-def test_what_was_taken_back_is_lent_again_to_the_next_of_nearly_its_size():
-    memory = MemberMemory()
-    first = memory.lend(5000)
+def test_a_released_buffer_is_given_again_to_the_next_of_nearly_its_size():
+    pool = BufferPool()
+    first = pool.acquire(5000)
     place = first.obj
-    memory.take_back(first)
-    assert memory.lend(9000).obj is not place
-    assert memory.lend(8000).obj is place
-    assert memory.lend(8000).obj is not place
+    pool.release(first)
+    assert pool.acquire(9000).obj is not place
+    assert pool.acquire(8000).obj is place
+    assert pool.acquire(8000).obj is not place
 
 
 def test_reading_what_was_taken_back_is_an_error():
-    memory = MemberMemory()
-    lent = memory.lend(5000)
-    memory.take_back(lent)
+    pool = BufferPool()
+    buffer = pool.acquire(5000)
+    pool.release(buffer)
     with pytest.raises(ValueError, match="released"):
-        lent[0]
+        buffer[0]

@@ -41,7 +41,7 @@ def test_memory_grows_with_pairs_and_shrinks_with_checkpoints_and_halved_statist
     assert plain.memory_bytes(64) - plain.memory_bytes(32) == pytest.approx(32 * plain.pair_bytes)
     deep = override(tiny, {"model.vision.layers": "6"})
     assert forecast(override(deep, {"checkpoint_blocks": "true"}), 10).pair_bytes < forecast(deep, 10).pair_bytes
-    halved = forecast(dataclasses.replace(tiny, statistics="bf16"), 10)
+    halved = forecast(dataclasses.replace(tiny, optimizer_state_dtype="bf16"), 10)
     assert plain.fixed_bytes - halved.fixed_bytes == 4 * plain.num_parameters
     uncopied = forecast(dataclasses.replace(tiny, precision="fp32"), 10)
     assert plain.fixed_bytes - uncopied.fixed_bytes == 2 * plain.num_parameters

@@ -9,68 +9,68 @@ import pytest
 import torch
 
 from helpers.photographs import photograph
-from train.data.batch_images import BatchMemory, DeviceImages, Images
+from train.data.batch_images import BatchImages, DeviceImages, TensorPool
 
 SHAPE = (3, 20, 20, 3)
 
 
-def put_all(images, squares):
-    """Their batch, the last one put first."""
+def add_all(images, squares):
+    """Their batch, the last one added first."""
     for place in reversed(range(len(squares))):
-        images.put(place, squares[place])
+        images.add(place, squares[place])
     return images.batch()
 
 
 def test_a_batch_has_its_images_in_their_places_channels_last_wherever_they_were_decoded():
     squares = [np.asarray(photograph(24, 30, seed))[2:22, 5:25] for seed in range(3)]
-    batch = put_all(Images(BatchMemory().lend(SHAPE)), squares)
+    batch = add_all(BatchImages(TensorPool().acquire(SHAPE)), squares)
     assert batch.shape == (3, 3, 20, 20)
     assert batch.is_contiguous(memory_format=torch.channels_last)
     assert all(np.array_equal(one.permute(1, 2, 0), square) for one, square in zip(batch, squares, strict=True))
-    on_device = put_all(DeviceImages(3), [torch.tensor(square) for square in squares])
+    on_device = add_all(DeviceImages(3), [torch.tensor(square) for square in squares])
     assert torch.equal(on_device, batch)
     assert on_device.stride() == batch.stride()
 
 
 def test_memory_is_used_again_once_no_tensor_lies_in_it():
-    memory = BatchMemory()
-    lent = memory.lend(SHAPE)
-    address = lent.data_ptr()
-    assert memory.lend((2, 20, 20, 3)).data_ptr() != address
-    del lent
+    pool = TensorPool()
+    acquired = pool.acquire(SHAPE)
+    address = acquired.data_ptr()
+    assert pool.acquire((2, 20, 20, 3)).data_ptr() != address
+    del acquired
     gc.collect()
-    assert memory.lend(SHAPE).data_ptr() == address
+    assert pool.acquire(SHAPE).data_ptr() == address
 
 
 @pytest.mark.parametrize(
     "part",
     [
-        lambda lent: lent.permute(0, 3, 1, 2),
-        lambda lent: lent[1:, :4][1, 2, 7:9],
-        lambda lent: lent.numpy()[2],
-        lambda lent: torch.from_numpy(lent.numpy()[1:]),
-        lambda lent: lent.view(torch.int8).untyped_storage(),
-        lambda lent: Images(lent),
+        lambda acquired: acquired.permute(0, 3, 1, 2),
+        lambda acquired: acquired[1:, :4][1, 2, 7:9],
+        lambda acquired: acquired.numpy()[2],
+        lambda acquired: torch.from_numpy(acquired.numpy()[1:]),
+        lambda acquired: acquired.view(torch.int8).untyped_storage(),
+        lambda acquired: BatchImages(acquired),
     ],
     ids=["permuted", "sliced", "numpy", "there and back", "storage", "images"],
 )
-def test_memory_of_which_any_part_is_in_use_is_not_lent_again(part):
-    memory = BatchMemory()
-    lent = memory.lend(SHAPE)
-    address = lent.data_ptr()
-    kept = part(lent)
-    del lent
+def test_memory_of_which_any_part_is_in_use_is_not_given_again(part):
+    pool = TensorPool()
+    acquired = pool.acquire(SHAPE)
+    address = acquired.data_ptr()
+    kept = part(acquired)
+    del acquired
     gc.collect()
-    assert memory.lend(SHAPE).data_ptr() != address
+    assert pool.acquire(SHAPE).data_ptr() != address
     del kept
 
 
-def test_what_is_lent_while_another_thread_uses_and_drops_batches_is_never_theirs():
-    memory, mixed = BatchMemory(), []
-    lent: queue.Queue[torch.Tensor | None] = queue.Queue(3)
+def test_what_is_given_while_another_thread_uses_and_drops_batches_is_never_theirs():
+    pool, mixed = TensorPool(), []
+    batches: queue.Queue[torch.Tensor | None] = queue.Queue(3)
 
     def use() -> None:
-        while (batch := lent.get()) is not None:
+        while (batch := batches.get()) is not None:
             value = batch[0, 0, 0, 0]
             mixed.extend(["mixed"] * bool((batch != value).any()))
 
@@ -79,11 +79,11 @@ def test_what_is_lent_while_another_thread_uses_and_drops_batches_is_never_their
         user.start()
     addresses = set()
     for number in range(2000):
-        batch = memory.lend(SHAPE).fill_(number % 251)
+        batch = pool.acquire(SHAPE).fill_(number % 251)
         addresses.add(batch.data_ptr())
-        lent.put(batch)
+        batches.put(batch)
     for _ in users:
-        lent.put(None)
+        batches.put(None)
     for user in users:
         user.join()
     assert mixed == []

@@ -6,14 +6,14 @@ import pytest
 
 from helpers.shards import rewritten, write_exclusions, write_shards
 from openwit.errors import ConfigError, InputError
-from openwit.shards.tar import MemberMemory, TarSample, Unusable
+from openwit.shards.tar import BufferPool, TarSample, Unusable
 from openwit.storage.readahead import TarFiles
 from train.data.dataset import LaneRows, data_digest, open_data_set
 from train.data.order import Segment
 
 
 def read_rows(data_set, lane, start):
-    return LaneRows(data_set, lane, TarFiles(1, 0), MemberMemory()).read(start)
+    return LaneRows(data_set, lane, TarFiles(1, 0), BufferPool()).read(start)
 
 
 def test_a_data_set_is_what_its_manifest_says(tmp_path):

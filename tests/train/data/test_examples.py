@@ -10,13 +10,13 @@ from PIL import ExifTags, Image
 
 from helpers.photographs import encoded, photograph
 from helpers.shards import jpeg, sample_files
-from openwit.shards.tar import SIZES, MemberMemory, TarSample, Unusable
-from train.data.examples import DecodedCache, Example, ExampleMaker
+from openwit.shards.tar import SIZES, BufferPool, TarSample, Unusable
+from train.data.examples import ClipExampleBuilder, DecodedCache, Example
 from train.data.order import draw
 
 
-def maker(excluded: tuple[str, ...] = (), cache_bytes: int = 0) -> ExampleMaker:
-    return ExampleMaker(3, 20, 16, frozenset(excluded), DecodedCache(cache_bytes))
+def builder(excluded: tuple[str, ...] = (), cache_bytes: int = 0) -> ClipExampleBuilder:
+    return ClipExampleBuilder(3, 20, 16, frozenset(excluded), DecodedCache(cache_bytes))
 
 
 def sample(number: int = 2, **changes: bytes | None) -> TarSample:
@@ -25,7 +25,7 @@ def sample(number: int = 2, **changes: bytes | None) -> TarSample:
 
 
 def test_an_example_has_a_square_and_one_of_the_captions_by_epoch():
-    made = [maker().make(sample(), epoch) for epoch in range(30)]
+    made = [builder().build(sample(), epoch) for epoch in range(30)]
     assert all(isinstance(example, Example) and example.pixels.shape == (16, 16, 3) for example in made)
     assert {example.caption[-3:] for example in made} == {"(0)", "(1)", "(2)"}
 
@@ -33,15 +33,15 @@ def test_an_example_has_a_square_and_one_of_the_captions_by_epoch():
 def test_the_same_epoch_draws_the_same_crop_and_caption_and_another_does_not():
     gradient = np.mgrid[:24, :32].sum(0).astype(np.uint8)
     one = sample(jpg=jpeg(np.stack([gradient * 4] * 3, -1)))
-    first, again = maker().make(one, 0), maker(cache_bytes=1 << 20).make(one, 0)
+    first, again = builder().build(one, 0), builder(cache_bytes=1 << 20).build(one, 0)
     assert np.array_equal(first.pixels, again.pixels)
     assert first.caption == again.caption
-    assert any(not np.array_equal(first.pixels, maker().make(one, epoch).pixels) for epoch in range(1, 6))
+    assert any(not np.array_equal(first.pixels, builder().build(one, epoch).pixels) for epoch in range(1, 6))
 
 
 def test_only_patch_dropout_draws_for_patches_and_it_changes_nothing_else():
-    plain, drawing = maker(), replace(maker(), draws_patches=True)
-    pairs = [(plain.make(sample(), epoch), drawing.make(sample(), epoch)) for epoch in range(5)]
+    plain, drawing = builder(), replace(builder(), draws_patches=True)
+    pairs = [(plain.build(sample(), epoch), drawing.build(sample(), epoch)) for epoch in range(5)]
     assert {one.patches_seed for one, _ in pairs} == {0}
     assert [other.patches_seed for _, other in pairs] == [draw("patches", 3, epoch, "k") for epoch in range(5)]
     assert all(np.array_equal(one.pixels, other.pixels) and one.caption == other.caption for one, other in pairs)
@@ -49,16 +49,16 @@ def test_only_patch_dropout_draws_for_patches_and_it_changes_nothing_else():
 
 def test_excluded_captions_are_never_used_and_a_pair_without_others_is_left_out():
     excluded = ("k-0", "k-2")
-    assert {maker(excluded).make(sample(), epoch).caption[-3:] for epoch in range(20)} == {"(1)"}
-    refused = maker(("k-0", "k-1", "k-2")).make(sample(), 0)
+    assert {builder(excluded).build(sample(), epoch).caption[-3:] for epoch in range(20)} == {"(1)"}
+    refused = builder(("k-0", "k-1", "k-2")).build(sample(), 0)
     assert isinstance(refused, Unusable)
     assert refused.reason == "excluded"
 
 
 def test_a_plain_pair_without_json_is_used_with_its_text_and_its_uid_counts():
-    assert maker().make(sample(json=None), 0).caption.endswith("(0)")
+    assert builder().build(sample(json=None), 0).caption.endswith("(0)")
     lone = json.dumps({"uid": "u"}).encode()
-    assert maker(("u",)).make(sample(json=lone), 0).reason == "excluded"
+    assert builder(("u",)).build(sample(json=lone), 0).reason == "excluded"
 
 
 def noise(size: tuple[int, int] = (64, 96)) -> Image.Image:
@@ -88,15 +88,15 @@ LARGE = {
 
 
 @pytest.mark.parametrize("changes", LARGE.values(), ids=LARGE)
-def test_what_lies_in_lent_memory_gives_the_same_and_can_be_taken_back(changes):
-    plain, memory = sample(**changes), MemberMemory()
-    lent = {name: memory.lend(len(content)) for name, content in plain.members.items() if len(content) in SIZES}
-    assert lent
-    for name, place in lent.items():
+def test_what_lies_in_a_pools_buffers_gives_the_same_and_can_be_released(changes):
+    plain, pool = sample(**changes), BufferPool()
+    buffers = {name: pool.acquire(len(content)) for name, content in plain.members.items() if len(content) in SIZES}
+    assert buffers
+    for name, place in buffers.items():
         place[:] = plain.members[name]
-    made, expected = (maker().make(one, 0) for one in (replace(plain, members=plain.members | lent), plain))
-    for place in lent.values():
-        memory.take_back(place)
+    made, expected = (builder().build(one, 0) for one in (replace(plain, members=plain.members | buffers), plain))
+    for place in buffers.values():
+        pool.release(place)
     if isinstance(expected, Unusable):
         assert made == expected
     else:
@@ -116,7 +116,7 @@ def test_what_lies_in_lent_memory_gives_the_same_and_can_be_taken_back(changes):
     ],
 )
 def test_what_cannot_be_used_says_why(changes, reason):
-    made = maker().make(sample(**changes), 0)
+    made = builder().build(sample(**changes), 0)
     assert isinstance(made, Unusable)
     assert made.reason == reason
     assert made.key == "k"
@@ -132,8 +132,8 @@ def test_the_cache_keeps_no_more_than_its_bytes():
 
 def test_a_crop_is_the_same_with_and_without_the_cache_in_any_order():
     images = [sample(jpg=encoded(photograph(90, 130, seed))) for seed in range(3)]
-    cached = maker(cache_bytes=1 << 20)
+    cached = builder(cache_bytes=1 << 20)
     for epoch in range(3):
         for one in images if epoch % 2 else images[::-1]:
-            assert np.array_equal(cached.make(one, epoch).pixels, maker().make(one, epoch).pixels)
+            assert np.array_equal(cached.build(one, epoch).pixels, builder().build(one, epoch).pixels)
     assert len(cached.cache.pixels) == 3

@@ -7,10 +7,10 @@ import pytest
 
 from helpers.shards import jpeg, rewritten, write_exclusions, write_shards
 from openwit.errors import WorkError
-from openwit.shards.tar import SIZES, MemberMemory, read_samples
+from openwit.shards.tar import SIZES, BufferPool, read_samples
 from openwit.storage.readahead import TarFiles
 from train.data.dataset import LaneRows, open_data_set
-from train.data.examples import DecodedCache, ExampleMaker
+from train.data.examples import ClipExampleBuilder, DecodedCache
 from train.data.lanes import LaneCursor, LaneReader
 
 START = LaneCursor()
@@ -18,9 +18,9 @@ START = LaneCursor()
 
 def reader(folder, at=START, exclusions="", num_lanes=1, lane=0, epoch=0) -> LaneReader:
     data_set = open_data_set((str(folder),), exclusions)
-    maker = ExampleMaker(0, 20, 16, data_set.excluded, DecodedCache(0))
-    rows = LaneRows(data_set, data_set.lanes(num_lanes, 0, epoch)[lane], TarFiles(1, 0), MemberMemory())
-    return LaneReader(rows, maker, 4, (epoch, lane), at)
+    builder = ClipExampleBuilder(0, 20, 16, data_set.excluded, DecodedCache(0))
+    rows = LaneRows(data_set, data_set.lanes(num_lanes, 0, epoch)[lane], TarFiles(1, 0), BufferPool())
+    return LaneReader(rows, builder, 4, (epoch, lane), at)
 
 
 def keys(lane, number) -> list[str]:
@@ -73,10 +73,10 @@ def test_the_memory_of_used_samples_is_used_again_and_no_image_suffers(tmp_path)
             assert len(members[name]) in SIZES
     lane = reader(tmp_path)
     with (tmp_path / "00000.tar").open("rb") as file:
-        plain = {sample.key: lane.maker.make(sample, 0) for sample in read_samples(file)}
+        plain = {sample.key: lane.builder.build(sample, 0) for sample in read_samples(file)}
     for example in islice(lane, 60):
         assert np.array_equal(example.pixels, plain[example.key].pixels)
-    assert 1 <= sum(map(len, lane.rows.memory._free.values())) <= 4 + 1
+    assert 1 <= sum(map(len, lane.rows.pool._free.values())) <= 4 + 1
 
 
 def test_what_cannot_be_used_is_replaced_counted_and_named_once(tmp_path):

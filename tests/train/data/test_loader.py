@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from train.data.loader import Ahead
+from train.data.loader import Prefetcher
 
 
 class Counting:
@@ -37,7 +37,7 @@ class Waiting(Counting):
 
 
 def test_items_come_in_sequence_then_what_the_source_raised() -> None:
-    with Ahead(Counting(5), 2) as items:
+    with Prefetcher(Counting(5), 2) as items:
         assert [next(items) for _ in range(5)] == [1, 2, 3, 4, 5]
         with pytest.raises(KeyError, match="no more"):
             next(items)
@@ -45,7 +45,7 @@ def test_items_come_in_sequence_then_what_the_source_raised() -> None:
 
 def test_no_more_are_made_ahead_than_it_may_hold_and_leaving_ends_the_source() -> None:
     source = Counting()
-    with Ahead(source, 3) as items:
+    with Prefetcher(source, 3) as items:
         while source.num_made < 4:
             time.sleep(0.001)
         time.sleep(0.05)
@@ -57,6 +57,6 @@ def test_no_more_are_made_ahead_than_it_may_hold_and_leaving_ends_the_source() -
 
 
 def test_leaving_does_not_wait_for_a_source_that_waits() -> None:
-    with Ahead(Waiting(), 1) as items:
+    with Prefetcher(Waiting(), 1) as items:
         pass
     assert not items.thread.is_alive()

@@ -16,7 +16,7 @@ from openwit.log.events import Log
 from train.checkpoints.checkpoints import load_model
 from train.checkpoints.layout import latest
 from train.job import make_record, write_record
-from train.launch.nodes import failures_of, meeting_options, on_loopback
+from train.launch.nodes import meeting_options, on_loopback, open_rank_errors
 from train.launch.torchrun import launch
 
 
@@ -61,19 +61,19 @@ def test_the_launchers_of_all_nodes_end_with_the_error_of_one_rank(tmp_path):
     assert all("error: pretrain.device=cuda: this machine has 0 GPUs for 1 ranks" in output for output in outputs)
 
 
-def test_what_only_one_node_knows_is_told_on_the_other_but_not_what_an_earlier_run_told(tmp_path):
+def test_an_error_of_one_node_is_reported_on_the_other_but_not_that_of_an_earlier_run(tmp_path):
     made = job(tmp_path / "data", tmp_path / "out", ranks=1, nodes=2, rendezvous="node-1:29500")
     note = {"kind": "ConfigError", "message": "write 4", "rank": 1, "unix_s": 5.0}
-    with failures_of(made, everywhere=True) as failures:
-        (failures.folder / "rank-0.json").write_text(json.dumps(note | {"kind": "RuntimeError", "unix_s": 4.0}))
-        (failures.folder / "rank-1.json").write_text(json.dumps(note))
-        error = failures.error()
+    with open_rank_errors(made, everywhere=True) as errors:
+        (errors.folder / "rank-0.json").write_text(json.dumps(note | {"kind": "RuntimeError", "unix_s": 4.0}))
+        (errors.folder / "rank-1.json").write_text(json.dumps(note))
+        error = errors.error()
     assert isinstance(error, ConfigError)
     assert str(error) == "write 4"
-    for path in failures.folder.glob("*.json"):
+    for path in errors.folder.glob("*.json"):
         os.utime(path, (1e9, 1e9))
-    with failures_of(made, everywhere=True) as failures:
-        assert failures.notes() == []
+    with open_rank_errors(made, everywhere=True) as errors:
+        assert errors.records() == []
 
 
 def test_nodes_meet_at_the_rendezvous_and_one_node_alone(tmp_path):

@@ -78,18 +78,18 @@ def test_when_one_rank_is_asked_all_stop_at_the_same_step(data, tmp_path):
     assert messages == [f"pretrain: stopped at step {saved[0]} by SIGTERM; the same command goes on"] * 2
 
 
-def test_a_launcher_passes_sigterm_on_once_and_gives_the_handler_back(monkeypatch):
+def test_a_launcher_forwards_sigterm_once_and_gives_the_handler_back(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     count = [sys.executable, "-c", "import os, sys; sys.exit(len(sys.stdin.read()))"]
     with subprocess.Popen(count, stdin=subprocess.PIPE) as process:
-        with preemption.PassedOn(process) as sigterm:
-            sigterm.require_patience()
+        with preemption.SignalForwarder(process) as forwarder:
+            forwarder.require_patience()
             for _ in range(3):
                 os.kill(os.getpid(), signal.SIGTERM)
-            sigterm.require_patience()
+            forwarder.require_patience()
             monkeypatch.setattr(preemption, "SAVE_S", -1.0)
             with pytest.raises(WorkError, match="goes on from the last one"):
-                sigterm.require_patience()
+                forwarder.require_patience()
         process.stdin.close()
         assert process.wait(60) == 1
     assert signal.getsignal(signal.SIGTERM) is before

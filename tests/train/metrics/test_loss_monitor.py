@@ -19,8 +19,8 @@ from train.metrics.loss_monitor import (
     MAX_UNSEEN,
     MIN_LINES,
     USUAL_LINES,
+    LossMonitor,
     UsualLoss,
-    Watch,
 )
 from train.metrics.metrics import Metrics, read_records
 from train.ranks import Ranks
@@ -41,16 +41,16 @@ def measured(loss: float, norm: float = 1.0) -> Measured:
     return Measured(torch.tensor(loss), torch.tensor(norm))
 
 
-def watching(out: Path, start_step: int = 0, **changes: object) -> Watch:
-    return Watch(job(out / "data", out, **changes), ALONE, start_step)
+def monitor_of(out: Path, start_step: int = 0, **changes: object) -> LossMonitor:
+    return LossMonitor(job(out / "data", out, **changes), ALONE, start_step)
 
 
 def test_a_step_is_not_read_before_it_is_looked_at(tmp_path):
-    watched = watching(tmp_path)
+    monitor = monitor_of(tmp_path)
     for step in range(1, MAX_UNSEEN):
-        watched.add(step, measured(math.nan if step == 3 else 1.0), 0.1, ("a",))
+        monitor.add(step, measured(math.nan if step == 3 else 1.0), 0.1, ("a",))
     with pytest.raises(WorkError, match="step 3: the loss is nan"):
-        watched.add(MAX_UNSEEN, measured(1.0), 0.1, ("a",))
+        monitor.add(MAX_UNSEEN, measured(1.0), 0.1, ("a",))
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,16 @@ def test_a_step_is_not_read_before_it_is_looked_at(tmp_path):
     ],
 )
 def test_the_steps_before_a_stop_are_written_with_their_keys(tmp_path, bad, message):
-    watched = watching(tmp_path)
+    monitor = monitor_of(tmp_path)
     for step in range(1, 14):
-        watched.add(step, measured(step / 10), step / 1000, (f"{step}-a", f"{step}-b"))
-    watched.check()
-    watched.add(14, measured(0.5), 0.014, ("c",))
-    watched.add(15, bad, 0.015, ("d", "e"))
-    watched.add(16, measured(math.nan), 0.016, ("f",))
+        monitor.add(step, measured(step / 10), step / 1000, (f"{step}-a", f"{step}-b"))
+    monitor.check()
+    monitor.add(14, measured(0.5), 0.014, ("c",))
+    monitor.add(15, bad, 0.015, ("d", "e"))
+    monitor.add(16, measured(math.nan), 0.016, ("f",))
     path = tmp_path / "stopped" / "step-00000015.json"
     with pytest.raises(WorkError, match=message) as raised:
-        watched.check()
+        monitor.check()
     assert str(path) in str(raised.value)
     assert "pretrain.learning_rate" in str(raised.value)
     held = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
@@ -85,25 +85,25 @@ def test_the_steps_before_a_stop_are_written_with_their_keys(tmp_path, bad, mess
 
 
 def test_fp16_may_overflow_but_not_for_ever(tmp_path):
-    watched = watching(tmp_path, precision="fp16")
+    monitor = monitor_of(tmp_path, precision="fp16")
     for step in range(1, 4 * MAX_OVERFLOWS):
-        watched.add(step, measured(1.0, 1.0 if step % MAX_OVERFLOWS == 0 else math.inf), 0.1, ())
-    watched.check()
+        monitor.add(step, measured(1.0, 1.0 if step % MAX_OVERFLOWS == 0 else math.inf), 0.1, ())
+    monitor.check()
     for step in range(4 * MAX_OVERFLOWS, 4 * MAX_OVERFLOWS + 2):
-        watched.add(step, measured(1.0, math.nan), 0.1, ())
+        monitor.add(step, measured(1.0, math.nan), 0.1, ())
     with pytest.raises(WorkError, match=rf"fp16 overflowed in {MAX_OVERFLOWS} steps in a row"):
-        watched.check()
-    watched = watching(tmp_path, precision="fp16")
-    watched.add(1, measured(math.nan), 0.1, ())
+        monitor.check()
+    monitor = monitor_of(tmp_path, precision="fp16")
+    monitor.add(1, measured(math.nan), 0.1, ())
     with pytest.raises(WorkError, match="the loss is nan"):
-        watched.check()
+        monitor.check()
 
 
-def log(watched: Watch, out: Path, step: int, loss: float) -> None:
+def log(monitor: LossMonitor, out: Path, step: int, loss: float) -> None:
     """A step that is logged, as a report does it."""
-    watched.add(step, measured(loss), 0.1, (f"{step}-a",))
-    watched.check()
-    watched.logged(loss)
+    monitor.add(step, measured(loss), 0.1, (f"{step}-a",))
+    monitor.check()
+    monitor.logged(loss)
     with (out / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": step, "loss": loss}) + "\n")
 
@@ -113,16 +113,16 @@ def test_a_leap_is_a_spike_after_a_warm_start_and_a_run_that_goes_on_finds_the_s
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for out, stop in ((whole, len(losses)), (halves, len(losses) - 1)):
         out.mkdir()
-        watched = watching(out)
+        monitor = monitor_of(out)
         for step, loss in enumerate(losses[:stop], 1):
-            log(watched, out, step, loss)
+            log(monitor, out, step, loss)
     start = len(losses) - 2  # the last checkpoint
     Metrics(halves / "metrics.jsonl", start)
-    watched = watching(halves, start)
-    assert watched.num_spikes == 1
+    monitor = monitor_of(halves, start)
+    assert monitor.num_spikes == 1
     for step, loss in enumerate(losses[start:], start + 1):
-        log(watched, halves, step, loss)
-    assert watched.num_spikes == 2
+        log(monitor, halves, step, loss)
+    assert monitor.num_spikes == 2
 
     def spikes(out: Path) -> list[dict[str, object]]:
         return [{**line, "unix_s": None} for line in read_records(out / "spikes.jsonl")]
@@ -137,13 +137,13 @@ def test_a_leap_is_a_spike_after_a_warm_start_and_a_run_that_goes_on_finds_the_s
 
 
 def test_a_spike_between_the_logged_steps_is_found_too(tmp_path):
-    watched = watching(tmp_path)
+    monitor = monitor_of(tmp_path)
     for step in range(1, MIN_LINES + 1):
-        log(watched, tmp_path, step, 2.0)
-    watched.add(101, measured(2.0), 0.1, ("a",))
-    watched.add(102, measured(3.1), 0.1, ("b",))
-    watched.add(103, measured(2.0), 0.1, ("c",))
-    watched.check()
+        log(monitor, tmp_path, step, 2.0)
+    monitor.add(101, measured(2.0), 0.1, ("a",))
+    monitor.add(102, measured(3.1), 0.1, ("b",))
+    monitor.add(103, measured(2.0), 0.1, ("c",))
+    monitor.check()
     assert [(line["step"], line["keys"]) for line in read_records(tmp_path / "spikes.jsonl")] == [(102, {"0": ["b"]})]
 
 
@@ -160,11 +160,11 @@ def stopped_together(out: str) -> str:
     import torch.distributed as dist
 
     rank = dist.get_rank()
-    watched = Watch(job(Path(out) / "data", Path(out)), Ranks(rank, 2, torch.device("cpu")), 0)
-    watched.add(1, measured(1.0), 0.1, (f"1-{rank}",))
-    watched.add(2, measured(math.nan if rank == 1 else 1.0), 0.1, (f"2-{rank}",))
+    monitor = LossMonitor(job(Path(out) / "data", Path(out)), Ranks(rank, 2, torch.device("cpu")), 0)
+    monitor.add(1, measured(1.0), 0.1, (f"1-{rank}",))
+    monitor.add(2, measured(math.nan if rank == 1 else 1.0), 0.1, (f"2-{rank}",))
     try:
-        watched.check()
+        monitor.check()
     except WorkError as error:
         return str(error)
     return "went on"

@@ -16,7 +16,7 @@ from openwit.log.events import Log
 from train.checkpoints.checkpoints import load_model
 from train.checkpoints.layout import latest, steps
 from train.launch.torchrun import launch
-from train.metrics.mirror import publish, spooled
+from train.metrics.mirror import mirrored, publish
 
 
 @pytest.fixture
@@ -39,10 +39,10 @@ def published_curve(job, tmp_path):
 
 def test_metrics_go_on_from_what_was_published_on_whichever_machine(bucket, tmp_path):
     made = job(tmp_path, f"{bucket}/run")
-    with spooled(made):
+    with mirrored(made):
         shutil.rmtree(made.here)
     storage.write_bytes(storage.join(made.out, "metrics.jsonl"), b"one\n")
-    with spooled(made):
+    with mirrored(made):
         with open(made.metrics, "a") as file:
             file.write("two\n")
         publish(made)
@@ -55,7 +55,7 @@ def test_metrics_go_on_from_what_was_published_on_whichever_machine(bucket, tmp_
 def test_a_local_folder_is_where_metrics_grow(tmp_path):
     made = job(tmp_path, tmp_path / "out")
     assert made.here == made.out == str(tmp_path / "out")
-    with spooled(made):
+    with mirrored(made):
         publish(made)
     assert not (tmp_path / "out").exists()
 

@@ -47,10 +47,10 @@ def example(caption: str) -> Example:
 
 
 def inputs_of(objective: ClipObjective, *captions: str) -> tuple[torch.Tensor, ...]:
-    sheet = objective.sheet(len(captions))
+    builder = objective.batch_builder(len(captions))
     for place, caption in enumerate(captions):
-        sheet.put(place, example(caption))
-    return sheet.inputs()
+        builder.add(place, example(caption))
+    return builder.inputs()
 
 
 def test_a_vocabulary_of_ones_own_makes_the_ids_that_the_network_takes(merges: Path) -> None:

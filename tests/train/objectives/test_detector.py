@@ -21,7 +21,7 @@ from train.config import DetectorTrainingConfig
 from train.data.examples import DecodedCache
 from train.loss import contrastive_loss
 from train.objective import objective_of
-from train.objectives.detector import CopyPair, CopyPairMaker, DetectorObjective
+from train.objectives.detector import CopyPair, CopyPairBuilder, DetectorObjective
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def trained(out) -> Detector:
     return model.eval()
 
 
-def maker(excluded=()) -> CopyPairMaker:
-    return CopyPairMaker(3, 40, 32, frozenset(excluded), DecodedCache(0))
+def builder(excluded=()) -> CopyPairBuilder:
+    return CopyPairBuilder(3, 40, 32, frozenset(excluded), DecodedCache(0))
 
 
 def sample(photos, **changes) -> TarSample:
@@ -70,7 +70,7 @@ def test_the_loss_is_the_n_pair_loss_at_temperature_007_by_hand():
 
 
 def test_a_pair_is_an_image_and_a_copy_that_seed_epoch_and_key_decide(photos):
-    made = [maker().make(sample(photos), epoch) for epoch in (0, 0, 1)]
+    made = [builder().build(sample(photos), epoch) for epoch in (0, 0, 1)]
     assert all(isinstance(pair, CopyPair) for pair in made)
     assert all(part.shape == (32, 32, 3) for pair in made for part in (pair.pixels, pair.copy))
     assert np.array_equal(made[0].copy, made[1].copy)
@@ -79,10 +79,10 @@ def test_a_pair_is_an_image_and_a_copy_that_seed_epoch_and_key_decide(photos):
 
 
 def test_images_without_text_are_used_and_excluded_or_broken_ones_say_why(photos):
-    assert isinstance(maker().make(sample(photos, txt=None, json=None), 0), CopyPair)
-    assert maker(["000000000"]).make(sample(photos), 0).reason == "excluded"
+    assert isinstance(builder().build(sample(photos, txt=None, json=None), 0), CopyPair)
+    assert builder(["000000000"]).build(sample(photos), 0).reason == "excluded"
     for changes, reason in (({"jpg": None}, "image"), ({"jpg": b"broken"}, "image"), ({"json": b"broken"}, "text")):
-        refused = maker().make(sample(photos, **changes), 0)
+        refused = builder().build(sample(photos, **changes), 0)
         assert isinstance(refused, Unusable)
         assert refused.reason == reason
 

@@ -16,7 +16,7 @@ from models.config import ClipConfig, ResNetConfig
 from openwit.errors import ConfigError, InputError
 from train.checkpoints.layout import folder_of
 from train.job import make_record, on_this_machine, require_same
-from train.objectives.warm_start import initial_digest, put_initial
+from train.objectives.warm_start import initial_digest, warm_start
 
 AT_24 = dataclasses.replace(MODEL, vision=dataclasses.replace(MODEL.vision, image_px=24))
 
@@ -53,14 +53,14 @@ def logits(model: Clip) -> torch.Tensor:
 def test_at_its_own_resolution_a_training_begins_with_the_models_logits(begun: Path) -> None:
     model = new(MODEL)
     before = logits(model)
-    put_initial(model, str(begun))
+    warm_start(model, str(begun))
     assert torch.equal(logits(model), logits(models.load(str(begun))))
     assert not torch.allclose(logits(model), before)
 
 
 def test_at_another_resolution_it_begins_with_the_model_resized(begun: Path) -> None:
     model, resized = new(AT_24), models.load(str(begun))
-    put_initial(model, str(begun))
+    warm_start(model, str(begun))
     resized.resize_image(24)
     assert torch.equal(logits(model), logits(resized))
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -101,7 +101,7 @@ def test_a_training_at_another_resolution_resumes_without_the_model_that_it_bega
 )  # fmt: skip
 def test_a_model_of_other_sizes_is_refused_with_what_to_write(path, changed, message, begun: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        put_initial(new(dataclasses.replace(MODEL, **changed)), str(begun))
+        warm_start(new(dataclasses.replace(MODEL, **changed)), str(begun))
 
 
 def test_what_is_no_model_is_refused_before_training(tmp_path: Path) -> None:

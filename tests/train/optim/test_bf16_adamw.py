@@ -136,7 +136,10 @@ def test_a_parameter_without_a_gradient_is_refused() -> None:
 def test_a_clip_learns_as_with_float32_statistics_and_goes_on_bit_for_bit(tmp_path) -> None:
     write_shards(tmp_path / "data", [20, 20])
     changes = {"ranks": 1, "duration": "80 steps", "learning_rate": 0.004, "beta2": 0.999, "save_every": 40}
-    runs = {name: job(tmp_path / "data", tmp_path / name, statistics=name, **changes) for name in ("fp32", "bf16")}
+    runs = {
+        name: job(tmp_path / "data", tmp_path / name, optimizer_state_dtype=name, **changes)
+        for name in ("fp32", "bf16")
+    }
     with alone():
         for run in runs.values():
             train_here(run)

@@ -30,7 +30,7 @@ def test_matrices_decay_and_gains_biases_and_the_scale_do_not():
 
 def test_bf16_statistics_decay_the_same_parameters_and_draw_from_the_jobs_seed():
     model = Clip(MODEL)
-    optimizer = build_optimizer(model, dataclasses.replace(CONFIG, statistics="bf16"))
+    optimizer = build_optimizer(model, dataclasses.replace(CONFIG, optimizer_state_dtype="bf16"))
     assert isinstance(optimizer, Bf16AdamW)
     assert optimizer.seed == CONFIG.seed
     for group, plain in zip(optimizer.param_groups, build_optimizer(model, CONFIG).param_groups, strict=True):
@@ -42,7 +42,7 @@ def test_bf16_statistics_decay_the_same_parameters_and_draw_from_the_jobs_seed()
 
 @pytest.mark.parametrize("statistics", ["fp32", "bf16"])
 def test_steps_are_counted_over_a_resume(statistics):
-    model, config = Clip(MODEL), dataclasses.replace(CONFIG, statistics=statistics)
+    model, config = Clip(MODEL), dataclasses.replace(CONFIG, optimizer_state_dtype=statistics)
     optimizer, resumed = build_optimizer(model, config), build_optimizer(model, config)
     assert steps_taken(optimizer) == 0
     for seed in (1, 2, 3):
