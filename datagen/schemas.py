@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from openwit.kernels.uids import hex_texts
 
 UID_BYTES = 16
 
@@ -80,9 +81,7 @@ def pair_uids(urls: pa.Array, captions: pa.Array) -> pa.Array:
     """The uids of many pairs."""
     keys = pc.binary_join_element_wise(urls.cast(pa.binary()), captions.cast(pa.binary()), b"\0")
     digests = [hashlib.blake2b(key, digest_size=UID_BYTES).digest() for key in keys.to_numpy(zero_copy_only=False)]
-    digits = b"".join(digests).hex().encode()
-    offsets = np.arange(0, len(digits) + 1, 2 * UID_BYTES, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(urls), pa.py_buffer(offsets), pa.py_buffer(digits))
+    return hex_texts(b"".join(digests))
 
 
 NAMES = pa.dictionary(pa.int32(), pa.string())

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("openwit", "models", "wit_queries", "datagen", "train", "pipelines")
 MAY_IMPORT = {
     "openwit": (),
-    "models": ("openwit.errors",),
+    "models": ("openwit",),
     "wit_queries": ("openwit",),
     "datagen": ("openwit", "wit_queries"),
     "train": ("openwit", "models"),

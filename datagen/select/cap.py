@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 
 from datagen.config import CapConfig
 from datagen.schemas import INSIDE, NARROWED, THRESHOLDS, WINDOWS
-from datagen.select.cap_kernel import LAST_KEY, U32, U64, UPPER_BITS, mark_windows, match_keys
+from datagen.select.cap_kernel import LAST_KEY, U32, UPPER_BITS, mark_windows, match_keys
 from datagen.select.distinct import Pairs, read_pairs
+from openwit.kernels.hashing import U64
 from openwit.stage import Counts, Input, Source, Stage, Target
 from openwit.storage.slices import each
 from openwit.storage.tables import one_chunk, read_table

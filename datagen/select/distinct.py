@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from datagen.config import ShuffleConfig
 from datagen.schemas import DISTINCT, QUERY_COUNTS
-from datagen.select.cap_kernel import I32, U64, PairArrays, count_matches
+from datagen.select.cap_kernel import I32, PairArrays, count_matches
+from openwit.kernels.hashing import U64
 from openwit.kernels.uids import first_of_each
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.slices import each, read_slice

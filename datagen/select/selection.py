@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from datagen.config import CapConfig
 from datagen.schemas import CAPTIONS, SELECTED, TEXTS
-from datagen.select.cap_kernel import U32, U64, UPPER_BITS, mark_selected
+from datagen.select.cap_kernel import U32, UPPER_BITS, mark_selected
 from datagen.select.distinct import Pairs
-from openwit.kernels.hashing import url_hashes
+from openwit.kernels.hashing import U64, url_hashes
 from openwit.kernels.uids import uid_texts
 from openwit.stage import Counts, Input, Source, Stage, Target
 from openwit.storage.slices import each, read_slice

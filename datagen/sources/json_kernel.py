@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-Bytes = npt.NDArray[np.uint8]
+from openwit.kernels.buffers import Bytes
+from openwit.kernels.compiled import compiled
+from openwit.kernels.utf8 import encode
 
 QUOTE, BACKSLASH = 0x22, 0x5C
 _HIGH, _LOW, _NO_SURROGATE, _PLANE_1 = 0xD800, 0xDC00, 0xE000, 0x10000
@@ -23,7 +24,7 @@ def _short_escapes() -> npt.NDArray[np.int16]:
 _ESCAPES = _short_escapes()
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def string_start(data: Bytes, pos: int, begin: int) -> int:
     """The opening quote of the string whose closing quote is at `pos`, or -1."""
     if pos <= begin or data[pos] != QUOTE:
@@ -34,7 +35,7 @@ def string_start(data: Bytes, pos: int, begin: int) -> int:
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def string_end(data: Bytes, pos: int, end: int) -> int:
     """The closing quote of the string whose opening quote is at `pos`, or -1."""
     if pos >= end or data[pos] != QUOTE:
@@ -48,7 +49,7 @@ def string_end(data: Bytes, pos: int, end: int) -> int:
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _is_escaped(data: Bytes, pos: int, begin: int) -> bool:
     """Whether an odd number of backslashes stands before it."""
     first = pos
@@ -57,7 +58,7 @@ def _is_escaped(data: Bytes, pos: int, begin: int) -> bool:
     return (pos - first) % 2 == 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def unescape(data: Bytes, pos: int, end: int, out: Bytes, size: int) -> int:
     """Appends the string data[pos:end] to out[:size]; returns the new size, or -1 for an escape that means nothing."""
     while pos < end:
@@ -83,11 +84,11 @@ def unescape(data: Bytes, pos: int, end: int, out: Bytes, size: int) -> int:
                     pos += 6
             if code < 0 or _HIGH <= code < _NO_SURROGATE:
                 return -1
-            size = _put_utf8(out, size, code)
+            size = encode(out, size, code)
     return size
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _hex4(data: Bytes, pos: int, end: int) -> int:
     """The number in four hexadecimal digits, or -1."""
     if pos + 4 > end:
@@ -102,16 +103,3 @@ def _hex4(data: Bytes, pos: int, end: int) -> int:
         else:
             return -1
     return number
-
-
-@numba.njit(cache=True, nogil=True)
-def _put_utf8(out: Bytes, size: int, code: int) -> int:
-    """Appends the character in UTF-8 and returns the new size."""
-    if code < 0x80:
-        out[size] = code
-        return size + 1
-    tails = 1 if code < 0x800 else 2 if code < _PLANE_1 else 3
-    out[size] = (0, 0xC0, 0xE0, 0xF0)[tails] | (code >> 6 * tails)
-    for i in range(tails):
-        out[size + 1 + i] = 0x80 | (code >> 6 * (tails - 1 - i)) & 0x3F
-    return size + 1 + tails

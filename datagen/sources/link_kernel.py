@@ -5,17 +5,18 @@ A link is a flat object of strings in the list "Links", its keys in any order:
     {"path":"IMG@/src","url":"/a.jpg","alt":"A cat","title":"A cat on a mat"}
 
 A quote inside a JSON string is always escaped, so the bytes "IMG@/src" between bare quotes are a whole value. Where its
-key is "path", the object is read back to its brace and forth to its end. What does not look like this makes the record
-unsure; links.py then parses it whole.
+key is "path", the object is read back to its brace and forth to its end. A record that does not look like
+this is UNSURE: wat.py then parses it whole.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from datagen.sources.json_kernel import Bytes, string_end, string_start, unescape
+from datagen.sources.json_kernel import string_end, string_start, unescape
+from openwit.kernels.buffers import Bytes
+from openwit.kernels.compiled import UNSURE, compiled
 
 Numbers = npt.NDArray[np.int64]
 
@@ -28,12 +29,12 @@ _QUOTE, _B, _E, _I, _G, _AT = (np.uint8(byte) for byte in b'"BeIG@')
 _BLOCK = 256
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def scan_links(
     data: Bytes, record: int, urls: Bytes, captions: Bytes, columns: Numbers, links: int
 ) -> tuple[int, bool]:
-    """Appends the image links of a record to the first `links` ones; returns their number then, or -1 where the record
-    is unsure, and whether it may hold a base element.
+    """Appends the image links of a record to the first `links` ones; returns their number then, or UNSURE, and
+    whether it may hold a base element.
 
     urls, captions   the texts end to end, in UTF-8; a caption is the alt text, or the title where that is blank; where
                      both are, the caption is empty, and the URL too: nobody will ask for it
@@ -56,10 +57,10 @@ def scan_links(
         sure = pos >= 0 and _append(data, spans, urls, captions, columns, links)
         columns[0, links] = record
         links += 1
-    return -1, False
+    return UNSURE, False
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _append(data: Bytes, spans: Numbers, urls: Bytes, captions: Bytes, columns: Numbers, link: int) -> bool:
     """Writes the caption, and the URL where there is one; False where an escape means nothing."""
     start, url_end = columns[2, link], columns[1, link]
@@ -77,7 +78,7 @@ def _append(data: Bytes, spans: Numbers, urls: Bytes, captions: Bytes, columns: 
     return url_end >= 0 and end >= 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _find_image(data: Bytes, pos: int, end: int) -> int:
     """Where _IMAGE stands next, or -1. A block is looked through to its end, byte by byte without a branch: that
     becomes wide machine code, and most blocks hold nothing."""
@@ -94,7 +95,7 @@ def _find_image(data: Bytes, pos: int, end: int) -> int:
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _stands(data: Bytes, pos: int, end: int, word: Bytes) -> bool:
     """Whether the word stands at `pos`."""
     if pos < 0 or pos + len(word) > end:
@@ -105,7 +106,7 @@ def _stands(data: Bytes, pos: int, end: int, word: Bytes) -> bool:
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _object_start(data: Bytes, value: int, begin: int) -> int:
     """The brace that opens the link whose path stands at `value`; -1 where it is no path of a link, -2 where that
     cannot be said."""
@@ -131,7 +132,7 @@ def _object_start(data: Bytes, value: int, begin: int) -> int:
     return pos if before in (_LIST, _COMMA) else -1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _read_object(data: Bytes, start: int, end: int, spans: Numbers) -> int:
     """Puts where url, alt and title stand into `spans` (0, 0: absent); returns the object's end, or -1."""
     spans[:] = 0
@@ -156,7 +157,7 @@ def _read_object(data: Bytes, start: int, end: int, spans: Numbers) -> int:
     return pos + 1 if start >= 0 else -1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _back(data: Bytes, pos: int, begin: int) -> int:
     """The last place before `pos` that is no white space."""
     pos -= 1
@@ -165,7 +166,7 @@ def _back(data: Bytes, pos: int, begin: int) -> int:
     return pos
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _forth(data: Bytes, pos: int, end: int) -> int:
     """The next place from `pos` on that is no white space."""
     while pos < end and (data[pos] == 0x20 or 0x09 <= data[pos] <= 0x0D):
@@ -173,7 +174,7 @@ def _forth(data: Bytes, pos: int, end: int) -> int:
     return pos
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _is_blank(text: Bytes, start: int, end: int) -> bool:
     """Whether it holds nothing but ASCII white space."""
     for i in range(start, end):  # noqa: SIM110 (compiled)
@@ -182,7 +183,7 @@ def _is_blank(text: Bytes, start: int, end: int) -> bool:
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _ends_in_brace(data: Bytes) -> bool:
     end = len(data)
     while end > 0 and data[end - 1] <= 0x20:
@@ -190,7 +191,7 @@ def _ends_in_brace(data: Bytes) -> bool:
     return end > 0 and data[end - 1] == _CLOSE
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _holds_base(data: Bytes) -> bool:
     """Whether "Base", with its quotes, may stand in it, by blocks as in _find_image."""
     for start in range(0, len(data), _BLOCK):

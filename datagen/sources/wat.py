@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from datagen.schemas import PAIRS
-from datagen.sources.json_kernel import Bytes
-from datagen.sources.link_kernel import Numbers, scan_links
+from datagen.sources.link_kernel import scan_links
 from datagen.sources.warc import read_records
 from openwit import storage
 from openwit.errors import InputError
+from openwit.kernels.buffers import string_array
+from openwit.kernels.compiled import UNSURE
 
 IMAGE_PATH = "IMG@/src"
 _SHORTEST_LINK = len('{"path":"IMG@/src"}')
@@ -108,7 +109,7 @@ class LinkTable:
         number, holds_base = self._scan(body)
         base = ""
         try:
-            if number < 0:
+            if number == UNSURE:
                 images, base = parse(body)
                 number, _ = self._scan(msgspec.json.encode({"Links": images}))
                 assert number >= 0, "what this file has written is read"
@@ -133,8 +134,8 @@ class LinkTable:
         number, records = self._number, self._columns[0, : self._number].astype(np.int32)
         from_title = self._columns[3, :number].astype(np.int32)
         columns = {
-            "url": _strings(self._urls, self._columns[1, : number + 1]),
-            "caption": _strings(self._captions, self._columns[2, : number + 1]),
+            "url": string_array(self._urls, self._columns[1, : number + 1]),
+            "caption": string_array(self._captions, self._columns[2, : number + 1]),
             "caption_from": pa.DictionaryArray.from_arrays(from_title, pa.array(["alt", "title"])),
             "base_url": pa.DictionaryArray.from_arrays(records, pa.array(self._bases, pa.string())),
             "page_url": pa.DictionaryArray.from_arrays(records, pa.array(self._pages, pa.string())),
@@ -157,11 +158,6 @@ def _is_utf8(table: pa.Table, row: int | None = None) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
-
-
-def _strings(data: Bytes, ends: Numbers) -> pa.StringArray:
-    offsets = pa.py_buffer(ends.astype(np.int32))
-    return pa.StringArray.from_buffers(len(ends) - 1, offsets, pa.py_buffer(data[: ends[-1]]))
 
 
 def _join(page: str, base: str) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from openwit.kernels.compiled import compiled, inlined
+from openwit.kernels.utf8 import Whole, decode, encode
 
 SPACE, LETTER, DIGIT, OTHER, UNSURE = range(5)
 MAX_BYTES = 64  # of a word; merging takes their square, so longer ones are for the twin
@@ -23,7 +25,6 @@ NONE = 1 << 31  # no word: above all ids
 MIX = 0x1E3779B97F4A7C15  # an odd number without a pattern
 QUOTE, AMPERSAND, BLANK = 39, 38, 32
 
-Whole: TypeAlias = int | np.int64
 Ints: TypeAlias = npt.NDArray[np.int64]
 Small: TypeAlias = npt.NDArray[np.int32]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -31,14 +32,14 @@ SignTable: TypeAlias = tuple[Bytes, Small, bool]  # kind and replacement of a si
 Merging: TypeAlias = tuple[Ints, Ints]  # pairs_S2, and the id of each byte
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def slot_of(key: Whole, size: Whole) -> int:
     """Where a key's search starts in a table of `size` slots, a power of two."""
     mixed = np.int64(key) * np.int64(MIX)
     return int((mixed >> 32 ^ mixed >> 20) & np.int64(size - 1))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def find_pair(pairs_S2: Ints, left: Whole, right: Whole) -> int:
     """The id that two ids merge to, or NONE."""
     key = np.int64(left) << 32 | np.int64(right)
@@ -50,7 +51,7 @@ def find_pair(pairs_S2: Ints, left: Whole, right: Whole) -> int:
     return NONE
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def find_word(words_S4: Ints, first: Whole, second: Whole) -> int:
     """The id of the word of at most PACKED_BYTES bytes, or NONE."""
     slot = slot_of(first ^ second * 31, len(words_S4))
@@ -61,7 +62,7 @@ def find_word(words_S4: Ints, first: Whole, second: Whole) -> int:
     return NONE
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def merge(pairs_S2: Ints, ids: Ints, made: Ints, size: int) -> int:
     """Merges ids[:size] in place, the pair of the lowest result first, the leftmost of equals; the number left.
     `made` is scratch: what each id and the next one merge to."""
@@ -85,26 +86,13 @@ def merge(pairs_S2: Ints, ids: Ints, made: Ints, size: int) -> int:
     return size
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def decode(data: Bytes, at: Whole) -> tuple[Whole, int]:
-    """The sign at `at` and its number of bytes, of UTF-8 that is known to be well-formed."""
-    lead = np.int64(data[at])
-    if lead < 0x80:
-        return lead, 1
-    size = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
-    code = lead & (0x7F >> size)
-    for step in range(1, size):
-        code = code << 6 | np.int64(data[at + step]) & 0x3F
-    return code, size
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def read_sign(data: Bytes, at: Whole, end: Whole, signs: SignTable, after_ascii: bool) -> tuple[Whole, Whole, int]:
     """The kind of the sign at `at`, what it becomes, and its number of bytes. In a text that is not cleaned two signs
     beyond ASCII together, and an ampersand that may begin an entity, are UNSURE."""
     kinds, becomes, cleaned = signs
-    code, num_bytes = decode(data, at)
-    if code >= len(kinds):
+    code, num_bytes = decode(data, at, end)
+    if code < 0 or code >= len(kinds):
         return UNSURE, code, num_bytes
     if not cleaned:
         if num_bytes > 1 and not after_ascii:
@@ -114,7 +102,7 @@ def read_sign(data: Bytes, at: Whole, end: Whole, signs: SignTable, after_ascii:
     return np.int64(kinds[code]), np.int64(becomes[code]), num_bytes
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def contraction(data: Bytes, at: Whole, end: Whole) -> int:
     """How many letters behind an apostrophe belong to it: of 's 't 'm 'd, 're 've 'll; ASCII in any case."""
     one = np.int64(data[at]) | 32 if at < end else 0
@@ -126,20 +114,7 @@ def contraction(data: Bytes, at: Whole, end: Whole) -> int:
     return 0
 
 
-@numba.njit(cache=True, nogil=True)
-def append(word: Bytes, size: int, code: Whole) -> int:
-    """Writes the sign's UTF-8 behind word[:size]; the new size."""
-    if code < 0x80:
-        word[size] = code
-        return size + 1
-    num_more = 1 if code < 0x800 else 2 if code < 0x10000 else 3
-    word[size] = (0xFF00 >> num_more + 1) & 0xFF | code >> 6 * num_more
-    for step in range(num_more):
-        word[size + 1 + step] = 0x80 | (code >> 6 * (num_more - 1 - step)) & 0x3F
-    return size + 1 + num_more
-
-
-@numba.njit(cache=True, nogil=True)
+@compiled
 def packed(word: Bytes, size: int) -> tuple[Whole, Whole]:
     """The word's at most PACKED_BYTES bytes as two numbers; no word holds a zero byte."""
     first = second = np.int64(0)
@@ -150,7 +125,7 @@ def packed(word: Bytes, size: int) -> tuple[Whole, Whole]:
     return first, second
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def ids_of_word(word: Bytes, size: int, words_S4: Ints, merging: Merging, scratch: tuple[Ints, Ints]) -> int:
     """The word's ids into scratch[0]; their number."""
     ids, made = scratch
@@ -167,7 +142,7 @@ def ids_of_word(word: Bytes, size: int, words_S4: Ints, merging: Merging, scratc
     return merge(pairs_S2, ids, made, size)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def encode_texts(
     texts: tuple[Bytes, Ints], signs: SignTable, words_S4: Ints, merging: Merging, rows: Ints, ids_BL: Ints
 ) -> Ints:
@@ -203,7 +178,7 @@ def encode_texts(
             at += num_bytes
             now = kind
             if kind != SPACE:
-                size = append(word, size, code)
+                size = encode(word, size, code)
                 if size > MAX_BYTES:
                     count = LEFT_TO_TWIN
                     break
@@ -217,17 +192,17 @@ def encode_texts(
                     num_bytes = 1
                 if size == 1 and code == QUOTE:
                     for _ in range(contraction(data, at, end)):
-                        size = append(word, size, np.int64(data[at]) | 32)
+                        size = encode(word, size, np.int64(data[at]) | 32)
                         at += 1
                         now, num_bytes = DIGIT, 1  # complete: nothing joins it
         counts[number] = count
     return counts
 
 
-# The tables are filled here, where they are searched: numba's cache of a function looks at its own file only.
+# The tables are filled here, where they are searched.
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def pair_table(pairs_M2: Ints, num_slots: int) -> Ints:
     """pairs_S2 of M merges, in their order."""
     table_S2 = np.full((num_slots, 2), EMPTY, np.int64)
@@ -240,7 +215,7 @@ def pair_table(pairs_M2: Ints, num_slots: int) -> Ints:
     return table_S2
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def word_table(spelled: tuple[Bytes, Ints, Ints], merging: Merging, num_slots: int) -> Ints:
     """words_S4 of those words, given by their bytes, ends and ids, that merging makes their one id of."""
     data, ends, numbers = spelled

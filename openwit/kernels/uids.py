@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from openwit.errors import InputError
-from openwit.kernels.buffers import utf8_buffers
+from openwit.kernels.buffers import string_array, utf8_buffers
 
 U64 = npt.NDArray[np.uint64]
 DIGITS = 32
@@ -31,9 +31,13 @@ def uid_halves(uids: pa.Array) -> tuple[U64, U64]:
 
 def uid_texts(high: U64, low: U64) -> pa.Array:
     """The uids as 32 hex digits each."""
-    digits = np.stack([high, low], axis=1).astype(">u8").tobytes().hex().encode()
-    offsets = np.arange(0, len(digits) + 1, DIGITS, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(high), pa.py_buffer(offsets), pa.py_buffer(digits))
+    return hex_texts(np.stack([high, low], axis=1).astype(">u8").tobytes())
+
+
+def hex_texts(uids: bytes) -> pa.Array:
+    """The uids, given as bytes end to end, as 32 hex digits each."""
+    digits = uids.hex().encode()
+    return string_array(digits, np.arange(0, len(digits) + 1, DIGITS))
 
 
 def first_of_each(high: U64, low: U64) -> npt.NDArray[np.int64]:

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from openwit import storage
 from openwit.errors import InputError
-from wit_queries.terms.count_kernel import I64
+
+I64 = npt.NDArray[np.int64]
 
 MAX_ROWS = 1 << 22  # that are held beside the sum of those before
 

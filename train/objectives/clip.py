@@ -22,15 +22,13 @@ from models.compiling import require_compiler
 from models.config import VisionTransformerConfig
 from models.preprocess import normalize_pixels
 from models.tokenizer.tokenizer import Tokenizer
+from openwit.kernels.hashing import splitmix64
 from train.config import PretrainConfig
 from train.data.batch_images import BatchImages, DeviceImages, TensorPool
 from train.data.decode import AnyPixels, decode_resized
 from train.data.examples import ClipExampleBuilder, DecodedCache, Example
 from train.objective import CPU
 from train.objectives.warm_start import warm_start
-
-STEP = np.uint64(0x9E3779B97F4A7C15)  # of splitmix64 (Steele et al. 2014), as are the two multipliers
-MULTIPLIERS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
 
 
 def number_kept(num_patches: int, dropped: float) -> int:
@@ -41,17 +39,8 @@ def number_kept(num_patches: int, dropped: float) -> int:
 def kept_patches(seeds: Sequence[int], num_patches: int, num_kept: int) -> npt.NDArray[np.int64]:
     """[B, K], rising in each row: the patches whose numbers are the lowest of P that an image's seed of 64 bits alone
     draws."""
-    drawn_BP = splitmix64(np.array(seeds, np.uint64)[:, None], num_patches)
+    drawn_BP = splitmix64(np.array(seeds, np.uint64), num_patches)
     return np.sort(np.argpartition(drawn_BP, num_kept - 1, axis=1)[:, :num_kept], axis=1)
-
-
-def splitmix64(seed: npt.NDArray[np.uint64], length: int) -> npt.NDArray[np.uint64]:
-    """[…, length]: the first numbers of the generator for seeds […, 1]."""
-    state = seed + STEP * np.arange(1, length + 1, dtype=np.uint64)
-    for shift, multiplier in MULTIPLIERS:
-        state = (state ^ (state >> shift)) * multiplier
-    numbers: npt.NDArray[np.uint64] = state ^ (state >> np.uint64(31))
-    return numbers
 
 
 @dataclass(frozen=True)

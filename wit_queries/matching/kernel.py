@@ -6,10 +6,10 @@ loops that each do one thing, and what may or may not be found is written always
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from openwit.kernels.buffers import Bytes, Offsets, prefetch
+from openwit.kernels.compiled import compiled
 from wit_queries.matching.slots import (
     GOES_ON,
     QUERIES,
@@ -32,7 +32,7 @@ DIGIT_BITS = 11  # of an id that are sorted by at a time
 DIGIT = (1 << DIGIT_BITS) - 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def match_tokens(data: Bytes, offsets: Offsets, first: int, table: Table, ids: Ids, places: Offsets) -> int:
     """Finds the queries in the texts from number `first` on, cut at each space. Those of text i are written in any
     order, some more than once, to ids[places[i]:places[i + 1]]. Returns where to go on with larger `ids`, the number
@@ -58,7 +58,7 @@ def match_tokens(data: Bytes, offsets: Offsets, first: int, table: Table, ids: I
     return len(offsets) - 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _find_steps(slots: Slots, step_filter: Bits, nodes: Slots, tokens: Slots, steps: Slots) -> None:
     """Writes to `tokens` those from which a step by the next one may lead on, closed by the number of all, and to
     `steps` the slots that these lead to, below 0 where there is none."""
@@ -75,7 +75,7 @@ def _find_steps(slots: Slots, step_filter: Bits, nodes: Slots, tokens: Slots, st
     tokens[num_steps] = len(nodes)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _collect(table: Table, found: tuple[Slots, Slots, Slots, Slots], last: Offsets, ids: Ids, places: Offsets) -> int:
     """Writes the queries of a block's texts; returns the number of texts for which `ids` had room."""
     slots, _, lists, _ = table
@@ -113,7 +113,7 @@ def _collect(table: Table, found: tuple[Slots, Slots, Slots, Slots], last: Offse
     return len(last) - 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _add_list(lists: Ids, place: int, ids: Ids, pos: int, spare: int) -> int:
     """Writes the ids of queries that have the same words; returns the place behind them, or FULL."""
     size = int(lists[place])
@@ -124,7 +124,7 @@ def _add_list(lists: Ids, place: int, ids: Ids, pos: int, spare: int) -> int:
     return pos + size
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def sort_each(ids: Ids, places: Offsets, num_queries: int) -> Ids:
     """The ids of each text ascending and each once; `places` is changed to theirs. A radix sort of all together, by
     id and then by text: it takes the same time for any ids."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
-import numba
 import numpy as np
 import pyarrow as pa
 
 from openwit.errors import ConfigError
 from openwit.kernels.buffers import Bytes, Offsets, text_array, utf8_buffers
+from openwit.kernels.compiled import compiled
 from wit_queries.matching import table as match_table
 from wit_queries.matching.kernel import match_tokens, sort_each
 from wit_queries.matching.table import MatchTable
@@ -34,7 +34,7 @@ def spaced_batch(captions: pa.Array) -> tuple[Bytes, Offsets]:
     return _spaced(data, offsets, _KINDS)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _spaced(data: Bytes, offsets: Offsets, kinds: Bytes) -> tuple[Bytes, Offsets]:
     num_bytes = 0
     for at in range(offsets[0], offsets[-1]):

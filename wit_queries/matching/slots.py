@@ -5,12 +5,12 @@ The compiled loops that fill the table of match_table.py.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from openwit.kernels.buffers import Bytes, Offsets, prefetch
-from wit_queries.text.fast_normalize import byte_at
+from openwit.kernels.compiled import compiled
+from openwit.kernels.utf8 import byte_at
 
 Slots = npt.NDArray[np.int64]  # two numbers a slot: key, value
 Bits = npt.NDArray[np.int64]
@@ -30,7 +30,7 @@ QUERIES, SEVERAL, GOES_ON, PLACE_BITS = (1 << 32) - 1, 1 << 31, 1 << 32, 33
 MULTIPLIER = -7046029254386353131  # the golden ratio's 64 bits, odd
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def place_of(key: int, size: int) -> int:
     """A place below `size` for a key, evenly spread."""
     mixed = (key ^ (key >> 29)) * MULTIPLIER
@@ -38,13 +38,13 @@ def place_of(key: int, size: int) -> int:
     return (((mixed >> 32) & 0xFFFFFFFF) * size) >> 32
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def step_key(node: int, token: int) -> int:
     """The key of the step from a node by a token, both given by their slots."""
     return STEP | (node << NODE_BITS) | token
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _is_long_token(long_tokens: Bytes, place: int, data: Bytes, start: int, end: int) -> bool:
     size = 0
     for step in range(4):
@@ -57,7 +57,7 @@ def _is_long_token(long_tokens: Bytes, place: int, data: Bytes, start: int, end:
     return same == size
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def find_token(slots: Slots, long_tokens: Bytes, key: int, data: Bytes, start: int, end: int) -> int:
     """The slot of a token, or -1 - the free slot where it would stand."""
     num_slots = len(slots) >> 1
@@ -71,7 +71,7 @@ def find_token(slots: Slots, long_tokens: Bytes, key: int, data: Bytes, start: i
     return -1 - slot
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def find_step(slots: Slots, node: int, token: int) -> int:
     """The slot that a step leads to, or -1 - the free slot where it would stand."""
     num_slots = len(slots) >> 1
@@ -84,7 +84,7 @@ def find_step(slots: Slots, node: int, token: int) -> int:
     return -1 - slot
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def cut(data: Bytes, at: int, end: int, slots: Slots, cuts: tuple[Slots, Offsets, Offsets], count: int) -> int:
     """Cuts data[at:end] at each space, and from place `count` on writes to `cuts` the key, start and end of each token,
     and NO_TOKEN behind the last; returns the place behind that. Asks for the memory where the tokens will be looked
@@ -111,7 +111,7 @@ def cut(data: Bytes, at: int, end: int, slots: Slots, cuts: tuple[Slots, Offsets
     return count + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def insert_queries(
     data: Bytes, offsets: Offsets, absent: npt.NDArray[np.bool_], slots: Slots, long_tokens: Bytes
 ) -> tuple[Ids, int, int]:
@@ -150,7 +150,7 @@ def insert_queries(
     return reached, taken, pos
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _append(long_tokens: Bytes, pos: int, data: Bytes, start: int, end: int) -> int:
     """Writes a token with its number of bytes, four bytes, before it; returns the place behind."""
     for step in range(4):
@@ -160,7 +160,7 @@ def _append(long_tokens: Bytes, pos: int, data: Bytes, start: int, end: int) -> 
     return pos + 4 + end - start
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def fill_filter(slots: Slots, step_filter: Bits) -> None:
     """Sets the bit of each step."""
     for slot in range(len(slots) >> 1):

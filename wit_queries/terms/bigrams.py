@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from openwit import storage
 from openwit.errors import InputError
+from openwit.kernels.hashing import mixed
 from openwit.stage import Source, Stage, Target
 from openwit.storage.row_groups import read_bucket, read_runs, write_buckets
 from openwit.storage.tables import read_table
 from wit_queries.terms.articles import PAIR_COUNTS, PAIRS, WORD_BUCKETS, WORDS
-from wit_queries.terms.count_kernel import I64, hash_numbers
+from wit_queries.terms.count_kernel import I64
 from wit_queries.terms.terms import VOCABULARY, WANTED
 from wit_queries.terms.word_counts import join_pairs, split_pairs
 from wit_queries.wikipedia.dumps import FACTS
@@ -70,7 +71,7 @@ def deal_pairs(config: BucketsConfig, source: Source, target: Target) -> Counter
                 (np.maximum(first, second) < num_frequent) | is_among(both, wanted)
             )
             dealt = pa.table([first[kept], second[kept], pairs["count"].to_numpy()[kept]], schema=PAIR_COUNTS)
-            write_buckets(writer, dealt, hash_numbers(both[kept]) % np.uint64(config.num_buckets), config.num_buckets)
+            write_buckets(writer, dealt, mixed(both[kept]) % np.uint64(config.num_buckets), config.num_buckets)
             counts.update({"in": len(both), "kept": len(dealt), "dropped.rare_word": len(both) - len(dealt)})
     return counts
 

@@ -8,32 +8,22 @@ second's.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from openwit.kernels.buffers import Bytes, Offsets
+from openwit.kernels.compiled import compiled, inlined
+from openwit.kernels.hashing import FNV_BASIS, U64, fnv1a, mix
 
-U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Vocabulary = tuple[U64, U64, I64, Bytes, I64]
 
 SPACE = 32
-_SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # of FNV-1a
-_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # of SplitMix64
-_S27, _S30, _S31, _HALF = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_HALF = np.uint64(32)
 _NUMBER = np.uint64(0xFFFFFFFF)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def mix(x: np.uint64) -> np.uint64:
-    """The finaliser of SplitMix64: every bit of x moves every bit of the result."""
-    x = (x ^ (x >> _S30)) * _FIRST
-    x = (x ^ (x >> _S27)) * _SECOND
-    return x ^ (x >> _S31)
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _same(word: int, data: Bytes, begin: int, end: int, starts: I64, letters: Bytes) -> bool:
     start = starts[word]
     if starts[word + 1] - start != end - begin:
@@ -44,7 +34,7 @@ def _same(word: int, data: Bytes, begin: int, end: int, starts: I64, letters: By
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def count_lines(
     lines: tuple[Bytes, Offsets], start: tuple[int, int, int], vocabulary: Vocabulary, pairs: I64
 ) -> tuple[int, int, int]:
@@ -67,9 +57,9 @@ def count_lines(
         before = -1
         while at < line_end:
             begin = at
-            key = _SEED
+            key = FNV_BASIS
             while at < line_end and data[at] != SPACE:
-                key = (key ^ np.uint64(data[at])) * _PRIME
+                key = fnv1a(key, data[at])
                 at += 1
             key = mix(key)
             slot = key & mask
@@ -101,7 +91,7 @@ def count_lines(
     return line, num_words, num_pairs
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def fill_slots(slots: U64, hashes: U64) -> None:
     """Enters words 0, 1, … with these hashes into a table without entries."""
     mask = np.uint64(len(slots) - 1)
@@ -112,7 +102,7 @@ def fill_slots(slots: U64, hashes: U64) -> None:
         slots[slot] = (hashes[word] >> _HALF) << _HALF | np.uint64(word + 1)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def count_equal(values: I64, counts: npt.NDArray[np.int32]) -> int:
     """How many different values there are in `values`, which are sorted: they move to its front, and how often each
     occurs stands in `counts`."""
@@ -125,12 +115,3 @@ def count_equal(values: I64, counts: npt.NDArray[np.int32]) -> int:
             values[last] = values[i]
             counts[last] = 1
     return last + 1
-
-
-@numba.njit(cache=True, nogil=True)
-def hash_numbers(numbers: I64) -> U64:
-    """The hash of each number."""
-    result = np.empty(len(numbers), np.uint64)
-    for i in range(len(numbers)):
-        result[i] = mix(np.uint64(numbers[i]))
-    return result

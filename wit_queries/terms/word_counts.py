@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from openwit.kernels.buffers import utf8_buffers
-from wit_queries.terms.count_kernel import I64, U64, Vocabulary, count_equal, count_lines, fill_slots
+from openwit.kernels.buffers import string_array, utf8_buffers
+from openwit.kernels.hashing import U64
+from wit_queries.terms.count_kernel import I64, Vocabulary, count_equal, count_lines, fill_slots
 from wit_queries.text.fast_normalize import normalize_batch
 
 I32 = npt.NDArray[np.int32]
@@ -92,7 +93,7 @@ class TextCounts:
         slots, hashes, starts, letters, counts = self._vocabulary
         size, used = self._num_words, self._pairs[: self._num_pairs]
         ends = starts[: size + 1].astype(np.int32)
-        words = pa.StringArray.from_buffers(size, pa.py_buffer(ends), pa.py_buffer(letters[: ends[-1]].copy()))
+        words = string_array(letters[: ends[-1]].copy(), ends)
         used.sort()
         pair_counts = np.empty(len(used), np.int32)
         num_pairs = count_equal(used, pair_counts)
@@ -122,8 +123,7 @@ def _lines(texts: list[str]) -> pa.StringArray:
     """All lines of the texts, each with its line feed, without a copy of any."""
     data = np.frombuffer("\n".join(texts).encode("utf-8", "surrogatepass"), np.uint8)
     ends = np.flatnonzero(data == ord("\n")) + 1
-    offsets = np.concatenate([[0], ends, [len(data)]]).astype(np.int32)
-    return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
+    return string_array(data, np.concatenate([[0], ends, [len(data)]]))
 
 
 def _vocabulary(most_words: int) -> Vocabulary:

@@ -1,9 +1,9 @@
 """What every code point folds to, as flat arrays for the compiled normalisation: made from normalize.py's own rules.
 
 A text may be folded code point by code point where none acts on its neighbours. NFKC acts on neighbours in two ways:
-it composes (the second part of any composition, Hangul's vowels and finals included, is UNSAFE here), and it sorts
+it composes (the second part of any composition, Hangul's vowels and finals included, is UNSURE here), and it sorts
 marks by their combining class (the kernel compares the `order` of neighbours). What takes more than one step of
-folding is UNSAFE too. Texts that hold anything UNSAFE are left to the definition.
+folding is UNSURE too. Texts that hold anything UNSURE are left to the plain twin, normalize().
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import regex
 
 from openwit.kernels.buffers import Bytes
+from openwit.kernels.compiled import UNSURE
 from wit_queries.text import normalize
 
 TABLE_END = 0x34000  # above stand no letters that are in use, only planes of variants, tags and private use
@@ -24,7 +25,7 @@ BETWEEN = "\U0010ffff"  # stands outside the table, folds to itself, is no part 
 HANGUL_SECONDS = (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))
 
 # What a code point does; a number from 0 on is a place in `runs`.
-UNSAFE, INVISIBLE_SIGN, SEPARATOR, MARK, LETTER, APOSTROPHE = -1, -2, -3, -4, -5, -6
+INVISIBLE_SIGN, SEPARATOR, MARK, LETTER, APOSTROPHE = -2, -3, -4, -5, -6  # -1 is UNSURE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,8 @@ def fold_table() -> FoldTable:
     kinds, seconds = _kinds(signs), _second_parts(signs)
     order = np.array(list(map(unicodedata.combining, signs)), dtype=np.uint8)
     action = kinds.copy()
-    action[(order > 0) & (action != MARK)] = UNSAFE
-    action[[ord(sign) for sign in seconds]] = UNSAFE
+    action[(order > 0) & (action != MARK)] = UNSURE
+    action[[ord(sign) for sign in seconds]] = UNSURE
     runs = bytearray()
     changed = np.any([np.array(signs, dtype=object) != np.array(column, dtype=object) for column in columns], axis=0)
     for code in np.flatnonzero(changed).tolist():
@@ -65,7 +66,7 @@ def fold_table() -> FoldTable:
         if not fold and not first:
             action[code] = INVISIBLE_SIGN
         elif fold != again or _acts_on_neighbours(sign, fold, first, last, seconds):
-            action[code] = UNSAFE
+            action[code] = UNSURE
         else:
             order[code] = unicodedata.combining(first[-1])
             action[code] = kinds[code] if fold == sign else _add_runs(runs, fold, kinds)
@@ -118,7 +119,7 @@ def _add_runs(runs: bytearray, fold: str, kinds: npt.NDArray[np.int32]) -> int:
     merged: list[tuple[int, str]] = []
     for sign in fold:
         kind = int(kinds[ord(sign)])
-        before = merged[-1][0] if merged else UNSAFE
+        before = merged[-1][0] if merged else UNSURE
         if before == kind or (before == LETTER and kind == MARK):
             merged[-1] = (before, merged[-1][1] + sign)
         else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numba.extending import intrinsic
+
+from openwit.kernels.compiled import compiled
 
 BLOCK_IMAGES = 1024  # whose first hashes stay in the processor's cache while all queries pass
 
@@ -29,7 +30,7 @@ def _count_ones(_: Any, word: Any) -> Any:
 _bits: Any = intrinsic(_count_ones)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def shared_bits(words: U64, firm: U64, views: int) -> U64:
     """(images, W) of views' hashes (images * views, W): the bits that are firm and alike in all views of an image.
     What differs in these differs in every view, so that one look at them tells most strangers."""
@@ -41,7 +42,7 @@ def shared_bits(words: U64, firm: U64, views: int) -> U64:
     return shared
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def most_of_views(most: I16, views: int) -> I64:
     """(images,): the most that may differ in any view of an image."""
     best = np.empty(len(most) // views, np.int64)
@@ -50,7 +51,7 @@ def most_of_views(most: I16, views: int) -> I64:
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def find_near(
     queries: tuple[U64, U64], words: tuple[U64, U64, U64, U64], most: tuple[I16, I16],
     firsts: tuple[U64, U64, I64, U64, U64, I64], found: I64,
@@ -91,7 +92,7 @@ def find_near(
     return number, looked
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _room_left(query: np.uint64, first: U64, shared: U64, most: I64, room: I64) -> None:
     """How many more bits could differ, below 0 where too many do; without a branch, so that the compiler makes vectors
     of it."""
@@ -99,7 +100,7 @@ def _room_left(query: np.uint64, first: U64, shared: U64, most: I64, room: I64) 
         room[place] = most[place] - np.int64(_bits((query ^ first[place]) & shared[place]))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _differing(a: U64, at_a: int, b: U64, at_b: int, firm: U64, at: int) -> np.int64:
     """The number of firm bits in which a row of one differs from a row of the other."""
     number = np.int64(0)
@@ -108,7 +109,7 @@ def _differing(a: U64, at_a: int, b: U64, at_b: int, firm: U64, at: int) -> np.i
     return number
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def nearest256(long: U64, hash256: U64, firm256: U64, contrast: F32, least_contrast: float) -> tuple[F32, I64]:
     """Of each query the least distance by the 256-bit hash, as a share of firm bits, to any view whose contrast is
     high enough, and that view; 1 and -1 where there is none."""

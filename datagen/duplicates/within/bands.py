@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.duplicates.fingerprints import U64
+from openwit.kernels.hashing import GOLDEN
 
 SIDE, LOW = 16, 100  # of the 256 bits those of the 100 lowest frequencies, which a crop or a blur moves least
 SHA256, PIXELS = 255, 254  # kinds of keys beside the bands' numbers: equal bytes, equal pixels
 _KIND = np.uint64(56)  # the kind is in the upper eight bits
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def band_keys(hash256: U64, firm256: U64, num_bands: int, band_bits: int) -> U64:
@@ -41,7 +41,7 @@ def kinds(keys: U64) -> U64:
 
 def partitions(keys: U64, num_partitions: int) -> npt.NDArray[np.int64]:
     """The partition to which each key is dealt."""
-    return (((keys * _GOLDEN) >> np.uint64(32)) % np.uint64(num_partitions)).astype(np.int64)
+    return (((keys * GOLDEN) >> np.uint64(32)) % np.uint64(num_partitions)).astype(np.int64)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.tokenizer.kernel import MAX_BYTES, NONE, append, contraction, decode, find_pair, merge
+from models.tokenizer.kernel import MAX_BYTES, NONE, contraction, find_pair, merge
 from models.tokenizer.tables import MergeTables, build_tables
 from models.tokenizer.vocabulary import Vocabulary, find_merges, read_vocabulary
 
@@ -55,15 +55,6 @@ def test_every_merge_is_found_and_no_other() -> None:
     assert all(find_pair(pairs_S2, *pair) == made for pair, made in list(ranks().items())[::7])
     others = [(right, left) for left, right in list(ranks())[::7] if (right, left) not in ranks()]
     assert {find_pair(pairs_S2, *pair) for pair in others} == {NONE}
-
-
-@given(st.characters(exclude_categories=("Cs",)))
-def test_a_sign_is_read_and_written_as_utf8(sign: str) -> None:
-    data = np.frombuffer(sign.encode(), np.uint8)
-    assert decode(data, 0) == (ord(sign), len(data))
-    word = np.zeros(8, np.uint8)
-    size = append(word, 2, ord(sign))
-    assert bytes(word[2:size]) == sign.encode()
 
 
 def test_contractions_are_those_of_the_pattern_in_any_case() -> None:
