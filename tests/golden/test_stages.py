@@ -1,0 +1,105 @@
+"""The names and versions of stages, by which finished work is known. Another one would have all of it made anew."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from datagen.candidates import LIST, MATCH
+from datagen.cap import NARROW, THRESHOLD, WINDOW
+from datagen.config import CapConfig, CrawlConfig, MatchConfig, MatcherConfig, RetryConfig, ShuffleConfig
+from datagen.crawl.adopt import STAGE as ADOPTED
+from datagen.crawl.crawl import STAGE as CRAWL
+from datagen.crawl.retry import STAGE as RETRIES
+from datagen.distinct import STAGE as DISTINCT
+from datagen.duplicates.calibrate import COPIES_STAGE, OTHERS_STAGE
+from datagen.duplicates.config import (
+    CopiesConfig,
+    EmbedConfig,
+    IndexConfig,
+    Limits,
+    MergeConfig,
+    OthersConfig,
+    SearchConfig,
+)
+from datagen.duplicates.embed import EMBED_STAGE
+from datagen.duplicates.index import INDEX_STAGE
+from datagen.duplicates.overlap import OVERLAP_STAGE
+from datagen.duplicates.search import MERGE_STAGE
+from datagen.duplicates.within.config import WithinConfig
+from datagen.duplicates.within.fingerprint import FINGERPRINT
+from datagen.duplicates.within.groups import GROUP_STAGE
+from datagen.duplicates.within.merge import GATHER, MERGE
+from datagen.duplicates.within.pairs import PAIR_STAGE
+from datagen.query_table import STAGE as QUERY_TABLE
+from datagen.selection import STAGE as SELECT
+from datagen.shuffle import STAGE as SHUFFLE
+from datagen.takedown.remove import STAGE as REMOVE
+from datagen.takedown.remove import RemoveConfig
+from openwit.stage import Input, Source, Stage, partition_key
+from wit_queries.articles import ARTICLES
+from wit_queries.config import PagesConfig, TermsConfig, ViewsConfig
+from wit_queries.dumps import DUMPS, DumpsConfig
+from wit_queries.page_views import PAGE_VIEWS
+from wit_queries.pairs import DEAL, SUM, BigramsConfig, BucketsConfig
+from wit_queries.query_list import QUERIES
+from wit_queries.terms import TERMS, VocabularyConfig
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("openwit", "models", "wit_queries", "datagen", "train", "pipelines")
+LIMITS = Limits(
+    name="things", max_distance64=0.1, max_distance256=0.2, max_color_distance=20.0, min_contrast=4.0, min_score=0.9
+)
+STAGES: list[tuple[Stage[Any], Any]] = [
+    (MATCH, MatchConfig()), (LIST, MatchConfig()), (QUERY_TABLE, MatcherConfig()), (SHUFFLE, ShuffleConfig()),
+    (DISTINCT, ShuffleConfig()), (WINDOW, CapConfig()), (NARROW, CapConfig()), (THRESHOLD, CapConfig()),
+    (SELECT, CapConfig()), (CRAWL, CrawlConfig()), (RETRIES, RetryConfig(reasons=("timeout",))),
+    (REMOVE, RemoveConfig()), (EMBED_STAGE, EmbedConfig(name="things")),
+    (INDEX_STAGE, IndexConfig(name="things", crop=0.1)),
+    (MERGE_STAGE, MergeConfig(exact_vectors=1000, least_score=0.8)),
+    (OVERLAP_STAGE, SearchConfig(limits=(LIMITS,), near_pairs=10)),
+    (COPIES_STAGE, CopiesConfig(crop=0.1, pictures=10, seed=0)),
+    (OTHERS_STAGE, OthersConfig(limits=(LIMITS,), share=0.5, seed=0)),
+    (FINGERPRINT, WithinConfig()), (PAIR_STAGE, WithinConfig()), (GROUP_STAGE, WithinConfig()),
+    (GATHER, WithinConfig()), (MERGE, WithinConfig()), (DUMPS, DumpsConfig(language="en")), (ARTICLES, PagesConfig()),
+    (PAGE_VIEWS, ViewsConfig()), (TERMS, VocabularyConfig(min_count=1, min_total_views=2, wordnet_names="first")),
+    (DEAL, BucketsConfig(num_buckets=3)), (SUM, BigramsConfig(num_buckets=3, min_bigram_count=5)),
+    (QUERIES, TermsConfig()),
+]  # fmt: skip
+SOURCE = Source(index=3, inputs={"given": (Input(url="a.parquet", identity="0123"), Input(url="b", identity="45"))})
+
+
+def free_fields(stage: Stage[Any]) -> list[str]:
+    """The fields on which no result depends."""
+    return sorted(stage.free_fields)
+
+
+def test_every_stage_has_the_name_and_version_that_it_had(golden: Callable[[str, object], None]) -> None:
+    told = {stage.name: stage.version for stage, _ in STAGES}
+    assert len(told) == len(STAGES), "two stages of one name"
+    golden("stages", {**dict(sorted(told.items())), "(no stage) adopted shards": ADOPTED})
+
+
+def test_the_list_holds_every_stage_of_the_sources() -> None:
+    made = [
+        node
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).partition("[")[0] == "Stage"
+    ]
+    assert len(made) == len(STAGES)
+
+
+def test_a_partition_finished_before_is_known_as_such_still(golden: Callable[[str, object], None]) -> None:
+    golden("partition_keys", {stage.name: partition_key(stage, config, SOURCE) for stage, config in STAGES})
+
+
+def test_the_fields_on_which_no_result_depends_are_what_they_were(golden: Callable[[str, object], None]) -> None:
+    golden("free_fields", {stage.name: free_fields(stage) for stage, _ in STAGES if free_fields(stage)})
+
+
+def test_the_software_that_a_manifest_names_is_what_it_was(golden: Callable[[str, object], None]) -> None:
+    golden("software", {stage.name: list(stage.software) for stage, _ in STAGES if stage.software})
