@@ -16,7 +16,16 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageCms
 
-from helpers.icc_profiles import GREY_GAMMA, WIDE_GAMMA, grey_profile, grey_to_srgb, wide_profile, wide_to_srgb
+from helpers.icc_profiles import (
+    GREY_GAMMA,
+    WIDE_GAMMA,
+    grey_profile,
+    grey_to_srgb,
+    ink_profile,
+    inks_to_srgb,
+    wide_profile,
+    wide_to_srgb,
+)
 
 U8 = npt.NDArray[np.uint8]
 Colours = npt.NDArray[np.float64]  # [2, 2, 3]: of the quadrants, levels of 255
@@ -28,6 +37,7 @@ GREYS = np.array([[10, 100], [180, 250]], np.uint8)
 ALPHAS = np.array([[255, 0], [128, 64]], np.uint8)
 DEEP = np.array([[(200, 200, 200), (65535, 0, 30000)], [(1000, 40000, 257), (50, 129, 60000)]], np.uint16)
 INKS = np.array([[(0, 200, 180, 20), (220, 0, 200, 40)], [(200, 180, 0, 0), (0, 0, 230, 10)]], np.uint8)
+FULL_INKS = np.array([[(255, 0, 0, 0), (0, 255, 255, 0)], [(0, 0, 0, 0), (0, 0, 255, 0)]], np.uint8)
 INDEX = np.array([[0, 1], [2, 3]], np.uint8)
 JPEG_LEVELS = 4.0  # that a JPEG of flat colours may be off
 ICC_LEVELS = 3.0  # that conversions of profiles differ in rounding
@@ -155,21 +165,22 @@ def _deep() -> Iterator[OddImage]:
     """16 bits are scaled to 8 as PNG's specification says (section 13.12): v * 255 / 65535, rounded; 200 becomes 1."""
     grey = DEEP[..., 1].copy()
     grey[0, 0] = 200
-    alpha = ALPHAS.astype(np.uint16) * 257
     eight, eight_grey = np.rint(DEEP / 257), as_rgb(np.rint(grey / 257))
     yield OddImage("png_grey16", png(quadrants(grey), GREY, bits=16), eight_grey, 0.0)
     yield OddImage("tiff_grey16", saved(quadrants(grey), "TIFF"), eight_grey, 0.0)
     yield OddImage("png_rgb16", png(quadrants(DEEP), RGB, bits=16), eight, 0.0)
     opaque = np.array([[255, 0], [255, 255]], np.uint8)
+    alpha = opaque.astype(np.uint16) * 257
     grey_key = (b"tRNS", struct.pack(">H", int(grey[0, 1])))
     data = png(quadrants(grey), GREY, grey_key, bits=16)
     yield OddImage("png_grey16_trns", data, over_white(eight_grey, opaque), 0.0)
     rgb_key = (b"tRNS", struct.pack(">HHH", *DEEP[0, 1].tolist()))
     yield OddImage("png_rgb16_trns", png(quadrants(DEEP), RGB, rgb_key, bits=16), over_white(eight, opaque), 0.0)
     layer = np.concatenate([DEEP, alpha[..., None]], -1)
-    yield OddImage("png_rgba16", png(quadrants(layer), RGBA, bits=16), over_white(eight, ALPHAS))
+    yield OddImage("png_rgba16", png(quadrants(layer), RGBA, bits=16), over_white(eight, opaque), 0.0)
     layer = np.stack([grey, alpha], -1)
-    yield OddImage("png_grey_alpha16", png(quadrants(layer), GREY_ALPHA, bits=16), over_white(eight_grey, ALPHAS))
+    data = png(quadrants(layer), GREY_ALPHA, bits=16)
+    yield OddImage("png_grey_alpha16", data, over_white(eight_grey, opaque), 0.0)
 
 
 def _inks() -> Iterator[OddImage]:
@@ -198,6 +209,11 @@ def _profiled() -> Iterator[OddImage]:
     yield OddImage("jpeg_wide_profile", saved(pixels, "JPEG", icc_profile=wide, **jpeg), shown, 2 * JPEG_LEVELS)
     yield OddImage("webp_wide_profile", saved(pixels, "WEBP", lossless=True, icc_profile=wide), shown, ICC_LEVELS)
     yield OddImage("tiff_wide_profile", saved(pixels, "TIFF", icc_profile=wide), shown, ICC_LEVELS)
+    press, shown_inks = ink_profile(), inks_to_srgb(FULL_INKS)
+    tiff = saved(quadrants(FULL_INKS), "TIFF", "CMYK", icc_profile=press)
+    yield OddImage("tiff_cmyk_profile", tiff, shown_inks, ICC_LEVELS)
+    inked = saved(quadrants(FULL_INKS), "JPEG", "CMYK", icc_profile=press, **jpeg)
+    yield OddImage("jpeg_cmyk_profile", inked, shown_inks, 2 * JPEG_LEVELS)
     layer = np.concatenate([FOUR, np.full((2, 2, 1), 255, np.uint8)], -1)
     yield OddImage("png_rgba_wide_profile", png(quadrants(layer), RGBA, png_profile), shown, ICC_LEVELS)
     yield OddImage("png_grey_profile", png(greys, GREY, png_grey), shown_grey, ICC_LEVELS)
