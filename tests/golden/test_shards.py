@@ -43,7 +43,7 @@ from wit_queries.merge import QUERIES
 from wit_queries.page_views import VIEWS
 from wit_queries.pairs import SCORED
 
-SAMPLES = [
+SAMPLES: list[dict[str, str | bytes]] = [
     {"__key__": "000000000", "jpg": b"\xff\xd8" * 700, "txt": "ein Bär", "json": '{"uid": "a"}'},
     {"__key__": "000000001", "jpg": b"", "txt": "", "json": "{}"},
     {"__key__": "000000002", "jpg": b"x" * 512, "txt": "y" * 513, "json": "{}"},

@@ -54,7 +54,8 @@ def _stored_lab(inks: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
     lightness = 255 * (1 - 0.4 * c) * (1 - 0.45 * m) * (1 - 0.08 * y)
     a, b = -22 * c + 50 * m - 4 * y, -32 * c - 4 * m + 60 * y
     lab = np.stack([lightness * (1 - k), 128 + a * (1 - k), 128 + b * (1 - k)], -1)
-    return np.rint(lab).astype(np.uint8)
+    stored: npt.NDArray[np.uint8] = np.rint(lab).astype(np.uint8)
+    return stored
 
 
 def wide_to_srgb(colours: npt.NDArray[np.uint8]) -> Levels:

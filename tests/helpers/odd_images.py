@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ class OddImage:
     width: int = WIDTH
 
 
-def quadrants(colours: npt.NDArray[np.generic], height: int = HEIGHT, width: int = WIDTH) -> npt.NDArray[np.generic]:
+def quadrants(colours: npt.NDArray[Any], height: int = HEIGHT, width: int = WIDTH) -> npt.NDArray[Any]:
     """[H, W, …] from [2, 2, …]."""
     return colours.repeat(height // 2, 0).repeat(width // 2, 1)
 
@@ -66,7 +67,7 @@ def odd_images() -> list[OddImage]:
     return [*_turned(), *_transparent(), *_deep(), *_inks(), *_profiled(), *_frames(), *_plain()]
 
 
-def turned(upright: npt.NDArray[np.generic], orientation: int) -> npt.NDArray[np.generic]:
+def turned(upright: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """The pixels as they are stored so that EXIF's orientation turns them upright."""
     return {
         1: upright,
@@ -80,14 +81,14 @@ def turned(upright: npt.NDArray[np.generic], orientation: int) -> npt.NDArray[np
     }[orientation]
 
 
-def png(pixels: npt.NDArray[np.generic], kind: int, *chunks: tuple[bytes, bytes], bits: int = 8) -> bytes:
+def png(pixels: npt.NDArray[Any], kind: int, *chunks: tuple[bytes, bytes], bits: int = 8) -> bytes:
     """A PNG of [H, W] or [H, W, C] with further chunks before its pixels; APNG's chunks of frames are the caller's."""
     header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], bits, kind, 0, 0, 0)
     parts = [(b"IHDR", header), *chunks, (b"IDAT", scanlines(pixels)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(map(chunk, parts))
 
 
-def scanlines(pixels: npt.NDArray[np.generic]) -> bytes:
+def scanlines(pixels: npt.NDArray[Any]) -> bytes:
     """PNG's compressed rows, none of them filtered."""
     rows = pixels.astype(pixels.dtype.newbyteorder(">"))
     return zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
@@ -99,7 +100,7 @@ def chunk(part: tuple[bytes, bytes]) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
-def saved(pixels: npt.NDArray[np.generic], kind: str, mode: str | None = None, **options: object) -> bytes:
+def saved(pixels: npt.NDArray[Any], kind: str, mode: str | None = None, **options: Any) -> bytes:
     """The pixels as Pillow writes them."""
     image = Image.fromarray(pixels) if mode is None else Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes())
     buffer = io.BytesIO()
@@ -107,12 +108,13 @@ def saved(pixels: npt.NDArray[np.generic], kind: str, mode: str | None = None, *
     return buffer.getvalue()
 
 
-def over_white(colours: npt.NDArray[np.generic], alphas: npt.NDArray[np.generic]) -> Colours:
+def over_white(colours: npt.NDArray[Any], alphas: npt.NDArray[Any]) -> Colours:
     share = (alphas / 255)[..., None]
-    return colours * share + 255 * (1 - share)
+    mixed: Colours = colours * share + 255 * (1 - share)
+    return mixed
 
 
-def as_rgb(greys: npt.NDArray[np.generic]) -> Colours:
+def as_rgb(greys: npt.NDArray[Any]) -> Colours:
     return np.repeat(greys[..., None], 3, -1).astype(np.float64)
 
 
@@ -202,7 +204,7 @@ def _profiled() -> Iterator[OddImage]:
     shown, shown_grey = wide_to_srgb(FOUR), as_rgb(grey_to_srgb(GREYS))
     png_profile = (b"iCCP", b"made\0\0" + zlib.compress(wide))
     png_grey = (b"iCCP", b"made\0\0" + zlib.compress(grey))
-    jpeg: dict[str, object] = {"quality": 95, "subsampling": 0}
+    jpeg: dict[str, Any] = {"quality": 95, "subsampling": 0}
     yield OddImage("png_srgb_profile", saved(pixels, "PNG", icc_profile=srgb), FOUR.astype(float))
     yield OddImage("jpeg_srgb_profile", saved(pixels, "JPEG", icc_profile=srgb, **jpeg), FOUR.astype(float), 4.0)
     yield OddImage("png_wide_profile", png(pixels, RGB, png_profile), shown, ICC_LEVELS)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -60,7 +61,9 @@ def notes(number: int) -> dict[str, object]:
     return {"uid": uid, "url": f"http://a.test/{number}.jpg", "caption": caption, "captions": captions}
 
 
-def sample(stem: str, number: int, suffix: str = "jpg", **changed: object) -> list[tuple[str, bytes]]:
+def sample(
+    stem: str, number: int, suffix: str = "jpg", changed: Mapping[str, object] = MappingProxyType({})
+) -> list[tuple[str, bytes]]:
     """The three members of a sample; `changed` are fields of its notes, a None takes one away."""
     told = {name: value for name, value in {**notes(number), **changed}.items() if value is not None}
     texts = ((f"{stem}.json", json.dumps(told).encode()), (f"{stem}.txt", f"caption {number}".encode()))
@@ -69,7 +72,7 @@ def sample(stem: str, number: int, suffix: str = "jpg", **changed: object) -> li
 
 def samples(stem: Callable[[int], str], **changed: object) -> list[tuple[str, bytes]]:
     """The members of 25 samples of these names."""
-    return [member for number in range(NUM_SAMPLES) for member in sample(stem(number), number, **changed)]
+    return [member for number in range(NUM_SAMPLES) for member in sample(stem(number), number, "jpg", changed)]
 
 
 def expected(path: Path) -> list[Found]:
@@ -122,7 +125,9 @@ def _long_names() -> Iterator[OddTar]:
     yield OddTar("pax_other_letters", samples(lambda n: f"Bär 熊 {n:05d}"), tarfile.PAX_FORMAT)
     yield OddTar("pax_header_of_all", samples(_name), tarfile.PAX_FORMAT, {"comment": "made by hand"})
     for name, form in (("gnu", tarfile.GNU_FORMAT), ("pax", tarfile.PAX_FORMAT)):
-        members = [m for n in range(NUM_SAMPLES) for m in (_special(f"{'d' * 120}{n}", tarfile.DIRTYPE), *_short(n))]
+        members: list[Member] = []
+        for number in range(NUM_SAMPLES):
+            members += [_special(f"{'d' * 120}{number}", tarfile.DIRTYPE), *_short(number)]
         yield OddTar(f"{name}_long_folder_before_a_file", members, form)
 
 
@@ -130,7 +135,10 @@ def _between(plain: Sequence[tuple[str, bytes]]) -> Iterator[OddTar]:
     """What is no file stands before every member."""
     for name, kind in (("folders", tarfile.DIRTYPE), ("symlinks", tarfile.SYMTYPE), ("hard_links", tarfile.LNKTYPE)):
         special = [_special("newest.jpg", kind, plain[0][0])] if kind != tarfile.DIRTYPE else [_special("d", kind)]
-        yield OddTar(f"{name}_between", [plain[0], *(m for member in plain[1:] for m in (*special, member))])
+        members: list[Member] = [plain[0]]
+        for member in plain[1:]:
+            members += [*special, member]
+        yield OddTar(f"{name}_between", members)
 
 
 def _hidden() -> Iterator[OddTar]:
@@ -155,7 +163,9 @@ def _notes() -> Iterator[OddTar]:
     without = [m for m in samples(_name, uid=None, captions=None) if not m[0].endswith(".json")]
     yield OddTar("no_json", without)
     yield OddTar("json_without_captions", samples(_name, uid=None, captions=None))
-    texts = [m for n in range(NUM_SAMPLES) for m in sample(_name(n), n, uid=None, captions=[f"caption {n}"])]
+    texts = []
+    for number in range(NUM_SAMPLES):
+        texts += sample(_name(number), number, "jpg", {"uid": None, "captions": [f"caption {number}"]})
     yield OddTar("json_with_captions_as_texts", texts)
 
 
