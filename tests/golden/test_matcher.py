@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from wit_queries.matcher import Mode, QueryMatcher
+from wit_queries.matcher import MODES, Mode, QueryMatcher
 from wit_queries.normalize import normalize
 
 QUERIES = [
@@ -23,11 +25,19 @@ CAPTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", ["words", "metaclip"])
+@pytest.mark.parametrize("mode", MODES)
 def test_the_queries_of_a_caption_are_what_they_were(mode: Mode, golden: Callable[[str, object], None]) -> None:
     found = QueryMatcher(QUERIES, mode).match(CAPTIONS)
     told = {ascii(text): [QUERIES[number] for number in ids] for text, ids in zip(CAPTIONS, found, strict=True)}
     golden(f"matches_{mode}", told)
+
+
+def test_the_table_of_queries_is_the_bytes_that_it_was(tmp_path: Path, golden: Callable[[str, object], None]) -> None:
+    told = {}
+    for mode in MODES:
+        QueryMatcher(QUERIES, mode).save(str(tmp_path / mode))
+        told[mode] = hashlib.sha256((tmp_path / mode).read_bytes()).hexdigest()
+    golden("query_table", told)
 
 
 def test_a_text_is_normalised_as_it_was(golden: Callable[[str, object], None]) -> None:
