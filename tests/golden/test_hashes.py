@@ -11,9 +11,8 @@ from datagen.duplicates.within.bands import PIXELS, SHA256, band_keys, digest_ke
 from datagen.schemas import pair_uid, pair_uids
 from datagen.select.cap_kernel import match_keys
 from openwit.config import digest
-from openwit.kernels.hashing import url_hashes
+from openwit.kernels.hashing import splitmix64, url_hashes
 from openwit.kernels.uids import uid_halves, uid_texts
-from train.objectives.clip import splitmix64
 from wit_queries.terms.count_kernel import mix
 from wit_queries.terms.word_counts import Counted, TextCounts
 
@@ -61,7 +60,7 @@ def test_the_hash_of_a_word_is_what_it_was(golden: Golden) -> None:
 
 def test_splitmix64_gives_the_numbers_that_it_gave(golden: Golden) -> None:
     seeds = np.array(SEEDS, np.uint64)
-    drawn = splitmix64(seeds[:, None], 4)
+    drawn = splitmix64(seeds, 4)
     assert as_texts(drawn[0])[0] == "e220a8397b1dcdaf"  # Steele et al. 2014: the first number of seed 0
     finalised = [f"{int(mix(seed)):016x}" for seed in seeds]
     golden("splitmix64", {"drawn": [as_texts(row) for row in drawn], "finalised": finalised})
@@ -75,7 +74,7 @@ def test_the_cap_s_key_of_a_match_is_what_it_was(golden: Golden) -> None:
 
 
 def test_the_keys_of_bands_and_digests_are_what_they_were(golden: Golden) -> None:
-    words = splitmix64(np.arange(3, dtype=np.uint64)[:, None], 8)
+    words = splitmix64(np.arange(3, dtype=np.uint64), 8)
     keys = band_keys(words[:, :4].copy(), words[:, 4:].copy(), 4, 12)
     rows = words[:, :4].copy().view(np.uint8).reshape(3, 32)
     exact = [as_texts(digest_keys(rows, kind)) for kind in (SHA256, PIXELS)]

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from helpers.shards import write_shards
-from openwit.shards.tar import MemberMemory, TarSample, Unusable
+from openwit.shards.tar import BufferPool, TarSample, Unusable
 from openwit.storage.readahead import TarFiles
 from train.data.dataset import LaneRows, open_data_set
 from train.data.lanes import LaneCursor, LaneReader
@@ -27,12 +27,12 @@ class Keyed:
 
 
 @dataclass(frozen=True)
-class KeyMaker:
-    """Makes of a sample its key."""
+class KeyBuilder:
+    """Builds of a sample its key."""
 
     seed: int
 
-    def make(self, sample: TarSample, epoch: int) -> Keyed | Unusable:
+    def build(self, sample: TarSample, epoch: int) -> Keyed | Unusable:
         return Keyed(sample.key)
 
 
@@ -69,8 +69,8 @@ def test_the_steps_of_a_small_data_set_are_what_they_were(tmp_path: Path, golden
     for seed, epoch in TURNS:
         lanes = [
             LaneReader(
-                LaneRows(data_set, lane, TarFiles(1, 0), MemberMemory()),
-                KeyMaker(seed),
+                LaneRows(data_set, lane, TarFiles(1, 0), BufferPool()),
+                KeyBuilder(seed),
                 4,
                 (epoch, number),
                 LaneCursor(),

@@ -40,7 +40,7 @@ from datagen.shards.tombstones import REQUEST
 from openwit.shards.tar import PlainTar, members
 from wit_queries.terms.articles import PAIR_COUNTS, TITLES, WORD_COUNTS
 from wit_queries.terms.bigrams import SCORED
-from wit_queries.terms.query_list import QUERIES
+from wit_queries.terms.query_list import QUERY_COLUMNS
 from wit_queries.wikipedia.page_views import VIEWS
 
 SAMPLES: list[dict[str, str | bytes]] = [
@@ -54,7 +54,8 @@ SCHEMAS = {
     "selected": SELECTED, "retried": RETRIED, "crawled": CRAWLED, "given": GIVEN, "removed": LOG, "request": REQUEST,
     "correct": CORRECT, "copies": COPIES, "others": OTHERS, "vectors": VECTORS, "index": INDEX, "overlap": OVERLAP,
     "exclusions": EXCLUSIONS, "banded": BANDED, "nodes": NODES, "within": WITHIN, "gathered": GATHERED,
-    "copied": COPIED, "word_counts": WORD_COUNTS, "pair_counts": PAIR_COUNTS, "titles": TITLES, "queries": QUERIES,
+    "copied": COPIED, "word_counts": WORD_COUNTS, "pair_counts": PAIR_COUNTS, "titles": TITLES, 
+    "queries": QUERY_COLUMNS,
     "views": VIEWS, "scored": SCORED,
 }  # fmt: skip
 

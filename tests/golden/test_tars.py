@@ -19,7 +19,7 @@ from datagen.statistics.collect import collect_samples
 from helpers.odd_tars import NUM_SAMPLES, Found, OddTar, expected, number_of, odd_tars
 from openwit.manifest import Manifest, Part, PartFile, write
 from openwit.shards.samples import read_images
-from openwit.shards.tar import MemberMemory, TarSample, Unusable, read_samples
+from openwit.shards.tar import BufferPool, TarSample, Unusable, read_samples
 from openwit.stage import Input, Source, Target
 from openwit.storage.readahead import TarFiles
 from train.data.dataset import LaneRows, open_data_set
@@ -46,7 +46,7 @@ def by_a_data_set(path: Path) -> list[Found]:
     write(str(path.parent), Manifest(stage="adopted", version=1, config={}, inputs={}, parts=(part,)))
     data_set = open_data_set((str(path.parent),))
     (lane,) = data_set.lanes(1, 0, 0)
-    return [as_found(item) for item in LaneRows(data_set, lane, TarFiles(1, 0), MemberMemory()).read(0)]
+    return [as_found(item) for item in LaneRows(data_set, lane, TarFiles(1, 0), BufferPool()).read(0)]
 
 
 def as_found(item: TarSample | Unusable) -> Found:

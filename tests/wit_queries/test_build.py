@@ -31,7 +31,7 @@ from openwit.run import NotYet, Run
 from pipelines.demo_web.pageviews import write_pageviews
 from wit_queries.build import build_queries
 from wit_queries.config import PagesConfig, QueriesConfig, TermsConfig, ViewsConfig
-from wit_queries.terms.query_list import QUERIES_MERGE
+from wit_queries.terms.query_list import QUERY_COLUMNS
 
 DRIVER = """
 import sys
@@ -97,7 +97,7 @@ def counted_before(built: Path, folder: Path) -> Path:
 
 def test_a_small_dump_gives_exactly_this_list(built: Path) -> None:
     table = pq.read_table(built / "queries" / "queries.parquet")
-    assert table.schema.equals(QUERIES_MERGE)
+    assert table.schema.equals(QUERY_COLUMNS)
     rows = [(r["query_id"], r["query"], r["source"], r["count"]) for r in table.to_pylist()]
     assert rows == [
         (0, "the", "word", 8),

@@ -31,7 +31,7 @@ from wit_queries.wikipedia.dumps import FACTS
 
 QUERIES_PARQUET, QUERIES_JSON = "queries.parquet", "queries.json"
 SOURCES = ("word", "bigram", "title", "synset")
-QUERIES_MERGE = pa.schema(
+QUERY_COLUMNS = pa.schema(
     [
         ("query_id", pa.int32()),
         ("query", pa.string()),
@@ -90,8 +90,8 @@ def merge(
         map(measures.pmi.get, queries),
         map(measures.views.get, queries),
     ]
-    arrays = [pa.array(list(column), field.type) for column, field in zip(columns, QUERIES_MERGE, strict=True)]
-    return pa.table(arrays, schema=QUERIES_MERGE), counts
+    arrays = [pa.array(list(column), field.type) for column, field in zip(columns, QUERY_COLUMNS, strict=True)]
+    return pa.table(arrays, schema=QUERY_COLUMNS), counts
 
 
 def read_block_list(url: str) -> dict[str, str]:

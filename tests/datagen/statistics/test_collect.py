@@ -14,7 +14,7 @@ from datagen.statistics.collect import Statistics, collect, to_json
 from datagen.statistics.queries import QueryShare
 from helpers.crawled import Fetched, jpeg, part, scene, write_manifest, write_shards
 from openwit.errors import ConfigError, InputError
-from wit_queries.terms.query_list import QUERIES_MERGE
+from wit_queries.terms.query_list import QUERY_COLUMNS
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def add_queries(work: Path) -> None:
     blank = {"count": 0, "pmi": 0.0, "views": 0}
     (work / "queries").mkdir()
     pq.write_table(
-        pa.Table.from_pylist([{**row, **blank} for row in rows], schema=QUERIES_MERGE),
+        pa.Table.from_pylist([{**row, **blank} for row in rows], schema=QUERY_COLUMNS),
         work / "queries" / "queries.parquet",
     )
     write_manifest(work / "queries", "queries", [])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwit.errors import InputError
-from wit_queries.terms.query_list import QUERIES_MERGE, SOURCES, Measures, merge, read_block_list
+from wit_queries.terms.query_list import QUERY_COLUMNS, SOURCES, Measures, merge, read_block_list
 
 lists = st.lists(st.sampled_from("abcdefgh"), unique=True)
 NOTHING = Measures({}, {}, {})
@@ -31,7 +31,7 @@ def test_rows_carry_all_that_was_measured_whatever_their_source() -> None:
     terms = {"word": ["cat"], "bigram": ["grand slam"], "title": ["cat", "new york"], "synset": ["a b c"]}
     measures = Measures({"cat": 5, "grand slam": 3, "new york": 0}, {"grand slam": 1.5}, {"cat": 70, "new york": 90})
     table, _ = merge(terms, measures, 10)
-    assert table.schema.equals(QUERIES_MERGE)
+    assert table.schema.equals(QUERY_COLUMNS)
     assert [tuple(row.values()) for row in table.to_pylist()] == [
         (0, "cat", "word", ["word", "title"], 5, None, 70),
         (1, "grand slam", "bigram", ["bigram"], 3, 1.5, None),
