@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from datagen.duplicates.config import REASONS
 from datagen.duplicates.fingerprints import U64
-from datagen.duplicates.within.config import FREE_OF_GROUPS, WithinConfig
+from datagen.duplicates.within.config import GroupsConfig
 from datagen.duplicates.within.fingerprint import NODES, shards_of
 from datagen.duplicates.within.pairs import I64, PAIRS
 from openwit.stage import Counts, Source, Stage, Target
@@ -38,7 +38,7 @@ WITHIN = pa.schema(
 )
 
 
-def process(config: WithinConfig, source: Source, target: Target) -> Counts:
+def process(config: GroupsConfig, source: Source, target: Target) -> Counts:
     """Writes within.parquet (columns WITHIN): every image that has a copy, group by group, the kept one first. Of a
     group the largest original image is kept; of equal ones that with the smallest uid, then that of the first shard.
     Counts images: `kept`, one a group, and `dropped.within`."""
@@ -71,7 +71,7 @@ def process(config: WithinConfig, source: Source, target: Target) -> Counts:
     return Counter({"in": len(rows), "kept": num_groups, "dropped.within": len(rows) - num_groups, "rows": len(rows)})
 
 
-GROUP_STAGE: Stage[WithinConfig] = Stage("within_groups", 1, process, free_fields=FREE_OF_GROUPS)
+GROUP_STAGE: Stage[GroupsConfig] = Stage("within_groups", 1, process)
 
 
 def components(a: U64, b: U64) -> tuple[U64, I64]:

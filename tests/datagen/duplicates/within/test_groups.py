@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.duplicates.within.config import WithinConfig
+from datagen.duplicates.within.config import GroupsConfig
 from datagen.duplicates.within.fingerprint import NODES, node_id
 from datagen.duplicates.within.groups import components, process
 from datagen.duplicates.within.pairs import PAIRS
@@ -52,7 +52,7 @@ def group(
         "pairs": (Input.outside(str(folder / "00000.parquet")),),
         "nodes": tuple(Input.outside(str(folder / f"{shard:05d}.nodes.parquet")) for shard in (0, 3)),
     }
-    counts = process(WithinConfig(), Source(index=0, inputs=inputs), Target(0, folder))
+    counts = process(GroupsConfig(), Source(index=0, inputs=inputs), Target(0, folder))
     rows = pq.read_table(folder / "within.parquet").to_pylist()
     assert counts["in"] == len(rows) == counts["kept"] + counts["dropped.within"]
     return rows
