@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from models.clip import Clip
+from models.text import TextTokenizer
 from models.tokenizer.tokenizer import Tokenizer
 from openwit.errors import ConfigError
 from train.config import PretrainConfig

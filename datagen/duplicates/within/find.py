@@ -10,10 +10,9 @@ from datagen.duplicates.embed import detector_input
 from datagen.duplicates.within import captions as merges
 from datagen.duplicates.within.config import GroupsConfig, WithinConfig
 from datagen.duplicates.within.fingerprint import FINGERPRINT
-from datagen.duplicates.within.groups import GROUP_STAGE, NAME
+from datagen.duplicates.within.groups import GROUP_STAGE, NAME, exclude_copies
 from datagen.duplicates.within.pairs import PAIR_STAGE
 from datagen.shards import swap as swaps
-from datagen.shards.exclusions import exclude_copies
 from datagen.shards.remove import settle
 from openwit import manifest as manifests
 from openwit import storage
@@ -107,9 +106,9 @@ def _merge(run: Run, config: WithinConfig, shards: Manifest, within: Input, node
         for part in shards.parts
         if part.index in kept_shards
     ]
-    folder = run.folder(*swaps.MERGED)
+    folder = _folder(run, "merged")
     staged = run.stage(merges.MERGE, GroupsConfig(), sources, storage.join(folder, swaps.STAGED))
     if any(part.files for part in staged.parts):
-        swaps.decide(folder, shards, staged)
-        swaps.finish(folder, run.folder("shards"))
+        swaps.decide(run.folder("shards"), folder, staged)
+        swaps.finish(run.folder("shards"))
     return staged.counts["merged_captions"]
