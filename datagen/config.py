@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from openwit.config import Free
 from openwit.errors import ConfigError
 
 FileKind = Literal["auto", "wat", "parquet", "csv", "tsv", "jsonl"]
@@ -98,26 +99,32 @@ class CapConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CrawlConfig:
-    """How images are fetched and stored."""
+    """How images are fetched and stored. Free is what says how one fetches, not what is kept of it."""
 
-    user_agent: str = "openwit/0.1"  # how the crawler names itself; the open web needs a contact: "bot/1 (+https://…)"
-    connect_to: tuple[str, ...] = ()  # HOST=ADDRESS:PORT (HOST may start with *.): the only way to private addresses
-    deadline_s: float = 10.0  # total time of one try, redirects and body included; waiting for a turn is not
+    user_agent: Free[str] = (
+        "openwit/0.1"  # how the crawler names itself; the open web needs a contact: "bot/1 (+https://…)"
+    )
+    connect_to: Free[
+        tuple[str, ...]
+    ] = ()  # HOST=ADDRESS:PORT (HOST may start with *.): the only way to private addresses
+    deadline_s: Free[float] = 10.0  # total time of one try, redirects and body included; waiting for a turn is not
     max_body_bytes: int = 20_000_000  # larger answers are cut off and counted
-    max_held_bytes: int = 200_000_000  # of fetched bodies that a worker holds at once
-    max_redirects: int = 5  # redirects followed
-    retries: int = 2  # further tries after 429, 502, 503, 504, timeouts and broken connections
-    backoff_s: float = 1.0  # first pause before another try; doubled each time, drawn from 0 up to it
-    max_backoff_s: float = 60.0  # longest pause, and the longest Retry-After that is waited for
-    threads: int = 64  # fetches at once in a worker
-    host_requests_per_s: float = 10.0  # to one host, over all workers
-    host_connections: int = 4  # requests at once to one host, over all workers
-    host_failures: int = 10  # failures in a row after which a host is given up for the run
+    max_held_bytes: Free[int] = 200_000_000  # of fetched bodies that a worker holds at once
+    max_redirects: Free[int] = 5  # redirects followed
+    retries: Free[int] = 2  # further tries after 429, 502, 503, 504, timeouts and broken connections
+    backoff_s: Free[float] = 1.0  # first pause before another try; doubled each time, drawn from 0 up to it
+    max_backoff_s: Free[float] = 60.0  # longest pause, and the longest Retry-After that is waited for
+    threads: Free[int] = 64  # fetches at once in a worker
+    host_requests_per_s: Free[float] = 10.0  # to one host, over all workers
+    host_connections: Free[int] = 4  # requests at once to one host, over all workers
+    host_failures: Free[int] = 10  # failures in a row after which a host is given up for the run
     robots_txt: bool = True  # robots.txt is obeyed
-    max_crawl_delay_s: float = 30.0  # a longer Crawl-delay of robots.txt is cut to this
+    max_crawl_delay_s: Free[float] = 30.0  # a longer Crawl-delay of robots.txt is cut to this
     robots_tags: tuple[str, ...] = ROBOTS_TAGS  # directives of X-Robots-Tag that forbid an image
     tdm_reservation: bool = True  # tdm-reservation headers and /.well-known/tdmrep.json forbid images
-    ledger_address: str = "127.0.0.1"  # where the driver keeps the workers' turns; on a cluster, its own address there
+    ledger_address: Free[str] = (
+        "127.0.0.1"  # where the driver keeps the workers' turns; on a cluster, its own address there
+    )
     resize_mode: ResizeMode = "keep_ratio"  # image_px is the shorter side; of border and keep_ratio_largest, the longer
     image_px: int = 256  # to which images are resized; center_crop and border make squares of it
     resize_only_if_bigger: bool = True  # smaller images stay as they are

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from openwit import manifest as manifests
 from openwit import storage
+from openwit.log.text_table import text_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +20,14 @@ class FunnelStep:
     kept: int
     dropped: dict[str, int]
 
-    def __str__(self) -> str:
-        reasons = ", ".join(f"{name} {number:,}" for name, number in self.dropped.items())
+    @property
+    def row(self) -> tuple[object, ...]:
+        """The step's cells under COLUMNS."""
         share = self.kept / self.entered if self.entered else 0.0
-        line = f"{self.name:<8} {self.entered:>9,} {self.unit:<10} kept {self.kept:>9,} ({share:6.1%})  {reasons}"
-        return line.rstrip()
+        return (self.name, self.unit, self.entered, self.kept, f"{share:.1%}")
+
+
+COLUMNS = ("step", "of", "in", "kept", "share")
 
 
 STEPS = (
@@ -47,6 +51,13 @@ def funnel(work: str) -> list[FunnelStep]:
         entered = counts["kept"] + sum(dropped.values())
         steps.append(FunnelStep(name=name, unit=unit, entered=entered, kept=counts["kept"], dropped=ordered))
     return steps
+
+
+def funnel_table(steps: Sequence[FunnelStep]) -> str:
+    """The steps as a person reads them at the terminal, each with its reasons."""
+    reasons = [", ".join(f"{name} {number:,}" for name, number in step.dropped.items()) for step in steps]
+    rows = [(*step.row, text) for step, text in zip(steps, reasons, strict=True)]
+    return text_table((*COLUMNS, "dropped because"), rows)
 
 
 def last_dropped(counts: Mapping[str, int]) -> dict[str, int]:

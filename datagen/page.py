@@ -7,7 +7,6 @@ Markup, as our own drawings are.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,8 +15,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from openwit.log.text_table import cell, numeric_columns
+
 TEMPLATES = Path(__file__).parent / "templates"
-_NUMBER = re.compile(r"n/a|(< )?[+−-]?\d[\d,]{0,15}(\.\d+)?%?( to \d[\d.]*%)?")
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,9 @@ def render(template: str, values: Mapping[str, object]) -> bytes:
     return environment().get_template(template).render(values).encode("utf-8", "replace")
 
 
-def cell(value: object) -> str:
-    """A value as a table shows it: whole numbers with thousands separated."""
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
 def data_url(jpeg: bytes) -> str:
     """The image as an address that carries its bytes."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-
-
-def numeric_columns(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[bool]:
-    """Which columns hold numbers, shares and intervals only."""
-    return [bool(rows) and all(_is_numeric(row[place]) for row in rows) for place in range(len(header))]
-
-
-def _is_numeric(value: object) -> bool:
-    return isinstance(value, int | float) or _NUMBER.fullmatch(str(value)) is not None
 
 
 def svg(width: int, height: int, content: Sequence[str]) -> Markup:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from datagen.config import (
     CandidatesConfig,
     CapConfig,
@@ -27,7 +25,7 @@ from datagen.select import cap, distinct, selection, shuffle
 from datagen.shards.remove import REMOVED, settle
 from openwit import manifest as manifests
 from openwit import stage, storage
-from openwit.config import digest
+from openwit.config import decisive, digest
 from openwit.errors import ConfigError
 from openwit.manifest import Manifest
 from openwit.run import Run
@@ -138,7 +136,7 @@ def crawl_images(run: Run, selected: Manifest, config: CrawlConfig) -> Manifest:
 def retry_images(run: Run, selected: Manifest, config: CrawlConfig, wanted: RetryConfig) -> Manifest:
     """The crawl with one more round: the rows whose last word is a failure for one of the reasons are fetched again,
     into further shards. A round that a kill interrupted is finished instead. Raises ConfigError where the shards were
-    made with other settings (crawl.FREE_FIELDS apart), as nothing of them would stay."""
+    made with other settings (its free fields apart), as nothing of them would stay."""
     settle(run)
     rounds, folder = crawl_rounds(run, selected, config), run.folder("shards")
     planned = stage.plan(crawl.STAGE, rounds.config, rounds.sources(), folder)
@@ -167,9 +165,9 @@ def _listed(reasons: Mapping[str, int]) -> str:
 
 def _made_otherwise(folder: str, config: CrawlConfig) -> str:
     """What keeps a retry from adding to the shards in `folder`: the settings that decide their content and differ."""
-    was, now = manifests.read(folder).config, msgspec.to_builtins(config)
-    decisive = [name for name in now if name not in crawl.FREE_FIELDS and digest(was.get(name)) != digest(now[name])]
-    before = ", ".join(f"crawl.{name}={was.get(name)}" for name in decisive) or "another list of pairs"
+    was = manifests.read(folder).config
+    differing = [name for name, value in decisive(config).items() if digest(was.get(name)) != digest(value)]
+    before = ", ".join(f"crawl.{name}={was.get(name)}" for name in differing) or "another list of pairs"
     return f"{folder}: was made with {before}; --retry keeps it, so give the same"
 
 

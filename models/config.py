@@ -1,19 +1,15 @@
-"""Sizes of a CLIP: frozen, checked, and light to import (no torch), for recipes and the command line's help.
+"""Sizes of a CLIP, and the nine CLIPs of the paper by name (appendix F).
 
-The nine CLIPs of the paper by name (appendix F); light to import.
+Frozen, checked, and light to import (no torch), for recipes and the command line's help.
 """
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from openwit.errors import ConfigError
-
-if TYPE_CHECKING:
-    from models.clip import Clip
-
 
 Activation = Literal["quick_gelu", "gelu"]
 
@@ -170,7 +166,6 @@ class ClipConfig:
     @classmethod
     def named(cls, name: str) -> ClipConfig:
         """A model of the paper, as `--pretrain.model RN50` asks for. Raises ConfigError for an unknown name."""
-
         return config_of(name)
 
 
@@ -210,12 +205,3 @@ def config_of(name: str) -> ClipConfig:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"model {name}: unknown{hint}; there are {', '.join(CONFIGS)}")
     return CONFIGS[name]
-
-
-def create(name: str) -> Clip:
-    """A model of the paper with weights drawn from torch's global generator, on the CPU, in training mode; its
-    `preprocess` makes the images that it takes. Raises ConfigError for an unknown name."""
-    config = config_of(name)
-    from models.clip import Clip
-
-    return Clip(config)

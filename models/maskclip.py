@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,16 +18,11 @@ from torch.nn import functional as F
 
 from models.clip import Clip
 from models.preprocess import RESAMPLING, normalize_pixels, to_rgb
+from models.text import TextTokenizer
 from openwit.errors import InputError
 
 MAX_WINDOWS = 64  # of one image: its long side is at most about so many times the short one
 WINDOWS_AT_ONCE = 8
-
-
-class TextTokenizer(Protocol):
-    """Texts to token ids [B, context_length]; `Tokenizer` is one."""
-
-    def encode(self, texts: list[str]) -> Tensor: ...
 
 
 @torch.no_grad()

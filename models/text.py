@@ -6,7 +6,7 @@ Shapes: B batch · L tokens of a text · N tokens of all texts · W width · E s
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,12 @@ from torch.nn import functional as F
 
 from models.config import Activation, TextConfig
 from models.transformer import Transformer
+
+
+class TextTokenizer(Protocol):
+    """Texts to token ids [B, context_length]; `Tokenizer` is one."""
+
+    def encode(self, texts: list[str]) -> Tensor: ...
 
 
 class TextTower(nn.Module):

@@ -17,7 +17,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
 
@@ -31,6 +31,9 @@ class IsDataclass(Protocol):
 
 
 C = TypeVar("C", bound=IsDataclass)
+T = TypeVar("T")
+_FREE = "no result depends on it"
+Free = Annotated[T, _FREE]  # of a field on which no result depends: what is made stays when it changes
 
 
 @runtime_checkable
@@ -50,6 +53,7 @@ class FieldHelp:
     type: str
     value: object
     help: str
+    free: bool  # whether no result depends on it
 
 
 def override(config: C, changes: Mapping[str, str]) -> C:
@@ -136,13 +140,32 @@ def type_name(kind: object) -> str:
 def describe(config: IsDataclass, prefix: str = "") -> Iterator[FieldHelp]:
     """Every settable field of the tree, in order, with its dotted path."""
     hints = typing.get_type_hints(type(config))
-    comments = _comments(type(config))
+    comments, free = _comments(type(config)), free_fields(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             yield from describe(cast(IsDataclass, value), f"{prefix}{field.name}.")
         else:
-            yield FieldHelp(prefix + field.name, type_name(hints[field.name]), value, comments.get(field.name, ""))
+            kind, text = type_name(hints[field.name]), comments.get(field.name, "")
+            yield FieldHelp(prefix + field.name, kind, value, text, field.name in free)
+
+
+@functools.cache
+def free_fields(kind: type) -> frozenset[str]:
+    """The names of a config's own fields that are Free."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return frozenset(name for name, hint in hints.items() if _FREE in getattr(hint, "__metadata__", ()))
+
+
+def decisive(config: IsDataclass) -> dict[str, object]:
+    """The config as plain values, without its Free fields and those of its sections."""
+    found = {}
+    for field in dataclasses.fields(config):
+        if field.name not in free_fields(type(config)):
+            value = getattr(config, field.name)
+            is_section = dataclasses.is_dataclass(value)
+            found[field.name] = decisive(cast(IsDataclass, value)) if is_section else msgspec.to_builtins(value)
+    return found
 
 
 _FIELD = re.compile(r"""    (\w+):(?:[^#"']|"[^"]*"|'[^']*')*#\s*(.+)$""")

@@ -23,7 +23,7 @@ import msgspec
 
 from openwit import manifest as manifests
 from openwit import storage
-from openwit.config import IsDataclass, digest
+from openwit.config import IsDataclass, decisive, digest
 from openwit.errors import InputError, OpenwitError, WorkError
 from openwit.executors.executor import Executor, Failure
 from openwit.log.events import Log, Underway
@@ -126,7 +126,6 @@ class Stage(Generic[C]):
     version: int
     process: Callable[[C, Source, Target], Counts]
     software: tuple[str, ...] = ()  # packages whose versions the manifest records
-    free_fields: frozenset[str] = frozenset()  # fields of the config on which no partition's content depends
 
 
 @dataclass(frozen=True)
@@ -256,11 +255,10 @@ def seconds_of(plan: Plan[C]) -> float:
 
 
 def partition_key(stage: Stage[C], config: C, source: Source) -> str:
-    """The digest by which a finished partition is known: stage, version, config without the stage's free fields, the
-    inputs' identities."""
-    decisive = {name: value for name, value in msgspec.to_builtins(config).items() if name not in stage.free_fields}
+    """The digest by which a finished partition is known: stage, version, config without its free fields, the inputs'
+    identities."""
     inputs = {role: [entry.identity for entry in entries] for role, entries in source.inputs.items()}
-    return digest(stage.name, stage.version, decisive, source.index, inputs)
+    return digest(stage.name, stage.version, decisive(config), source.index, inputs)
 
 
 def _input_digests(sources: Sequence[Source]) -> dict[str, str]:

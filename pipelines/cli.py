@@ -214,10 +214,13 @@ def _near(word: str, known: Iterable[str]) -> str:
 
 
 def _help() -> str:
-    lines = [f"usage: {USAGE}", "", "CLIP's data set and training, rebuilt in the open.", "", "commands:"]
-    lines += [f"  {name:<15} {text}" for name, (_, text) in COMMANDS.items()]
-    lines += ["", "commands on files; openwit COMMAND --help says how:"]
-    lines += [f"  {name:<15} {text}" for name, (_, text) in FILE_COMMANDS.items()]
+    from openwit.log.text_table import text_table
+
+    commands, of_files = (
+        text_table((), [(name, text) for name, (_, text) in known.items()]) for known in (COMMANDS, FILE_COMMANDS)
+    )
+    lines = [f"usage: {USAGE}", "", "CLIP's data set and training, rebuilt in the open.", "", "commands:", commands]
+    lines += ["", "commands on files; openwit COMMAND --help says how:", of_files]
     return "\n".join([*lines, "", *_recipe_help()])
 
 
@@ -233,10 +236,12 @@ def _recipe_help() -> list[str]:
 
 def _command_help(command: str, recipe: str) -> list[str]:
     """Usage, what the command does, and the options that only it and its like have."""
+    from openwit.log.text_table import text_table
+
     lines = [f"usage: {USAGE.replace('COMMAND RECIPE', f'{command} {recipe}')}", "", COMMANDS[command][1], ""]
     own = [(f"--{name} {value}".rstrip(), text) for name, (owners, value, text) in OPTIONS.items() if command in owners]
     if own:
-        lines += [f"options of {command}:", *(f"  {option:<16} {text}" for option, text in own), ""]
+        lines += [f"options of {command}:", text_table((), own), ""]
     return lines
 
 

@@ -1,9 +1,12 @@
-"""The house rules that hold the parts together: who may import whom, how large a file may be, what has help."""
+"""The house rules that hold the parts together: who may import whom, how large files and rooms may be, which words are
+gone, what has help."""
 
 from __future__ import annotations
 
 import ast
 import io
+import re
+import statistics
 import subprocess
 import sys
 import tokenize
@@ -12,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("openwit", "models", "wit_queries", "datagen", "train", "pipelines")
+from helpers.house import PACKAGES, ROOT, SHORT_LINES, House, circles, imported_names, is_below
+
+HOUSE = House()
 MAY_IMPORT = {
     "openwit": (),
     "models": ("openwit",),
@@ -29,6 +33,15 @@ ONLY_IMPORTER = {
     "ray": {"openwit/executors/ray.py", "train/launch/ray.py"},
 }
 MAX_LINES = 400
+MAX_ROOM_FILES = 15
+NUM_FILES = range(220, 261)
+MEDIAN_LINES = range(110, 141)
+MAX_SHORT_FILES = 40
+MAX_SINGLE_IMPORTERS = 74
+RETIRED_WORDS = {  # what says the same now: how the word was written, in names, strings and comments
+    "image": r"(?i)\b(an?|the|each|every|all|of|no|one) pictures?\b|\bpictures?_[a-z]|[a-z]_pictures?\b",
+    "MAX_, MIN_": r"\b(MOST|FEWEST)_",
+}
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "legacy", "v2"}
 HEAVY = ("torch", "torchvision", "numpy", "pandas", "ray", "pyarrow", "numba", "scipy", "PIL", "cv2", "img2dataset")
 TESTS_OF_MORE_THAN_ONE_FILE = {
@@ -51,20 +64,12 @@ def relative(path: Path) -> str:
 
 def imported(path: Path) -> Iterator[str]:
     """The dotted names that a file imports anywhere, also inside functions and by importlib."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            package = relative(path).split("/")[:-1]
-            head = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
-            whole = ".".join(part for part in (head, node.module or "") if part)
-            yield from (f"{whole}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            yield from (str(entry.value) for entry in node.args[:1] if isinstance(entry, ast.Constant))
+    room = ".".join(relative(path).split("/")[:-1])
+    return imported_names(ast.parse(path.read_text(encoding="utf-8")), room)
 
 
 def below(name: str, packages: tuple[str, ...]) -> bool:
-    return any(name == package or name.startswith(f"{package}.") for package in packages)
+    return any(is_below(name, package) for package in packages)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -84,6 +89,44 @@ def test_a_library_that_may_be_replaced_is_imported_by_one_file(library: str) ->
 def test_no_file_is_longer_than_a_reader_bears() -> None:
     lengths = {relative(path): path.read_text().count("\n") for path in sources(*PACKAGES, "tests", "benchmarks")}
     assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert [circle for circle in circles(HOUSE.edges) if "train.objective" not in circle] == []
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    """What a room and a room inside it import of each other does not count: they are one house of their own."""
+    assert circles(HOUSE.room_edges()) == []
+
+
+def test_files_and_rooms_have_a_size_that_a_reader_keeps_in_mind() -> None:
+    lengths = HOUSE.lengths.values()
+    assert len(lengths) in NUM_FILES
+    assert round(statistics.median(lengths)) in MEDIAN_LINES
+    assert sum(length < SHORT_LINES for length in lengths) <= MAX_SHORT_FILES
+    assert {room: number for room, number in HOUSE.room_sizes().items() if number > MAX_ROOM_FILES} == {}
+
+
+def test_few_files_serve_one_other_file_alone() -> None:
+    alone = HOUSE.single_importers()
+    assert len(alone) <= MAX_SINGLE_IMPORTERS, alone
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    assert {name: modules for name, modules in HOUSE.classes().items() if len(modules) > 1} == {}
+
+
+@pytest.mark.parametrize("word", RETIRED_WORDS)
+def test_a_word_that_was_given_up_does_not_come_back(word: str) -> None:
+    pattern = re.compile(RETIRED_WORDS[word])
+    said = [
+        f"{relative(HOUSE.path_of[module])}:{line}: {found[0]!r}; say {word}"
+        for module in HOUSE.path_of
+        for line, text in [(0, module), *HOUSE.words(module)]
+        if (found := pattern.search(text))
+    ]
+    assert said == []
 
 
 def test_no_file_or_folder_has_a_name_that_says_nothing() -> None:
@@ -166,5 +209,7 @@ def test_tests_mirror_the_sources() -> None:
         if relative(path.parent) in FOLDERS_OF_TESTS_OF_MORE_THAN_ONE_FILE:
             continue
         folder = path.parent if path.parent.name == "helpers" else ROOT / path.parent.relative_to(ROOT / "tests")
-        source = folder / path.name.removeprefix("test_")
-        assert source.exists(), f"{relative(path)} has no {source.relative_to(ROOT)}; move it, or state the exception"
+        words = path.stem.removeprefix("test_").split("_")
+        names = ["_".join(words[:number]) + ".py" for number in range(len(words), 0, -1)]  # test_<file>_<aspect>.py too
+        where = f"{folder.relative_to(ROOT)}/{names[0]}"
+        assert any((folder / name).exists() for name in names), f"{relative(path)} has no {where}; state the exception"

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 from models.config import ClipConfig, VisionTransformerConfig
 from models.detector.config import DetectorConfig
+from openwit.config import Free
 from openwit.errors import ConfigError
 from train.mixture import parse_entries
 
@@ -50,14 +51,16 @@ class StreamConfig:
     resize_px: int = 224  # shorter side of an image before its random crop (or copy), in pixels; at least image_px
     num_lanes: int = 64  # sequential streams that share a global batch equally; a multiple of the ranks
     shuffle_window: int = 2048  # samples of a lane that are shuffled together, held in memory as files
-    threads: int = 4  # lanes of a process that are read and decoded at once
-    processes: int = 1  # of a rank that read and decode; 1: its own. One gives some thousand samples a second at most
-    read_ahead: int = 4  # batches ready before they are asked for
-    cache_decoded_mb: int = 0  # memory of each rank (its GPU's, where that decodes) for images decoded only once
+    threads: Free[int] = 4  # lanes of a process that are read and decoded at once
+    processes: Free[int] = (
+        1  # of a rank that read and decode; 1: its own. One gives some thousand samples a second at most
+    )
+    read_ahead: Free[int] = 4  # batches ready before they are asked for
+    cache_decoded_mb: Free[int] = 0  # memory of each rank (its GPU's, where that decodes) for images decoded only once
     reduced_decode: bool = True  # a JPEG with twice the wanted pixels a side, or more, is decoded at 1/2, 1/4 or 1/8
     decoder: Literal["cpu", "gpu"] = "cpu"  # gpu: JPEGs are decoded and resized by the rank's GPU
-    remote_ahead_mb: int = 16  # of each of a rank's lanes, fetched from an object store before it is asked for
-    remote_patience_s: float = 300.0  # for how long a store that fails is asked again, in growing intervals
+    remote_ahead_mb: Free[int] = 16  # of each of a rank's lanes, fetched from an object store before it is asked for
+    remote_patience_s: Free[float] = 300.0  # for how long a store that fails is asked again, in growing intervals
 
     def __post_init__(self) -> None:
         for name in ("resize_px", "num_lanes", "shuffle_window", "threads", "processes", "read_ahead"):
@@ -79,12 +82,14 @@ class StreamConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """What every contrastive training has, whatever it learns."""
+    """What every contrastive training has, whatever it learns. Free is what changes neither what is learned nor its
+    order (another number of ranks changes rounding only): a training goes on with other values.
+    """
 
     section: ClassVar[str]  # of a recipe, for messages
     command: ClassVar[str]  # that trains it, for messages
 
-    data: tuple[str, ...] = ()  # folders of shards, each FOLDER or FOLDER=PASSES an epoch; empty: the work folder's
+    data: Free[tuple[str, ...]] = ()  # folders of shards: FOLDER or FOLDER=PASSES an epoch; empty: the work folder's
     stream: StreamConfig = field(default_factory=StreamConfig)  # shards to batches
     batch_pairs: int = 32768  # pairs of a global batch, all ranks together; a multiple of stream.num_lanes
     accumulation: int = 1  # parts of a rank's batch that pass the towers one after the other; the gradient stays exact
@@ -100,17 +105,17 @@ class TrainingConfig:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the towers' arithmetic; weights and loss are always fp32
     compile: bool = False  # the network's arithmetic by torch.compile
     device: Literal["cuda", "cpu"] = "cuda"  # one GPU a rank, or the processor
-    ranks: int = 8  # processes on each machine; with nodes, their product divides stream.num_lanes
-    nodes: int = 1  # machines that train together, each started with the same command
-    rendezvous: str = ""  # HOST:PORT of one of several nodes, where all meet
+    ranks: Free[int] = 8  # processes on each machine; with nodes, their product divides stream.num_lanes
+    nodes: Free[int] = 1  # machines that train together, each started with the same command
+    rendezvous: Free[str] = ""  # HOST:PORT of one of several nodes, where all meet
     seed: int = 0  # of weights and order
-    log_every: int = 10  # steps between lines of metrics.jsonl
-    save_every: int = 1000  # steps between checkpoints; the last step is always saved
-    keep_last: int = 3  # checkpoints kept
-    spike: float = 1.5  # a step is logged as a spike where its loss is so many times the running mean's
-    tensorboard: bool = True  # metrics also as TensorBoard's event files
-    wandb_project: str = ""  # metrics also to this project of Weights & Biases; empty: not
-    peak_tflops: float = 0.0  # of a device in this precision, for the MFU; 0: as its name says
+    log_every: Free[int] = 10  # steps between lines of metrics.jsonl
+    save_every: Free[int] = 1000  # steps between checkpoints; the last step is always saved
+    keep_last: Free[int] = 3  # checkpoints kept
+    spike: Free[float] = 1.5  # a step is logged as a spike where its loss is so many times the running mean's
+    tensorboard: Free[bool] = True  # metrics also as TensorBoard's event files
+    wandb_project: Free[str] = ""  # metrics also to this project of Weights & Biases; empty: not
+    peak_tflops: Free[float] = 0.0  # of a device in this precision, for the MFU; 0: as its name says
 
     def __post_init__(self) -> None:
         self._check_ranges()
@@ -191,8 +196,8 @@ class PretrainConfig(TrainingConfig):
     max_logit_scale: float = 100.0  # the learned scale is clipped here
     patch_dropout: float = 0.0  # share of an image's patches that a step leaves out, anew in each (FLIP); ViT only
     text_layout: Literal["packed", "padded"] = "packed"  # padded runs empty places too, in shapes that never change
-    checkpoint_blocks: bool = False  # inner values of the towers' blocks are computed again for gradients, not kept
-    eval_every: int = 0  # steps between evaluations of the recipe's evaluate section; 0: none while training
+    checkpoint_blocks: Free[bool] = False  # inner values of the towers' blocks are computed again for gradients
+    eval_every: Free[int] = 0  # steps between evaluations of the recipe's evaluate section; 0: none while training
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,31 +20,6 @@ from train.mixture import parse_entries
 from train.objectives.warm_start import initial_digest
 
 RECORD = "config.json"
-# Fields that change neither what is learned nor its order (another number of ranks changes rounding only), so a run
-# may go on with other values.
-FREE_FIELDS = frozenset(
-    {
-        "data",  # its place; what it is, and its passes, are in the record's digest
-        "checkpoint_blocks",
-        "ranks",
-        "nodes",
-        "rendezvous",
-        "log_every",
-        "save_every",
-        "keep_last",
-        "spike",
-        "tensorboard",
-        "wandb_project",
-        "peak_tflops",
-        "eval_every",
-        "stream.threads",
-        "stream.processes",
-        "stream.read_ahead",
-        "stream.cache_decoded_mb",
-        "stream.remote_ahead_mb",
-        "stream.remote_patience_s",
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +123,9 @@ def require_same(before: JobRecord, now: JobRecord) -> None:
 
 
 def _differences(before: IsDataclass, now: IsDataclass) -> Iterator[tuple[str, object, object]]:
-    old = {entry.path: entry.value for entry in describe(before)}
-    new = {entry.path: entry.value for entry in describe(now)}
+    old, new = ({entry.path: entry.value for entry in describe(it) if not entry.free} for it in (before, now))
     for path in sorted(old.keys() | new.keys()):
-        if path not in FREE_FIELDS and old.get(path) != new.get(path):
+        if old.get(path) != new.get(path):
             yield path, old.get(path), new.get(path)
 
 

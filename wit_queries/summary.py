@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from openwit import storage
+from openwit.log.text_table import text_table
 from openwit.storage.tables import read_table
 from wit_queries.terms.query_list import QUERIES_JSON, QUERIES_PARQUET, SOURCES
 
@@ -25,11 +26,12 @@ def summarize(folder: str) -> str:
     notes = {"bigram": f"PMI >= {pmi:.2f}"} if pmi is not None else {}
     notes["title"] = f"views >= {thresholds['min_total_views']}"
     notes["word"] = f"count >= {thresholds['min_count']}"
+    shown = []
     for source in SOURCES:
         rows = table.filter(pc.equal(table["source"], source))
-        note = f"  [{notes[source]}]" if source in notes else ""
         also = _also(record["queries_by_all_sources"], source)
-        lines.append(f"  {source + 's':<8} {rows.num_rows:>8,}{note}{also}  {_examples(rows)}")
+        shown.append((source + "s", rows.num_rows, notes.get(source, ""), also, _examples(rows)))
+    lines.append(text_table(("source", "terms", "threshold", "also", "examples"), shown))
     measured = table.filter(pc.is_valid(table["count"])).sort_by([("count", "descending"), ("query", "ascending")])
     seen = measured.filter(pc.greater(measured["count"], 0))
     lines.append(f"  head of the counts: {_counted(seen.slice(0, NUM_EXAMPLES))}")
@@ -51,8 +53,7 @@ def _also(combinations: dict[str, int], source: str) -> str:
         first, *others = names.split("+")
         if first == source:
             also.update(dict.fromkeys(others, number))
-    text = ", ".join(f"{also[name]:,} also {name}s" for name in SOURCES if also[name])
-    return f"  ({text})" if text else ""
+    return ", ".join(f"{also[name]:,} {name}s" for name in SOURCES if also[name])
 
 
 def _examples(rows: pa.Table) -> str:

@@ -75,21 +75,11 @@ def process(config: CrawlConfig, source: Source, target: Target) -> Counts:
     return counts
 
 
-# Fields that say how one fetches, not what is kept of it: shards made with other values stay. Every other field is part
-# of a shard's key.
-FREE_FIELDS = frozenset(
-    {
-        "user_agent", "connect_to", "deadline_s", "max_held_bytes", "max_redirects", "retries", "backoff_s",
-        "max_backoff_s", "threads", "host_requests_per_s", "host_connections", "host_failures", "max_crawl_delay_s",
-        "ledger_address",
-    }
-)  # fmt: skip
 STAGE: Stage[CrawlConfig] = Stage(
     "crawl",
     4,
     process,
     software=("img2dataset", "webdataset", "pillow", "simplejpeg", "opencv-python-headless"),
-    free_fields=FREE_FIELDS,
 )
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from openwit.config import Free
 from openwit.errors import ConfigError
 
 REASONS = ("sha256", "pixels", "phash", "detector")  # the cascade's stages, the surest first
@@ -24,7 +25,7 @@ class EmbedConfig:
     """How images become vectors."""
 
     name: str  # of the evaluation set
-    device: str = "auto"  # where the detector runs: auto (a GPU if there is one), cpu, cuda
+    device: Free[str] = "auto"  # where the detector runs: auto (a GPU if there is one), cpu, cuda
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class SearchConfig:
 
     limits: tuple[Limits, ...]  # one a set
     near_pairs: int  # pairs a set that just missed a threshold
-    device: str = "auto"  # where the detector runs
+    device: Free[str] = "auto"  # where the detector runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,7 @@ class CopiesConfig:
     crop: float  # of the views in the index
     images: int  # of a partition that are copied
     seed: int  # of the draws
-    device: str = "auto"  # where the detector runs
+    device: Free[str] = "auto"  # where the detector runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,7 @@ class OthersConfig:
     limits: tuple[Limits, ...]  # one a set
     share: float  # of the shard's images
     seed: int  # of the draws
-    device: str = "auto"  # where the detector runs
+    device: Free[str] = "auto"  # where the detector runs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,7 @@ def made_copy(data: bytes, seed: int) -> bytes:
     return cv2.imencode(".jpg", changed[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, COPY_QUALITY])[1].tobytes()
 
 
-EMBED_STAGE: Stage[EmbedConfig] = Stage("overlap_embed", 1, embed_set, free_fields=frozenset({"device"}))
+EMBED_STAGE: Stage[EmbedConfig] = Stage("overlap_embed", 1, embed_set)
 
 
 def _write(writer: pq.ParquetWriter, name: str, keys: list[str], vectors: F32) -> None:

@@ -1,4 +1,4 @@
-"""exclusions.parquet with the copies inside the data set, beside what overlaps with the evaluation sets."""
+"""exclusions.parquet: the pairs that training leaves out, and why."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datagen.duplicates.within.groups import NAME
 from datagen.shards.tombstones import request_folders
 from openwit import storage
 from openwit.storage.tables import one_chunk, read_table
@@ -23,30 +22,24 @@ EXCLUSIONS = pa.schema(
         ("image", pa.string()),  # the uid of its first caption: as many images are left out as there are of these
     ]
 )
-WITHIN = "within"
+NAME = "exclusions.parquet"
 
 
-def exclude_copies(folder: str) -> None:
-    """In duplicates/, exclusions.parquet has a row with the reason "within" for every pair of every copy that is not
-    kept, and no other row of that reason; where copies were never looked for, it keeps those that it has. What
-    removed/, beside that folder, took out of the shards is in no row."""
-    url, table = storage.join(folder, "exclusions.parquet"), storage.join(folder, WITHIN, "groups", NAME)
-    is_there, has_copies = storage.exists(url), storage.exists(table)
-    if not is_there and not has_copies:
-        return
-    before = read_table(url, EXCLUSIONS.names) if is_there else EXCLUSIONS.empty_table()
-    after = before
-    if has_copies:
-        others = before.filter(pc.not_equal(before["reason"], WITHIN))
-        after = pa.concat_tables([others, _copies(table)]).sort_by([("uid", "ascending"), ("eval_set", "ascending")])
+def replace_reason(folder: str, reason: str, rows: pa.Table) -> None:
+    """In the folder's exclusions.parquet, `rows` (columns EXCLUSIONS) are afterwards all those of the reason. What
+    removed/, beside the folder, took out of the shards is in no row; a file that would not change is not written."""
+    url = storage.join(folder, NAME)
+    before = read_table(url, EXCLUSIONS.names) if storage.exists(url) else None
+    kept = [] if before is None else [before.filter(pc.not_equal(before["reason"], reason))]
+    after = pa.concat_tables([*kept, rows]).sort_by([("uid", "ascending"), ("eval_set", "ascending")])
     after = _without_removed(after, folder)
-    if not is_there or not after.equals(before):
+    if before is None or not after.equals(before):
         _write(url, after)
 
 
 def forget_removed(folder: str) -> None:
-    """In duplicates/, exclusions.parquet, if there is one, keeps no row of what was removed from the shards."""
-    url = storage.join(folder, "exclusions.parquet")
+    """In the folder's exclusions.parquet, if there is one, no row is kept of what was removed from the shards."""
+    url = storage.join(folder, NAME)
     if storage.exists(url):
         before = read_table(url)
         after = _without_removed(before, folder)
@@ -66,18 +59,3 @@ def _write(url: str, rows: pa.Table) -> None:
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, compression="zstd")
     storage.write_bytes(url, buffer.getvalue())
-
-
-def _copies(url: str) -> pa.Table:
-    """The rows of all copies; a uid that a kept image has too (the same URL and caption twice) is left out."""
-    table = read_table(url, ["uid", "uids", "kept", "score"])
-    kept = pc.list_flatten(table.filter(table["kept"])["uids"])
-    dropped = table.filter(pc.invert(table["kept"]))
-    uids = pc.list_flatten(dropped["uids"])
-    rows_of = pc.list_parent_indices(dropped["uids"])
-    scores = dropped["score"].take(rows_of).cast(pa.float64())
-    number = len(uids)
-    columns = [uids, pa.array([""] * number, pa.string()), pa.array([WITHIN] * number, pa.string()), scores]
-    columns.append(dropped["uid"].take(rows_of))
-    rows = pa.table(columns, schema=EXCLUSIONS)
-    return rows.filter(pc.invert(pc.is_in(rows["uid"], value_set=kept.combine_chunks())))

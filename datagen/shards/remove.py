@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.shards import swap as swaps
+from datagen.shards.exclusions import forget_removed
 from datagen.shards.rewrite import Captions, ShardFiles, caption_rows, rewrite
 from datagen.shards.tombstones import Request, read_request, request_folders, write_request
 from openwit import manifest as manifests
@@ -74,29 +75,27 @@ def remove(run: Run, request: Request, why: str) -> Removal:
 
 
 def settle(run: Run) -> tuple[Request, Removal] | None:
-    """Finishes what a kill interrupted: a merge of captions (datagen.duplicates.within), and a request, which is given
-    back with what it came to."""
+    """Finishes what a kill interrupted: a swap, whoever decided it, and a request, which is given back with what it
+    came to."""
     if run.dry_run:
         return None
-    swaps.finish(run.folder(*swaps.MERGED), run.folder("shards"))
     folders = request_folders(run.folder(REMOVED))
-    if not folders or storage.exists(storage.join(folders[-1], "done.json")):
+    begun = folders[-1] if folders and not storage.exists(storage.join(folders[-1], "done.json")) else ""
+    if swaps.pending(run.folder("shards")) != begun:
+        swaps.finish(run.folder("shards"))
+    if not begun:
         return None
-    return read_request(storage.join(folders[-1], "request.parquet")), _carry_out(run, folders[-1])
+    return read_request(storage.join(begun, "request.parquet")), _carry_out(run, begun)
 
 
 def _carry_out(run: Run, folder: str) -> Removal:
-    from datagen.shards.exclusions import forget_removed  # imports OpenCV
-
     shards = run.folder("shards")
-    if not swaps.is_decided(folder):
-        old = _shards(run)
-        staged = _stage(run, folder, old)
+    if not swaps.pending(shards):
+        staged = _stage(run, folder, _shards(run))
         storage.write_bytes(storage.join(folder, "removed.parquet"), _log(storage.join(folder, swaps.STAGED), staged))
         if any(part.files for part in staged.parts):
-            swaps.decide(folder, old, staged)
-    if swaps.is_decided(folder):
-        swaps.swap(folder, shards)
+            swaps.decide(shards, folder, staged)
+    swaps.swap(shards)
     gone = read_table(storage.join(folder, "removed.parquet"))
     keys = {
         key for key, is_gone in zip(gone["key"].to_pylist(), gone["sample_gone"].to_pylist(), strict=True) if is_gone
@@ -104,7 +103,7 @@ def _carry_out(run: Run, folder: str) -> Removal:
     removal = Removal(len(set(gone["shard"].to_pylist())), len(keys), len(gone))
     done = {"when": _now(), "shards": removal.shards, "samples": removal.samples, "captions": removal.captions}
     storage.write_json(storage.join(folder, "done.json"), {**done, "data": manifests.read(shards).digest})
-    swaps.clear(folder)
+    swaps.clear(shards, folder)
     forget_removed(run.folder("duplicates"))  # last: the request is carried out, whatever is wrong with that file
     return removal
 

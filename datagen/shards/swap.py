@@ -1,6 +1,6 @@
 """Rewritten shards put in the place of the old ones, so that whoever reads finds the old data set or the new one.
 
-What will be is written down first (decided.json, the new manifest). Then the old manifest goes, without which nobody
+What will be is written down first (shards.swap.json, beside shards/). Then the old manifest goes, without which nobody
 reads; the files are renamed into place; the new manifest ends it. After a kill the same is done again from the record:
 renames that were done are passed over, so the outcome is the same.
 """
@@ -8,7 +8,9 @@ renames that were done are passed over, so the outcome is the same.
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 from collections import Counter
+from dataclasses import dataclass
 
 import msgspec
 
@@ -16,20 +18,42 @@ from openwit import manifest as manifests
 from openwit import storage
 from openwit.manifest import Manifest, Part
 
-DECIDED = "decided.json"
 STAGED = "staged"
-MERGED = ("duplicates", "within", "merged")  # where captions are merged: the one swap beside those of removed/
 DATA = (".tar", ".parquet")
 
 
-def decide(folder: str, old: Manifest, staged: Manifest) -> Manifest:
-    """The data set's manifest with the parts that were rewritten in `folder`/staged, put on record there. A shard keeps
-    its key: it is still what the crawl made of its inputs, and is not crawled again."""
-    new = {part.index: part for part in staged.parts if part.files}
+@dataclass(frozen=True)
+class Swap:
+    """What was decided and is not ended yet."""
+
+    folder: str  # relative to the work folder; the rewritten shards are in its staged/
+    manifest: Manifest  # that shards/ will have
+
+
+def decide(shards: str, folder: str, staged: Manifest) -> None:
+    """Puts on record, beside shards/, that its parts rewritten in `folder`/staged shall replace those that it has. A
+    shard keeps its key: it is still what the crawl made of its inputs, and is not crawled again."""
+    old, new = manifests.read(shards), {part.index: part for part in staged.parts if part.files}
     parts = tuple(_merged(part, new[part.index]) if part.index in new else part for part in old.parts)
-    decided = dataclasses.replace(old, parts=parts)
-    storage.write_json(storage.join(folder, DECIDED), msgspec.to_builtins(decided))
-    return decided
+    decided = Swap(folder.removeprefix(f"{_work(shards)}/"), dataclasses.replace(old, parts=parts))
+    storage.write_json(_record(shards), msgspec.to_builtins(decided))
+
+
+def pending(shards: str) -> str:
+    """The folder whose swap was decided and not ended yet; empty where there is none."""
+    return storage.join(_work(shards), _read(shards).folder) if storage.exists(_record(shards)) else ""
+
+
+def _work(shards: str) -> str:
+    return posixpath.dirname(shards.rstrip("/"))
+
+
+def _record(shards: str) -> str:
+    return shards.rstrip("/") + ".swap.json"
+
+
+def _read(shards: str) -> Swap:
+    return msgspec.json.decode(storage.read_bytes(_record(shards)), type=Swap)
 
 
 def _merged(old: Part, new: Part) -> Part:
@@ -47,15 +71,12 @@ def _merged(old: Part, new: Part) -> Part:
     return dataclasses.replace(old, rows=kept["kept"], files=files, counts=kept)
 
 
-def is_decided(folder: str) -> bool:
-    """Whether a swap was decided in the folder, and not ended yet."""
-    return storage.exists(storage.join(folder, DECIDED))
-
-
-def swap(folder: str, shards: str) -> Manifest:
-    """Carries out what was decided in the folder; gives the manifest that shards/ has now."""
-    url, staged = storage.join(folder, DECIDED), storage.join(folder, STAGED)
-    decided = msgspec.json.decode(storage.read_bytes(url), type=Manifest)
+def swap(shards: str) -> None:
+    """Carries out what was decided, where anything was; `clear` ends it."""
+    folder = pending(shards)
+    if not folder:
+        return
+    staged, decided = storage.join(folder, STAGED), _read(shards).manifest
     storage.delete(storage.join(shards, manifests.MANIFEST))
     waiting, standing = storage.list_sizes(staged), storage.list_sizes(shards)
     changed = {part.index: part for part in manifests.read(staged).parts if part.files}
@@ -70,20 +91,19 @@ def swap(folder: str, shards: str) -> Manifest:
             seconds = storage.read_json(storage.join(shards, sidecar)).get("seconds", 0)
             storage.write_json(storage.join(shards, sidecar), {**msgspec.to_builtins(part), "seconds": seconds})
     manifests.write(shards, decided)
-    return decided
 
 
-def finish(folder: str, shards: str) -> None:
-    """Ends a swap that was decided in the folder, where there is one."""
-    if is_decided(folder):
-        swap(folder, shards)
-        clear(folder)
+def finish(shards: str) -> None:
+    """Ends what was decided, where anything was."""
+    if folder := pending(shards):
+        swap(shards)
+        clear(shards, folder)
 
 
-def clear(folder: str) -> None:
-    """Removes the record and what is left of the staged files; the staged manifest goes first."""
+def clear(shards: str, folder: str) -> None:
+    """Removes the record and what is left of the folder's staged files; the staged manifest goes first."""
     staged = storage.join(folder, STAGED)
-    storage.delete(storage.join(folder, DECIDED))
+    storage.delete(_record(shards))
     storage.delete(storage.join(staged, manifests.MANIFEST))
     for name in storage.list_sizes(staged):
         storage.delete(storage.join(staged, name))

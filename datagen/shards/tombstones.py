@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.crawl.fetch.failures import FetchFailed
-from datagen.crawl.fetch.url import WebAddress
 from openwit import storage
 from openwit.errors import InputError
+from openwit.hosts import host_of
 from openwit.storage.tables import read_table
 
 KINDS = ("uid", "url", "domain")
@@ -50,8 +49,8 @@ class Request:
 
     def _names_host(self, url: str) -> bool:
         try:
-            labels = WebAddress.parse(url).host.split(".")
-        except FetchFailed:
+            labels = host_of(url).split(".")
+        except ValueError:
             return False
         return any(".".join(labels[start:]) in self.domains for start in range(len(labels)))
 
@@ -96,8 +95,8 @@ def _checked(entry: str, kind: str, url: str) -> str:
         raise InputError(f"{url}: {entry[:80]!r} is no URL; expected e.g. https://example.org/a.jpg")
     if kind == "domain":
         try:
-            return WebAddress.parse(f"http://{entry.removeprefix('*.').strip('.')}/").host
-        except FetchFailed:
+            return host_of(f"http://{entry.removeprefix('*.').strip('.')}/")
+        except ValueError:
             raise InputError(f"{url}: {entry[:80]!r} is no domain; expected e.g. example.org") from None
     return entry
 

@@ -7,7 +7,7 @@ dark.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
@@ -15,8 +15,8 @@ from datagen import page
 from datagen.page import Drawing, svg, svg_text
 from datagen.statistics.collect import Statistics
 from datagen.statistics.distribution import Distribution
-from datagen.statistics.queries import QueryRow, QueryShare, QueryStatistics
-from datagen.statistics.terminal import human_bytes, share_of
+from datagen.statistics.queries import QueryRow, QueryStatistics
+from datagen.statistics.terminal import human_bytes, share_rows
 from openwit import storage
 
 WIDTH, HEIGHT, FOOT, SIDE = 360, 150, 18, 4
@@ -77,18 +77,11 @@ def _queries(queries: QueryStatistics) -> dict[str, object]:
     return {
         "statistics": queries,
         "curve": head_and_tail(queries.curve),
-        "levels": _shares(queries.levels, queries),
-        "sources": _shares(queries.sources, queries),
+        "levels": share_rows(queries.levels, queries),
+        "sources": share_rows(queries.sources, queries),
         "head": _query_rows(queries.head),
         "tail": _query_rows(queries.tail),
     }
-
-
-def _shares(shares: Mapping[str, QueryShare], queries: QueryStatistics) -> list[tuple[object, ...]]:
-    return [
-        (name, share.queries, share.matching, share.capped, share.matches, share.selected, share_of(share, queries))
-        for name, share in shares.items()
-    ]
 
 
 def _query_rows(rows: Sequence[QueryRow]) -> list[tuple[object, ...]]:

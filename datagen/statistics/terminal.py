@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from datagen.funnel import COLUMNS
 from datagen.statistics.collect import Statistics
 from datagen.statistics.distribution import Distribution
 from datagen.statistics.queries import QueryShare, QueryStatistics
+from openwit.log.text_table import text_table
 
 MAX_REASONS = 8
+Table = tuple[Sequence[str], Sequence[Sequence[object]]]  # header, rows
 
 
-def print_table(statistics: Statistics, console: Console) -> None:
-    """Prints the numbers of the page that fit a terminal."""
+def statistics_text(statistics: Statistics) -> str:
+    """The numbers of the page that fit a terminal: a sentence, and tables with blank lines between them."""
     if statistics.shards:
         sums = (
             f"{statistics.images:,} images, {statistics.pairs:,} pairs, {statistics.shards:,} shards, "
@@ -24,15 +23,7 @@ def print_table(statistics: Statistics, console: Console) -> None:
         )
     else:
         sums = f"{statistics.selected:,} pairs selected of {statistics.image_urls:,} image URLs; nothing crawled yet"
-    console.print(sums, highlight=False)
-    if statistics.funnel:
-        _print_funnel(statistics, console)
-    elif statistics.failures:
-        _print(console, ("failed because", "number"), list(statistics.failures.items()))
-    _print_distributions(statistics, console)
-    if statistics.queries:
-        _print_queries(statistics.queries, console)
-    _print(console, ("host", "images"), list(statistics.hosts.items())[:5])
+    return "\n\n".join([sums, *(text_table(header, rows, indent=0) for header, rows in _tables(statistics) if rows)])
 
 
 def human_bytes(number: int) -> str:
@@ -45,17 +36,20 @@ def human_bytes(number: int) -> str:
     return f"{number} B" if unit == "B" else f"{value:,.1f} {unit}"
 
 
-def _print_funnel(statistics: Statistics, console: Console) -> None:
-    steps: list[tuple[object, ...]] = []
-    for step in statistics.funnel:
-        share = step.kept / step.entered if step.entered else 0.0
-        steps.append((step.name, step.unit, step.entered, step.kept, f"{share:.1%}"))
-    _print(console, ("step", "of", "in", "kept", "share"), steps)
-    reasons = [(entry.step, entry.reason, entry.number, f"{entry.share:.1%}") for entry in statistics.most_dropped]
-    _print(console, ("step", "most dropped because", "number", "of the step"), reasons[:MAX_REASONS])
+def _tables(statistics: Statistics) -> Iterator[Table]:
+    if statistics.funnel:
+        yield COLUMNS, [step.row for step in statistics.funnel]
+        reasons = [(entry.step, entry.reason, entry.number, f"{entry.share:.1%}") for entry in statistics.most_dropped]
+        yield ("step", "most dropped because", "number", "of the step"), reasons[:MAX_REASONS]
+    else:
+        yield ("failed because", "number"), list(statistics.failures.items())
+    yield _distributions(statistics)
+    if statistics.queries:
+        yield from _queries(statistics.queries)
+    yield ("host", "images"), list(statistics.hosts.items())[:5]
 
 
-def _print_distributions(statistics: Statistics, console: Console) -> None:
+def _distributions(statistics: Statistics) -> Table:
     named: list[tuple[str, Distribution]] = [
         ("width, px", statistics.width_px),
         ("height, px", statistics.height_px),
@@ -64,33 +58,24 @@ def _print_distributions(statistics: Statistics, console: Console) -> None:
         ("captions an image", statistics.captions_per_image),
     ]
     rows = [(name, entry.low, entry.median, f"{entry.mean:,.1f}", entry.high) for name, entry in named if entry.number]
-    _print(console, ("", "1%", "median", "mean", "99%"), rows)
+    return ("", "1%", "median", "mean", "99%"), rows
 
 
-def _print_queries(queries: QueryStatistics, console: Console) -> None:
+def _queries(queries: QueryStatistics) -> Iterator[Table]:
     for what, shares in (("source", {**queries.sources, "all": queries.all}), ("matches a query", queries.levels)):
-        rows = [
-            (name, share.queries, share.matching, share.capped, share.matches, share.selected, share_of(share, queries))
-            for name, share in shares.items()
-        ]
-        _print(console, (what, "queries", "matching", "capped", "matches", "selected", "share"), rows)
+        yield (what, "queries", "matching", "capped", "matches", "selected", "share"), share_rows(shares, queries)
     head = [(row.query, row.source, row.matches, row.selected) for row in queries.head[:5]]
-    _print(console, ("commonest query", "source", "matches", "selected"), head)
+    yield ("commonest query", "source", "matches", "selected"), head
+
+
+def share_rows(shares: Mapping[str, QueryShare], queries: QueryStatistics) -> list[tuple[object, ...]]:
+    """Of each share of the queries its name, numbers, and the part of all selections that it makes."""
+    return [
+        (name, share.queries, share.matching, share.capped, share.matches, share.selected, share_of(share, queries))
+        for name, share in shares.items()
+    ]
 
 
 def share_of(share: QueryShare, queries: QueryStatistics) -> str:
     """The part of all selections that these queries make, in percent."""
     return f"{share.selected / max(queries.all.selected, 1):.1%}"
-
-
-def _print(console: Console, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    if not rows:
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, name in enumerate(header):
-        numeric = isinstance(rows[0][place], int)
-        table.add_column(name, justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else escape(str(value)) for value in row))
-    console.print(table)
-    console.print()

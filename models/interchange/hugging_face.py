@@ -1,17 +1,23 @@
-"""Hugging Face's folders: config.json, model.safetensors and preprocessor_config.json of a `CLIPModel`."""
+"""Hugging Face's folders: config.json, model.safetensors and preprocessor_config.json of a `CLIPModel`.
+
+Theirs keep query, key and value apart, where OpenAI's stack them in `attn.in_proj_*`; and their two projections stand
+transposed.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import torch
+from torch import Tensor
 
 from models.clip import Clip
 from models.config import Activation, ClipConfig, PreprocessConfig, TextConfig, VisionTransformerConfig
 from models.interchange.openai import choose_activation
-from models.interchange.renaming import from_hugging_face, to_hugging_face
 from models.interchange.sizes import empty_model, fit, require_fit
 from models.interchange.tensors import new_folder, read_tensors, save_tensors
 from openwit.errors import ConfigError, InputError
@@ -20,6 +26,29 @@ CONFIG, PREPROCESS = "config.json", "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first is written
 OLD_END_TOKEN = 2  # in old configs: wrong for the vocabulary, and read by transformers as "the highest id"
 RESAMPLE: dict[int, Literal["bicubic", "bilinear"]] = {3: "bicubic", 2: "bilinear"}  # Pillow's numbers
+
+TRANSPOSED = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
+SINGLE = {
+    "logit_scale": "logit_scale",
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+}
+LAYERS = {  # each has a weight and a bias
+    "visual.ln_pre": "vision_model.pre_layrnorm",  # their spelling
+    "visual.ln_post": "vision_model.post_layernorm",
+    "ln_final": "text_model.final_layer_norm",
+}
+BLOCK_LAYERS = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+PARTS = ("weight", "bias")
 
 
 class _Tower(msgspec.Struct):
@@ -187,3 +216,42 @@ def _describe_preprocess(config: ClipConfig) -> dict[str, object]:
         "image_mean": config.preprocess.mean,
         "image_std": config.preprocess.std,
     }
+
+
+def to_hugging_face(ours: Mapping[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
+    """The tensors under their names; shares memory with `ours`."""
+    theirs = {other: ours[name] for name, other in _same(config)}
+    theirs |= {other: ours[name].T for name, other in TRANSPOSED.items()}
+    for block, other in _blocks(config):
+        for part in PARTS:
+            stacked = ours[f"{block}.attn.in_proj_{part}"].chunk(3)
+            theirs |= {f"{other}.self_attn.{k}_proj.{part}": piece for k, piece in zip("qkv", stacked, strict=True)}
+    return theirs
+
+
+def from_hugging_face(theirs: Mapping[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
+    """The tensors under OpenAI's names; `theirs` holds all of them in the right shapes."""
+    ours = {name: theirs[other] for name, other in _same(config)}
+    ours |= {name: theirs[other].T for name, other in TRANSPOSED.items()}
+    for block, other in _blocks(config):
+        for part in PARTS:
+            ours[f"{block}.attn.in_proj_{part}"] = torch.cat(
+                [theirs[f"{other}.self_attn.{k}_proj.{part}"] for k in "qkv"]
+            )
+    return ours
+
+
+def _same(config: ClipConfig) -> Iterator[tuple[str, str]]:
+    """(OpenAI's name, theirs) of every tensor that differs in nothing but its name."""
+    yield from SINGLE.items()
+    layers = [*LAYERS.items()]
+    layers += [(f"{a}.{x}", f"{b}.{y}") for a, b in _blocks(config) for x, y in BLOCK_LAYERS.items()]
+    yield from ((f"{a}.{part}", f"{b}.{part}") for a, b in layers for part in PARTS)
+
+
+def _blocks(config: ClipConfig) -> Iterator[tuple[str, str]]:
+    assert isinstance(config.vision, VisionTransformerConfig)
+    for i in range(config.vision.layers):
+        yield f"visual.transformer.resblocks.{i}", f"vision_model.encoder.layers.{i}"
+    for i in range(config.text.layers):
+        yield f"transformer.resblocks.{i}", f"text_model.encoder.layers.{i}"

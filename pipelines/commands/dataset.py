@@ -18,7 +18,7 @@ from typing import Any
 from datagen import pipeline
 from datagen.config import CrawlConfig, RetryConfig
 from datagen.crawl import crawl
-from datagen.funnel import funnel
+from datagen.funnel import funnel, funnel_table
 from datagen.shards.remove import remove
 from datagen.shards.tombstones import Request, read_list
 from openwit import stage, storage
@@ -38,8 +38,7 @@ def run_build_dataset(invocation: Invocation) -> None:
         return
     with open_run(invocation, invocation.recipe.executor) as run:
         _build(invocation, run)
-    for row in funnel(invocation.work):
-        invocation.log.say(str(row))
+    invocation.log.say(funnel_table(funnel(invocation.work)))
     if invocation.recipe.until == "selected":
         stats = command_line(invocation, "stats")
         invocation.log.say(f"{stats} shows it; without --until the images are fetched")
@@ -143,7 +142,7 @@ def run_stats(invocation: Invocation) -> None:
     """Prints a table (or JSON with --json) and writes report/index.html."""
     from datagen.statistics.collect import collect, to_json
     from datagen.statistics.page import write_page
-    from datagen.statistics.terminal import print_table
+    from datagen.statistics.terminal import statistics_text
 
     crawled = storage.exists(storage.join(invocation.work, "shards", MANIFEST))
     if not crawled:  # the cap is worth a look already
@@ -152,9 +151,7 @@ def run_stats(invocation: Invocation) -> None:
     if invocation.as_json:
         sys.stdout.write(to_json(statistics) + "\n")
         return
-    from rich.console import Console
-
-    print_table(statistics, Console())
+    sys.stdout.write(statistics_text(statistics) + "\n\n")
     if not invocation.dry_run:
         page = storage.join(invocation.work, "report", "index.html")
         write_page(statistics, page)

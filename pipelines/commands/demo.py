@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 
-from datagen.funnel import funnel
+from datagen.funnel import funnel, funnel_table
 from openwit import storage
 from openwit.log.events import duration
 from pipelines.commands.dataset import run_build_dataset, run_stats
@@ -69,6 +69,13 @@ def peak_memory() -> Iterator[PeakMemory]:
 
 # The overlap is looked for twice: before training, which leaves it out, and after it, for what it did to the accuracy.
 STEPS = (run_queries, run_build_dataset, run_dedup_check, run_pretrain, run_evaluate, run_dedup_check, run_stats)
+
+MADE = {
+    "report": "report/index.html",
+    "overlap": "duplicates/report.html",
+    "checkpoint": "pretrain/checkpoints/",
+    "summary": "summary.json",
+}
 
 
 def run_demo(invocation: Invocation) -> None:
@@ -126,8 +133,7 @@ def _keep_first_cost(work: str, summary: dict[str, object]) -> dict[str, object]
 def _print(invocation: Invocation, summary: dict[str, object], seconds: float) -> None:
     work, say = invocation.work, invocation.log.say
     say("── summary")
-    for row in funnel(work):
-        say(f"  {row}")
+    say(funnel_table(funnel(work)))
     say(
         f"  overlap with the evaluation images: {summary['overlap_found']} of {summary['overlap_planted']} planted "
         f"copies found, {summary['overlap_false']} false"
@@ -140,7 +146,5 @@ def _print(invocation: Invocation, summary: dict[str, object], seconds: float) -
         f"  {duration(seconds)} now, {duration(float(str(summary['seconds'])))} in all; "
         f"at most {summary['peak_memory_gb']} GB of memory"
     )
-    say(f"  report:     {work}/report/index.html")
-    say(f"  overlap:    {work}/duplicates/report.html")
-    say(f"  checkpoint: {work}/pretrain/checkpoints/")
-    say(f"  summary:    {work}/summary.json")
+    for name, path in MADE.items():  # each on one line, so that it can be copied
+        say(f"  {name + ':':<12}{work}/{path}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from models.interchange.convert import ACTIVATIONS, FORMATS, MEANING
 from openwit import storage
 from openwit.errors import ConfigError, InputError
+from openwit.log.text_table import text_table
 from pipelines.session import Arguments
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ archive or state dict, a file or folder of open_clip, a CLIPModel folder of Hugg
 
 def run_convert(words: Sequence[str]) -> None:
     """Writes the model and says what it is. Raises ConfigError, InputError or WorkError."""
-    formats = "".join(f"\n  {name:<12} {text}" for name, text in MEANING.items())
-    parser = Arguments("convert", DESCRIPTION + formats)
+    parser = Arguments("convert", f"{DESCRIPTION}\n{text_table((), list(MEANING.items()))}")
     parser.add_argument("source", metavar="SOURCE", help="file or folder of the model")
     parser.add_argument("target", metavar="TARGET", help="file or folder to write; must not exist yet")
     parser.add_argument("--to", choices=FORMATS, default="openwit", help="format of TARGET; openwit by default")

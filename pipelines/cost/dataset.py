@@ -15,12 +15,13 @@ from openwit import stage as stages
 from openwit import storage
 from openwit.errors import InputError
 from openwit.log.events import duration
+from openwit.log.text_table import text_table
 from openwit.stage import Plan
 from pipelines.cost import rates
 from pipelines.cost.rates import Settings, StageCost, WorkDone
 from pipelines.recipes import Recipe
 
-HEADER = ("stage", "partitions", "done", "to do", "core-hours", "writes", "keeps", "known from")
+HEADER = ("stage", "parts", "done", "to do", "core-h", "writes", "keeps")
 UNITS = {**dict.fromkeys(rates.OF_QUERIES, "queries"), "crawl": "images"}
 
 
@@ -53,7 +54,7 @@ def forecast(recipe: Recipe, work: str, files: Files, plans: Sequence[Plan[Any]]
     yield f"{recipe.name}: {files.number:,} files of pairs, {human_bytes(files.bytes)}{files.note}"
     if not made:
         yield f"{rates.NUM_QUERIES:,} queries (assumed: openwit queries {recipe.name} has not made the list yet)"
-    yield from table(costs)
+    yield from tables(costs)
     yield from _sums(costs, recipe.executor.workers)
 
 
@@ -87,21 +88,20 @@ def _listed(urls: Sequence[str], kind: FileKind) -> Files:
     return Files(number=len(urls), bytes=size, pairs=pairs, listed=True, note=note)
 
 
-def table(costs: Sequence[StageCost]) -> Iterator[str]:
-    """The stages as lines of even columns, and their sum."""
-    rows = [HEADER]
+def tables(costs: Sequence[StageCost]) -> Iterator[str]:
+    """The stages with their sum, and where each rate is known from."""
+    rows: list[tuple[object, ...]] = []
     for entry in costs:
         kept = f"{round_number(entry.rows)} {UNITS.get(entry.stage, 'pairs')}"
-        left = entry.partitions - entry.done
-        numbers = (f"{entry.partitions:,}", f"{entry.done:,}", f"{left:,}", hours(entry.core_s))
-        rows.append((entry.stage, *numbers, human_bytes(round(entry.bytes)), kept, entry.known_from))
+        numbers = (entry.partitions, entry.done, entry.partitions - entry.done, hours(entry.core_s))
+        rows.append((entry.stage, *numbers, human_bytes(round(entry.bytes)), kept))
     whole = hours(sum(entry.core_s for entry in costs))
-    rows.append(("total", "", "", "", whole, human_bytes(round(sum(entry.bytes for entry in costs))), "", ""))
-    widths = [max(len(row[place]) for row in rows) for place in range(len(HEADER))]
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        cells[0], cells[-1] = row[0].ljust(widths[0]), row[-1]
-        yield "  ".join(cells).rstrip()
+    rows.append(("total", "", "", "", whole, human_bytes(round(sum(entry.bytes for entry in costs))), ""))
+    yield text_table(HEADER, rows, indent=0)
+    stages: dict[str, list[str]] = {}
+    for entry in costs:
+        stages.setdefault(entry.known_from, []).append(entry.stage)
+    yield text_table(("known from", "of stage"), [(where, ", ".join(names)) for where, names in stages.items()])
 
 
 def hours(seconds: float) -> str:

@@ -32,7 +32,7 @@ from pipelines.demo_web.faults import Fault, plan_faults, stored_bytes
 from pipelines.demo_web.layout import HOSTS, TRACKER, PlacedImage, WebPage, lay_out, place
 from pipelines.demo_web.names import Motif, catalogue
 from pipelines.demo_web.pages import ATTRIBUTION, navigation_pages, write_page
-from pipelines.demo_web.render import PIXEL_GIF, Drawing, Format, encode_all, logo
+from pipelines.demo_web.render import PIXEL_GIF, Format, MotifDrawing, encode_all, logo
 from pipelines.demo_web.sets import Split, split
 from pipelines.demo_web.wat import Capture, write_crawl
 
@@ -111,16 +111,16 @@ def _write(config: DemoWebConfig, root: Path, workers: int, log: Log) -> dict[st
     }
 
 
-def _drawing(config: DemoWebConfig, motif: Motif, kind: Format, altered: bool = False) -> Drawing:
-    return Drawing(motif.key, config.image_px, config.seed, kind, altered)
+def _drawing(config: DemoWebConfig, motif: Motif, kind: Format, altered: bool = False) -> MotifDrawing:
+    return MotifDrawing(motif.key, config.image_px, config.seed, kind, altered)
 
 
-def _fault_drawing(config: DemoWebConfig, fault: Fault) -> Drawing:
+def _fault_drawing(config: DemoWebConfig, fault: Fault) -> MotifDrawing:
     kind: Format = fault.path.rsplit(".", 1)[1]  # type: ignore[assignment]
     return _drawing(config, fault.motif, kind)
 
 
-def _wanted(config: DemoWebConfig, parts: Split, images: list[PlacedImage], faults: list[Fault]) -> list[Drawing]:
+def _wanted(config: DemoWebConfig, parts: Split, images: list[PlacedImage], faults: list[Fault]) -> list[MotifDrawing]:
     """Every image file there is, held-out ones included, each once."""
     every = [
         *(_drawing(config, image.motif, image.format, image.altered) for image in images),
@@ -130,9 +130,9 @@ def _wanted(config: DemoWebConfig, parts: Split, images: list[PlacedImage], faul
     return list(dict.fromkeys(every))
 
 
-def _render(drawings: list[Drawing], workers: int, log: Log) -> dict[Drawing, bytes]:
+def _render(drawings: list[MotifDrawing], workers: int, log: Log) -> dict[MotifDrawing, bytes]:
     tasks = [tuple(drawings[start : start + _DRAWINGS_A_TASK]) for start in range(0, len(drawings), _DRAWINGS_A_TASK)]
-    files: dict[Drawing, bytes] = {}
+    files: dict[MotifDrawing, bytes] = {}
     executor = LocalExecutor(workers, attempts=3)
     with log.progress("demo web: drawing images", total=len(drawings)) as progress:
         for task, outcome in executor.map(encode_all, tasks):
@@ -144,7 +144,7 @@ def _render(drawings: list[Drawing], workers: int, log: Log) -> dict[Drawing, by
 
 
 def _write_images(
-    config: DemoWebConfig, root: Path, images: list[PlacedImage], faults: list[Fault], files: dict[Drawing, bytes]
+    config: DemoWebConfig, root: Path, images: list[PlacedImage], faults: list[Fault], files: dict[MotifDrawing, bytes]
 ) -> None:
     for image in images:
         drawing = _drawing(config, image.motif, image.format, image.altered)
@@ -190,7 +190,7 @@ def site_file(url: str) -> str:
 
 
 def _write_sets(
-    config: DemoWebConfig, folder: Path, parts: Split, images: list[PlacedImage], files: dict[Drawing, bytes]
+    config: DemoWebConfig, folder: Path, parts: Split, images: list[PlacedImage], files: dict[MotifDrawing, bytes]
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

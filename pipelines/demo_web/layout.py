@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
 
-from pipelines.demo_web.captions import ROUNDS, caption
 from pipelines.demo_web.config import DemoWebConfig
 from pipelines.demo_web.faults import Fault
-from pipelines.demo_web.names import Motif
+from pipelines.demo_web.names import ROUNDS, Motif, caption
 from pipelines.demo_web.render import Format, format_of
 
 PICTURES, CDN, BLOG, MUSEUM = "pictures.openmoji.test", "cdn.openmoji.test", "blog.example.test", "museum.example.test"

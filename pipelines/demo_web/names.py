@@ -1,4 +1,4 @@
-"""Which drawings have a name, and what the name is made of.
+"""Which drawings have a name, what the name is made of, and how pages word it as alt text.
 
 OpenMoji ships drawings named by code points; the names are Unicode CLDR's, as the package `emoji` knows them.
 """
@@ -21,6 +21,17 @@ _HAIR = ("red hair", "curly hair", "white hair", "blond hair", "bald", "beard")
 _PEOPLE = ("man", "woman", "boy", "girl", "person", "adult", "child")
 _VARIATION_SELECTOR = "FE0F"
 _TONE_WORDS = re.compile(r"(?:medium-light|medium-dark|medium|light|dark) skin tone")
+
+# An image stands on one page of the first round, one of the second, and every other one on one of the third, each
+# time under a template of that round, so that its address comes with two or three different texts.
+ROUNDS = (
+    ("{name}", "Drawing of {a_name}", "a drawing of {name}."),
+    ("{phrase}{with_tone}, emoji", "icon - {name}", "{a_tone_phrase}"),
+    ("cartoon of {a_phrase}{with_tone}", "picture: {phrase}{comma_tone}", "{name} | OpenMoji"),
+)
+_NO_ARTICLE = re.compile(
+    r"(?:[A-Z]|\d|(?:people|women|men|family|flag|kiss|couple|keycap)\b|\w+(?:s|ing|ed) |\w+[^s]s$)"
+)
 
 
 @dataclass(frozen=True)
@@ -104,3 +115,29 @@ def _plain_name(points: list[str], alias: str) -> str:
         if alias in (f"person {hair}", f"man {hair}", f"woman {hair}"):
             return f"{alias.removesuffix(hair).strip()}: {hair}"
     return alias
+
+
+def caption(template: str, motif: Motif) -> str:
+    """The alt text that a template makes of an image's name.
+
+    >>> firefighter = Motif("", "firefighter: dark skin tone", "firefighter", ("dark skin tone",))
+    >>> caption("cartoon of {a_phrase}{with_tone}", firefighter)
+    'cartoon of a firefighter with dark skin tone'
+    """
+    phrase = re.sub(r"^flag: ", "flag of ", motif.base).replace(": ", ", ")
+    tones = " and ".join(motif.tones)
+    return template.format(
+        name=motif.name,
+        a_name=_with_article(motif.name),
+        phrase=phrase,
+        a_phrase=_with_article(phrase),
+        a_tone_phrase=_with_article(f"{tones} {phrase}", phrase) if tones else _with_article(phrase),
+        with_tone=f" with {tones}" if tones else "",
+        comma_tone=f", {tones}" if tones else "",
+    )
+
+
+def _with_article(text: str, noun: str | None = None) -> str:
+    if _NO_ARTICLE.match(noun or text):
+        return text
+    return f"{'an' if text[0] in 'aeio' else 'a'} {text}"

@@ -16,7 +16,7 @@ Format = Literal["jpg", "png", "webp"]
 
 
 @dataclass(frozen=True)
-class Drawing:
+class MotifDrawing:
     """What to draw and how to write it; `altered` asks for a copy that a near-duplicate check must still know."""
 
     key: str
@@ -31,7 +31,7 @@ def format_of(key: str, seed: int) -> Format:
     return Random(f"{seed}/format/{key}").choices(("jpg", "png", "webp"), (5, 3, 2))[0]
 
 
-def encode(drawing: Drawing) -> bytes:
+def encode(drawing: MotifDrawing) -> bytes:
     """The image file: the drawing on a light shade of its own.
 
     An altered copy has another shade, loses 2-4% of its width at the edges, has another size, and is a poorer JPEG.
@@ -54,7 +54,7 @@ def encode(drawing: Drawing) -> bytes:
     return _write(image, drawing, random)
 
 
-def _write(image: Image.Image, drawing: Drawing, random: Random) -> bytes:
+def _write(image: Image.Image, drawing: MotifDrawing, random: Random) -> bytes:
     file = io.BytesIO()
     if drawing.format == "jpg":
         image.save(file, "JPEG", quality=random.randint(50, 70) if drawing.altered else random.randint(82, 95))
@@ -65,7 +65,7 @@ def _write(image: Image.Image, drawing: Drawing, random: Random) -> bytes:
     return file.getvalue()
 
 
-def encode_all(drawings: tuple[Drawing, ...]) -> list[bytes]:
+def encode_all(drawings: tuple[MotifDrawing, ...]) -> list[bytes]:
     """The files of several drawings, in their order: what one task of a process does."""
     return [encode(drawing) for drawing in drawings]
 

@@ -22,12 +22,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def test_text_cannot_become_markup() -> None:
     text = render("page.html", {"title": '<a "b">', "subtitle": "&", "footer": "<f>"}).decode()
     text += table(("<h>",), [("<i>",)])
-    text += part("figure(images, lines)", images=[(b"x", '"><b>')], lines=["<u>"])
+    text += part("figure(images, lines)", images=[(b"x", '"><em>')], lines=["<u>"])
     text += part("tiles(entries)", entries=[("<s>", "<q>")]) + part("bars(rows)", rows=[("<p>", 2, 1)])
     text += str(svg(1, 1, [svg_text(0, 0, "<t>")]))
     assert "&lt;a &#34;b&#34;&gt;" in text
     assert '<p class="soft">&amp;</p>' in text
-    inserted = ("<h>", "<i>", "<b>b", '"><b>', "<u>", "<f>", "<s>", "<q>", "<p>", "<t>")
+    inserted = ("<h>", "<i>", "<b>b", "<em>", "<u>", "<f>", "<s>", "<q>", "<p>", "<t>")
     assert [mark for mark in inserted if mark in text] == []
 
 

@@ -6,7 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from helpers.in_process import InProcess
 from openwit import manifest as manifests
 from openwit import stage as stages
 from openwit import storage
+from openwit.config import Free
 from openwit.errors import InputError, WorkError
 from openwit.executors.executor import ExecutorConfig, Failure
 from openwit.log import events as logs
@@ -259,13 +260,28 @@ def test_the_key_follows_stage_version_config_number_and_inputs_but_not_where_th
     assert len({key, *others}) == 7
 
 
-def test_a_free_field_of_the_config_makes_no_partition_anew() -> None:
+@dataclass(frozen=True, kw_only=True)
+class WaterConfig:
+    warmth: int = 1  # decides
+    patience_s: Free[float] = 1.0  # does not
+
+
+@dataclass(frozen=True, kw_only=True)
+class RinseConfig:
+    modulus: int = 3  # decides
+    threads: Free[int] = 2  # does not
+    names: Free[tuple[str, ...]] = ()  # does not
+    water: WaterConfig = WaterConfig()  # decides in part
+
+
+def test_a_free_field_of_the_config_makes_no_partition_anew_and_each_other_field_does() -> None:
     source = Source(index=0, inputs={})
-    key = partition_key(SIEVE, SieveConfig(), source)
-    free = replace(SIEVE, free_fields=frozenset({"padding_bytes"}))
-    assert partition_key(free, SieveConfig(), source) == partition_key(free, SieveConfig(padding_bytes=9), source)
-    assert partition_key(free, SieveConfig(), source) != partition_key(free, SieveConfig(modulus=9), source)
-    assert partition_key(SIEVE, SieveConfig(padding_bytes=9), source) != key
+    rinse: Stage[RinseConfig] = Stage("rinse", 1, lambda config, source, target: Counter())
+    free = RinseConfig(threads=9, names=("a",), water=WaterConfig(patience_s=9.0))
+    others = [RinseConfig(modulus=9), RinseConfig(water=WaterConfig(warmth=9))]
+    keys = [partition_key(rinse, config, source) for config in (RinseConfig(), free, *others)]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
 
 
 def test_a_partition_that_is_done_is_no_longer_under_way_whatever_its_worker_told_last(

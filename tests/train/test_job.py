@@ -7,7 +7,9 @@ import pytest
 
 from helpers.shards import write_exclusions, write_shards
 from helpers.training import job
+from openwit.config import describe
 from openwit.errors import ConfigError, InputError
+from train.config import DetectorTrainingConfig, PretrainConfig
 from train.evals.config import EvaluateConfig
 from train.job import make_record, on_this_machine, read_record, require_same, write_record
 
@@ -25,6 +27,20 @@ def test_the_same_job_may_go_on_with_other_ranks_threads_and_intervals(tmp_path)
     now = make_record(job(tmp_path / "data", tmp_path / "out", **free))
     assert now != before
     require_same(before, now)
+
+
+def test_what_a_training_may_go_on_without_is_said_at_its_fields():
+    """A new field must be placed: here and as Free in the config, or as part of what is learned."""
+    every = {
+        "data", "ranks", "nodes", "rendezvous", "log_every", "save_every", "keep_last", "spike", "tensorboard",
+        "wandb_project", "peak_tflops", "stream.threads", "stream.processes", "stream.read_ahead",
+        "stream.cache_decoded_mb", "stream.remote_ahead_mb", "stream.remote_patience_s",
+    }  # fmt: skip
+    found = {entry.path for entry in describe(DetectorTrainingConfig()) if entry.free}
+    assert found == every
+    assert {entry.path for entry in describe(PretrainConfig()) if entry.free} == {
+        *every, "checkpoint_blocks", "eval_every"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,18 @@ def write_list(folder: Path, reached_min_pmi: float | None, **changes: Any) -> s
     return str(folder)
 
 
-def test_it_shows_each_source_with_its_threshold_and_examples_of_all_its_range(tmp_path: Path) -> None:
+def test_it_shows_each_source_with_its_threshold_and_examples_of_all_its_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     lines = summarize(write_list(tmp_path, 9.5)).splitlines()
     assert lines[0] == "43 queries from 12,345 words of text, 2,345 of them different"
     examples = "word0 · word6 · word12 · word18 · word24 · word30"
-    assert lines[1].split() == f"words 40 [count >= 60] (2 also synsets) {examples}".split()
-    assert lines[2].split() == "bigrams 1 [PMI >= 9.50] (1 also synsets) grand slam".split()
-    assert lines[3].split()[:2] == ["titles", "0"]
-    assert "physical entity · a b c" in lines[4]
+    assert lines[1].split() == "source terms threshold also examples".split()
+    assert lines[2].split() == f"words 40 count >= 60 2 synsets {examples}".split()
+    assert lines[3].split() == "bigrams 1 PMI >= 9.50 1 synsets grand slam".split()
+    assert lines[4].split()[:2] == ["titles", "0"]
+    assert "physical entity · a b c" in lines[5]
 
 
 def test_it_shows_both_ends_of_the_counts_and_what_has_none(tmp_path: Path) -> None:

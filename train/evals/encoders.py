@@ -31,12 +31,6 @@ class ImageTextEncoder(Protocol):
     def image_features(self, image: Tensor) -> Tensor: ...
 
 
-class TextTokenizer(Protocol):
-    """Texts to token ids [B, context_length]; `Tokenizer` is one."""
-
-    def encode(self, texts: list[str]) -> Tensor: ...
-
-
 class Team(Protocol):
     """The processes that evaluate together, each with the same model; `Ranks` is one."""
 

@@ -14,12 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from models.clip import Clip
+from models.text import TextTokenizer
 from models.tokenizer.tokenizer import Tokenizer
 from openwit.errors import ConfigError
 from train.config import PretrainConfig
 from train.evals.config import EvaluateConfig
 from train.evals.dataset import EvalSet, load_eval_set
-from train.evals.encoders import ALONE, ImageTextEncoder, Team, TextTokenizer, joined, own_places
+from train.evals.encoders import ALONE, ImageTextEncoder, Team, joined, own_places
 from train.evals.linear_probe import Features, digits, image_features, linear_probe
 from train.evals.zero_shot import accuracies, classes_above
 

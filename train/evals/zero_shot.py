@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.text import TextTokenizer
 from train.evals.config import ZeroShotConfig
-from train.evals.encoders import ImageTextEncoder, TextTokenizer, batches, evaluation_mode
+from train.evals.encoders import ImageTextEncoder, batches, evaluation_mode
 
 BATCH_TEXTS = 256
 

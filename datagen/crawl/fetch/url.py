@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urljoin, urlsplit
-
-import idna
+from urllib.parse import quote, urljoin, urlsplit
 
 from datagen.crawl.fetch.failures import FetchFailed
+from openwit.hosts import ascii_host
 
 MAX_URL_BYTES = 8192  # what servers commonly take
 PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
-_IPV6 = re.compile(r"[0-9a-f:.]+")
 _DOTS = re.compile(r"/\.\.?(/|$)")
 _KEPT = "%/:=&?~+!$,;'@()*[]"  # characters that stay as they are; quote() keeps letters, digits and _.-~
 
@@ -76,19 +73,10 @@ class WebAddress:
 
 
 def _ascii_host(host: str) -> str:
-    host = unquote(host).removesuffix(".").lower()
-    if ":" in host:
-        if not _IPV6.fullmatch(host):
-            raise FetchFailed("url", "the host is no IPv6 address")
-        return host
-    if not host.isascii():
-        try:
-            host = idna.encode(host, uts46=True).decode()
-        except UnicodeError as error:
-            raise FetchFailed("url", f"the host is no international name ({error})") from None
-    if not _HOST.fullmatch(host):
-        raise FetchFailed("url", "no host, or one with characters that no name has")
-    return host
+    try:
+        return ascii_host(host)
+    except ValueError as error:
+        raise FetchFailed("url", str(error)) from None
 
 
 def _path(path: str) -> str:

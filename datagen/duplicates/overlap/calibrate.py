@@ -131,7 +131,7 @@ def score_copies(config: CopiesConfig, source: Source, target: Target) -> Counts
     return counts
 
 
-COPIES_STAGE: Stage[CopiesConfig] = Stage("overlap_copies", 1, score_copies, free_fields=frozenset({"device"}))
+COPIES_STAGE: Stage[CopiesConfig] = Stage("overlap_copies", 1, score_copies)
 
 
 def score_others(config: OthersConfig, source: Source, target: Target) -> Counts:
@@ -160,7 +160,7 @@ def score_others(config: OthersConfig, source: Source, target: Target) -> Counts
     return counts
 
 
-OTHERS_STAGE: Stage[OthersConfig] = Stage("overlap_others", 1, score_others, free_fields=frozenset({"device"}))
+OTHERS_STAGE: Stage[OthersConfig] = Stage("overlap_others", 1, score_others)
 
 
 def _nearest_rows(

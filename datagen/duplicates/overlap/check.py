@@ -28,7 +28,7 @@ from datagen.duplicates.overlap.gallery import write_gallery
 from datagen.duplicates.overlap.report import INDEX, PAIRS, CheckedSet, OverlapReport
 from datagen.duplicates.overlap.scan import OVERLAP_STAGE, read_seconds
 from datagen.duplicates.overlap.thresholds import read_calibration
-from datagen.shards.exclusions import exclude_copies
+from datagen.duplicates.within.groups import exclude_copies
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import ConfigError, InputError

@@ -113,8 +113,11 @@ def _shown_set(folder: str, entry: SetReport, rows: pa.Table, num_pairs: int) ->
     for reason in reversed(REASONS):
         below = [_pair(row, evals, missed) for row in near if row["reason"] == reason]
         above = [_pair(row, evals, shards) for row in chosen if row["reason"] == reason]
-        groups += [Group(f"Not counted, {STAGES[reason]}", below), Group(_threshold(entry, reason), above)]
-    return ShownSet(entry.name, len(own), len(chosen), [group for group in groups if group.pairs])
+        if below:
+            groups.append(Group(f"Not counted, {STAGES[reason]}", below))
+        if above:
+            groups.append(Group(_threshold(entry, reason), above))
+    return ShownSet(entry.name, len(own), len(chosen), groups)
 
 
 def _threshold(entry: SetReport, reason: str) -> str:

@@ -17,6 +17,7 @@ from datagen.duplicates.overlap.scan import OVERLAP
 from datagen.shards.exclusions import EXCLUSIONS
 from openwit import storage
 from openwit.config import digest
+from openwit.log.text_table import text_table
 from openwit.manifest import Manifest
 from openwit.storage.tables import read_table
 
@@ -83,20 +84,14 @@ class OverlapReport:
 
     def lines(self) -> list[str]:
         """What a person reads at the terminal."""
-        sets = [
-            f"  {entry.name}: {entry.overlapping:,} of {entry.images:,} images are in the shards "
-            f"({entry.share:.1%}; {entry.by_reason['sha256']:,} of {entry.pairs:,} matched pairs are the same bytes)"
-            for entry in self.sets
-        ]
-        accuracies = [
-            f"  {entry.name}: zero-shot {entry.accuracy.all:.1%}, without the overlap {shown(entry.accuracy.clean)}; "
-            f"gain {points(entry.accuracy.gain)}, p {shown_p(entry.accuracy.p_value)}"
-            for entry in self.sets
-            if entry.accuracy is not None
-        ]
+        sets = [(s.name, s.images, s.overlapping, f"{s.share:.1%}", s.pairs, s.by_reason["sha256"]) for s in self.sets]
+        answered = [(s.name, s.accuracy) for s in self.sets if s.accuracy is not None]
+        asked = [(name, shown(a.all), shown(a.clean), points(a.gain), shown_p(a.p_value)) for name, a in answered]
+        columns = ("set", "images", "in the shards", "share", "matched pairs", "same bytes")
+        accuracies = [text_table(("set", "zero-shot", "without the overlap", "gain", "p"), asked)] if asked else []
         return [
             f"overlap: median {self.median_share:.1%}, mean {self.mean_share:.1%} over {len(self.sets)} sets",
-            *sets,
+            text_table(columns, sets),
             *accuracies,
             f"  {self.images_overlapping:,} of {self.images_checked:,} images of the shards are in a set; "
             f"training leaves out their {self.excluded_uids:,} pairs",

@@ -137,7 +137,7 @@ def process(config: SearchConfig, source: Source, target: Target) -> Counts:
     return counts
 
 
-OVERLAP_STAGE: Stage[SearchConfig] = Stage("overlap", 2, process, free_fields=frozenset({"device"}))
+OVERLAP_STAGE: Stage[SearchConfig] = Stage("overlap", 2, process)
 
 
 def read_seconds(folder: str, pairs: Manifest) -> dict[str, float]:

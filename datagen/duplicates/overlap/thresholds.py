@@ -25,6 +25,7 @@ from scipy.stats import beta
 
 from datagen.duplicates.config import CalibrateConfig
 from openwit import storage
+from openwit.log.text_table import text_table
 
 CALIBRATION = "calibration.json"
 TAIL = 0.98  # of the sample: where the fitted tail begins
@@ -59,8 +60,8 @@ class StageCalibration:
     def caveat(self) -> str:
         """What a person must know of the threshold."""
         if not self.judged:
-            return f" · not used: at least {5 * LEAST_TAIL} other images are needed"
-        return "" if self.attained else " · no threshold has the wanted precision, so this is the strictest"
+            return f"not used: at least {5 * LEAST_TAIL} other images are needed"
+        return "" if self.attained else "no threshold has the wanted precision, so this is the strictest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +105,14 @@ class Calibration:
     def lines(self) -> list[str]:
         """What a person reads at the terminal."""
         found = [(entry.name, stage, chosen) for entry in self.sets for stage, chosen in entry.stages.items()]
-        return [
-            f"{name}: {stage} {chosen.threshold:.3f} · precision {chosen.precision:.1%} (at least "
-            f"{chosen.least_precision:.1%} by what was seen), recall {chosen.recall:.1%} · "
-            f"{chosen.num_copies:,} copies, {chosen.num_others:,} others"
-            f"{chosen.caveat}"
-            for name, stage, chosen in found
-        ]
+        columns = ("set", "stage", "threshold", "precision", "at least", "recall", "copies", "others")
+        rows = [
+            (name, stage, f"{c.threshold:.3f}", f"{c.precision:.1%}", f"{c.least_precision:.1%}", f"{c.recall:.1%}",
+             c.num_copies, c.num_others)
+            for name, stage, c in found
+        ]  # fmt: skip
+        caveats = [f"  {name}, {stage}: {c.caveat}" for name, stage, c in found if c.caveat]
+        return [text_table(columns, rows), *caveats]
 
 
 def read_calibration(folder: str) -> Calibration | None:

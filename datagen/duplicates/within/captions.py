@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datagen.duplicates.within.config import FREE_OF_GROUPS, WithinConfig
+from datagen.duplicates.within.config import GroupsConfig
 from datagen.schemas import CAPTIONS, pair_uid
 from datagen.shards.rewrite import Captions, ShardFiles, rewrite
 from openwit import storage
@@ -25,7 +25,7 @@ RANGE_SHARDS = 256  # kept images of so many shards are gathered at once
 GATHERED = pa.schema([("shard", pa.int32()), ("key", pa.string()), ("captions", CAPTIONS)])
 
 
-def gather(config: WithinConfig, source: Source, target: Target) -> Counts:
+def gather(config: GroupsConfig, source: Source, target: Target) -> Counts:
     """Writes, for the kept images of a range of shards, the captions of their copies (columns GATHERED), in the order
     of the copies. Counts copies."""
     first = source.index * RANGE_SHARDS
@@ -50,10 +50,10 @@ def gather(config: WithinConfig, source: Source, target: Target) -> Counts:
     return Counter({"in": len(copies), "kept": len(copies), "rows": len(rows)})
 
 
-GATHER: Stage[WithinConfig] = Stage("within_gather", 1, gather, free_fields=FREE_OF_GROUPS)
+GATHER: Stage[GroupsConfig] = Stage("within_gather", 1, gather)
 
 
-def merge(config: WithinConfig, source: Source, target: Target) -> Counts:
+def merge(config: GroupsConfig, source: Source, target: Target) -> Counts:
     """Writes a shard anew whose kept images lack captions of their copies; nothing where none does, or where the
     shard has no list of captions (img2dataset's own). Counts images, and `merged_captions`."""
     table = read_table(source.url("parquet"))
@@ -75,7 +75,7 @@ def merge(config: WithinConfig, source: Source, target: Target) -> Counts:
     return counts
 
 
-MERGE: Stage[WithinConfig] = Stage("within_merge", 1, merge, free_fields=FREE_OF_GROUPS)
+MERGE: Stage[GroupsConfig] = Stage("within_merge", 1, merge)
 
 
 def _new_captions(url: str, own: Captions, others: Captions) -> Sequence[Mapping[str, Any]]:

@@ -8,12 +8,11 @@ import pyarrow.compute as pc
 
 from datagen.duplicates.embed import detector_input
 from datagen.duplicates.within import captions as merges
-from datagen.duplicates.within.config import WithinConfig
+from datagen.duplicates.within.config import GroupsConfig, WithinConfig
 from datagen.duplicates.within.fingerprint import FINGERPRINT
-from datagen.duplicates.within.groups import GROUP_STAGE, NAME
+from datagen.duplicates.within.groups import GROUP_STAGE, NAME, exclude_copies
 from datagen.duplicates.within.pairs import PAIR_STAGE
 from datagen.shards import swap as swaps
-from datagen.shards.exclusions import exclude_copies
 from datagen.shards.remove import settle
 from openwit import manifest as manifests
 from openwit import storage
@@ -50,14 +49,14 @@ def find_within(run: Run, config: WithinConfig) -> WithinSummary:
         shards = manifests.read(run.folder("shards"))
     except InputError as error:
         raise InputError(f"{error}; build-dataset makes the shards") from None
-    prints = run.stage(FINGERPRINT, config, _shard_sources(run, shards, config), _folder(run, "prints"))
+    prints = run.stage(FINGERPRINT, config.prints, _shard_sources(run, shards, config), _folder(run, "prints"))
     bands = tuple(Input.made(_folder(run, "prints"), part.file(".bands.arrow")) for part in prints.parts)
     nodes = tuple(Input.made(_folder(run, "prints"), part.file(".nodes.parquet")) for part in prints.parts)
     dealt = [Source(index=number, inputs={"bands": bands}) for number in range(config.num_partitions)]
     pairs = run.stage(PAIR_STAGE, config, dealt, _folder(run, "pairs"))
     found = tuple(Input.made(_folder(run, "pairs"), part.file(".parquet")) for part in pairs.parts)
     whole = Source(index=0, inputs={"pairs": found, "nodes": nodes})
-    groups = run.stage(GROUP_STAGE, config, [whole], _folder(run, "groups"))
+    groups = run.stage(GROUP_STAGE, GroupsConfig(), [whole], _folder(run, "groups"))
     merged = _merge(run, config, shards, Input.made(_folder(run, "groups"), groups.parts[0].file(NAME)), nodes)
     exclude_copies(run.folder("duplicates"))
     counts = groups.counts
@@ -93,7 +92,10 @@ def _merge(run: Run, config: WithinConfig, shards: Manifest, within: Input, node
     ranges = sorted({shard // merges.RANGE_SHARDS for shard in kept_shards})
     inputs = {"within": (within,), "nodes": nodes}
     made = run.stage(
-        merges.GATHER, config, [Source(index=index, inputs=inputs) for index in ranges], _folder(run, "gathered")
+        merges.GATHER,
+        GroupsConfig(),
+        [Source(index=index, inputs=inputs) for index in ranges],
+        _folder(run, "gathered"),
     )
     gathered = {part.index: Input.made(_folder(run, "gathered"), part.file(".parquet")) for part in made.parts}
     sources = [
@@ -104,9 +106,9 @@ def _merge(run: Run, config: WithinConfig, shards: Manifest, within: Input, node
         for part in shards.parts
         if part.index in kept_shards
     ]
-    folder = run.folder(*swaps.MERGED)
-    staged = run.stage(merges.MERGE, config, sources, storage.join(folder, swaps.STAGED))
+    folder = _folder(run, "merged")
+    staged = run.stage(merges.MERGE, GroupsConfig(), sources, storage.join(folder, swaps.STAGED))
     if any(part.files for part in staged.parts):
-        swaps.decide(folder, shards, staged)
-        swaps.finish(folder, run.folder("shards"))
+        swaps.decide(run.folder("shards"), folder, staged)
+        swaps.finish(run.folder("shards"))
     return staged.counts["merged_captions"]

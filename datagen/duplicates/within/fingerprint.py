@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from datagen.duplicates.embed import Embedder, open_embedder
 from datagen.duplicates.fingerprints import U64, Fingerprints, decode, pixels_sha256, thumbnail
 from datagen.duplicates.within.bands import PIXELS, SHA256, band_keys, digest_keys, partitions
-from datagen.duplicates.within.config import FREE_OF_PRINTS, WithinConfig
+from datagen.duplicates.within.config import PrintsConfig
 from datagen.schemas import CAPTIONS
 from datagen.shards.rewrite import caption_rows
 from openwit.errors import InputError
@@ -63,7 +63,7 @@ def shards_of(ids: U64) -> U64:
     return ids >> np.uint64(_ROW_BITS)
 
 
-def process(config: WithinConfig, source: Source, target: Target) -> Counts:
+def process(config: PrintsConfig, source: Source, target: Target) -> Counts:
     """Writes a shard's NNNNN.bands.arrow, slices (columns BANDED) by partition, and NNNNN.nodes.parquet (columns NODES)
     in the order of ids. Counts images: kept, or `dropped.undecodable`; `flat` ones have no bands."""
     table = read_table(source.url("parquet"))
@@ -88,7 +88,7 @@ def process(config: WithinConfig, source: Source, target: Target) -> Counts:
     return reader.counts
 
 
-FINGERPRINT: Stage[WithinConfig] = Stage("within_prints", 1, process, free_fields=FREE_OF_PRINTS)
+FINGERPRINT: Stage[PrintsConfig] = Stage("within_prints", 1, process)
 
 
 def _area(row: Mapping[str, Any]) -> int:
@@ -99,7 +99,7 @@ def _area(row: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class _ShardReader:
-    config: WithinConfig
+    config: PrintsConfig
     embedder: Embedder | None
     counts: Counts
 
@@ -164,7 +164,7 @@ def _words(
     return pa.Array.from_buffers(WORD, len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows))])
 
 
-def _write_slices(table: pa.Table, config: WithinConfig, target: Target) -> None:
+def _write_slices(table: pa.Table, config: PrintsConfig, target: Target) -> None:
     table = table.combine_chunks()
     dealt = partitions(table["key"].to_numpy(), config.num_partitions)
     order = np.argsort(dealt, kind="stable")

@@ -11,17 +11,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datagen.duplicates.config import REASONS
 from datagen.duplicates.fingerprints import U64
-from datagen.duplicates.within.config import FREE_OF_GROUPS, WithinConfig
+from datagen.duplicates.within.config import GroupsConfig
 from datagen.duplicates.within.fingerprint import NODES, shards_of
 from datagen.duplicates.within.pairs import I64, PAIRS
+from datagen.shards.exclusions import EXCLUSIONS, forget_removed, replace_reason
+from openwit import storage
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.tables import one_chunk, read_table
 
 NAME = "within.parquet"
+REASON = "within"  # in exclusions.parquet
 WITHIN = pa.schema(
     [
         ("shard", pa.int32()),
@@ -38,7 +42,7 @@ WITHIN = pa.schema(
 )
 
 
-def process(config: WithinConfig, source: Source, target: Target) -> Counts:
+def process(config: GroupsConfig, source: Source, target: Target) -> Counts:
     """Writes within.parquet (columns WITHIN): every image that has a copy, group by group, the kept one first. Of a
     group the largest original image is kept; of equal ones that with the smallest uid, then that of the first shard.
     Counts images: `kept`, one a group, and `dropped.within`."""
@@ -71,7 +75,7 @@ def process(config: WithinConfig, source: Source, target: Target) -> Counts:
     return Counter({"in": len(rows), "kept": num_groups, "dropped.within": len(rows) - num_groups, "rows": len(rows)})
 
 
-GROUP_STAGE: Stage[WithinConfig] = Stage("within_groups", 1, process, free_fields=FREE_OF_GROUPS)
+GROUP_STAGE: Stage[GroupsConfig] = Stage("within_groups", 1, process)
 
 
 def components(a: U64, b: U64) -> tuple[U64, I64]:
@@ -83,6 +87,32 @@ def components(a: U64, b: U64) -> tuple[U64, I64]:
     left, right = np.searchsorted(ids, a), np.searchsorted(ids, b)
     graph = coo_array((np.ones(len(a), np.int8), (left, right)), shape=(len(ids), len(ids)))
     return ids, connected_components(graph, directed=False)[1].astype(np.int64) if len(ids) else np.zeros(0, np.int64)
+
+
+def exclude_copies(folder: str) -> None:
+    """In duplicates/, exclusions.parquet has a row with the reason "within" for every pair of every copy that is not
+    kept, and no other row of that reason; where copies were never looked for, it keeps those that it has. What was
+    removed from the shards is in no row."""
+    url = storage.join(folder, "within", "groups", NAME)
+    if storage.exists(url):
+        replace_reason(folder, REASON, _copies(url))
+    else:
+        forget_removed(folder)
+
+
+def _copies(url: str) -> pa.Table:
+    """The rows of all copies; a uid that a kept image has too (the same URL and caption twice) is left out."""
+    table = read_table(url, ["uid", "uids", "kept", "score"])
+    kept = pc.list_flatten(table.filter(table["kept"])["uids"])
+    dropped = table.filter(pc.invert(table["kept"]))
+    uids = pc.list_flatten(dropped["uids"])
+    rows_of = pc.list_parent_indices(dropped["uids"])
+    scores = dropped["score"].take(rows_of).cast(pa.float64())
+    number = len(uids)
+    columns = [uids, pa.array([""] * number, pa.string()), pa.array([REASON] * number, pa.string()), scores]
+    columns.append(dropped["uid"].take(rows_of))
+    rows = pa.table(columns, schema=EXCLUSIONS)
+    return rows.filter(pc.invert(pc.is_in(rows["uid"], value_set=kept.combine_chunks())))
 
 
 def _surest(

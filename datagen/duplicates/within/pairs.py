@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from datagen.duplicates.config import REASONS
 from datagen.duplicates.fingerprints import F32, U8, U64, distance
 from datagen.duplicates.within.bands import PIXELS, SHA256, kinds
-from datagen.duplicates.within.config import FREE_OF_PAIRS, WithinConfig
+from datagen.duplicates.within.config import WithinConfig
 from datagen.duplicates.within.fingerprint import BANDED
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.slices import each, read_slice
@@ -81,7 +81,7 @@ def process(config: WithinConfig, source: Source, target: Target) -> Counts:
     return counts
 
 
-PAIR_STAGE: Stage[WithinConfig] = Stage("within_pairs", 1, process, free_fields=FREE_OF_PAIRS)
+PAIR_STAGE: Stage[WithinConfig] = Stage("within_pairs", 1, process)
 
 
 def _identical(rows: BandRows) -> list[pa.Table]:

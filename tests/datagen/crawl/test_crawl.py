@@ -24,6 +24,7 @@ from helpers import web
 from helpers.fetching import crawl_config
 from helpers.pairs import run_step
 from openwit import stage
+from openwit.config import free_fields
 from openwit.errors import ConfigError
 from openwit.executors.executor import ExecutorConfig, open_executor
 from openwit.log.events import Log, Underway
@@ -214,9 +215,9 @@ DECISIVE = {
 
 
 def test_every_setting_either_decides_what_is_kept_or_leaves_shards_as_they_are() -> None:
-    """A new setting must be placed: here, or in FREE_FIELDS."""
-    assert not crawl.FREE_FIELDS & DECISIVE
-    assert {field.name for field in dataclasses.fields(CrawlConfig)} == crawl.FREE_FIELDS | DECISIVE
+    """A new setting must be placed: here, or as Free in the config."""
+    assert not free_fields(CrawlConfig) & DECISIVE
+    assert {field.name for field in dataclasses.fields(CrawlConfig)} == free_fields(CrawlConfig) | DECISIVE
 
 
 def test_a_shards_key_follows_what_decides_its_content_and_nothing_else() -> None:
@@ -231,7 +232,7 @@ def test_a_shards_key_follows_what_decides_its_content_and_nothing_else() -> Non
         value = others[field.name] if field.name in others else not was if isinstance(was, bool) else was * 2 or 1
         changed = dataclasses.replace(CrawlConfig(), **{field.name: value})
         is_same = stage.partition_key(crawl.STAGE, changed, source) == key
-        assert is_same == (field.name in crawl.FREE_FIELDS), field.name
+        assert is_same == (field.name in free_fields(CrawlConfig)), field.name
 
 
 def test_a_shard_in_the_making_shows_in_the_progress_of_the_run(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -9,12 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from datagen.statistics.collect import collect
 from datagen.statistics.distribution import distribution
 from datagen.statistics.page import head_and_tail, histogram, render, short_power, write_page
-from datagen.statistics.terminal import human_bytes, print_table
+from datagen.statistics.terminal import human_bytes, statistics_text
 from helpers.crawled import Fetched, jpeg, scene, write_manifest, write_shards
 
 VOID = {"meta", "img", "line", "rect", "polyline", "br"}
@@ -73,9 +71,7 @@ def test_equal_statistics_give_equal_pages(work: Path) -> None:
 
 
 def test_the_terminal_shows_the_main_numbers(work: Path) -> None:
-    stream = io.StringIO()
-    print_table(collect(str(work)), Console(file=stream, width=120))
-    text = stream.getvalue()
+    text = statistics_text(collect(str(work)))
     assert "3 images, 15 pairs, 1 shards" in text
     assert re.search(r"crawl\s+images\s+4\s+3\s+75\.0%", text)
     assert re.search(r"crawl\s+http_404\s+1\s+25\.0%", text)
@@ -91,16 +87,16 @@ def test_before_the_crawl_page_and_terminal_show_the_queries_and_no_images(tmp_p
     pq.write_table(pa.table(decided), tmp_path / "cap" / "queries.parquet")
     for folder in ("queries", "cap"):
         write_manifest(tmp_path / folder, folder, [])
-    statistics, stream = collect(str(tmp_path)), io.StringIO()
+    statistics = collect(str(tmp_path))
     text = render(statistics).decode()
     parser = Nesting()
     parser.feed(text)
     assert parser.open == []
     assert all(part in text for part in ("By number of matches", "By source", "&lt;cat&gt;", "<polyline"))
     assert "Width in pixels" not in text
-    print_table(statistics, Console(file=stream, width=120))
-    assert "nothing crawled yet" in stream.getvalue()
-    assert re.search(r"from 1,000\s+1\s+1\s+1\s+2,000\s+50\s+100\.0%", stream.getvalue())
+    shown = statistics_text(statistics)
+    assert "nothing crawled yet" in shown
+    assert re.search(r"from 1,000\s+1\s+1\s+1\s+2,000\s+50\s+100\.0%", shown)
 
 
 def test_bars_hold_their_values() -> None:

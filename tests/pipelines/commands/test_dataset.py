@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,9 +49,10 @@ def test_until_selected_ends_before_the_crawl_and_the_report_shows_it(
     assert not (work / "shards").exists()
 
     openwit("build-dataset", work, "--dry-run", "--until", "selected")
-    lines = capsys.readouterr().err.splitlines()
-    told = {line.split("  ")[0]: line for line in lines if line.endswith("this run")}
-    assert set(told) == {
+    table, _, known = capsys.readouterr().err.partition("known from")
+    told = {line.split("  ")[0]: line for line in table.splitlines()}
+    (from_this_run,) = re.findall(r"this run +((?:.*,\n)*.*)\n", known)
+    assert {name.strip() for name in from_this_run.split(",")} == {
         "query table",
         "match",
         "shuffle",

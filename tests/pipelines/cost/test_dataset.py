@@ -8,7 +8,7 @@ import pytest
 from datagen.config import SourcesConfig
 from openwit.errors import InputError
 from pipelines import recipes
-from pipelines.cost.dataset import find_files, forecast, hours, round_number, table
+from pipelines.cost.dataset import find_files, forecast, hours, round_number, tables
 from pipelines.cost.rates import GUESS, RATES, SNAPSHOT_FILE_BYTES, SNAPSHOT_FILES, StageCost
 
 SNAPSHOT = find_files(SourcesConfig())
@@ -54,25 +54,30 @@ def test_files_of_this_machine_count_by_their_size_and_kind(tmp_path: Path) -> N
 
 def test_the_forecast_of_the_whole_scale_names_every_stage_and_the_sums(tmp_path: Path) -> None:
     recipe = recipes.create("wit400m", str(tmp_path))
-    first, second, header, *lines = forecast(recipe, str(tmp_path), SNAPSHOT, [])
+    first, second, stages, *after = forecast(recipe, str(tmp_path), SNAPSHOT, [])
+    header, *lines = stages.splitlines()
+    assert max(map(len, [header, *lines])) <= 80
+    assert "…" not in stages
     assert second == "500,000 queries (assumed: openwit queries wit400m has not made the list yet)"
     assert first.startswith("wit400m: 90,000 files of pairs, 27.0 TB (assumed")
-    assert header.split() == "stage partitions done to do core-hours writes keeps known from".split()
+    assert header.split() == "stage parts done to do core-h writes keeps".split()
     assert [line[: len(name)] for line, name in zip(lines, RATES, strict=False)] == list(RATES)
-    rest = "\n".join(lines[len(RATES) :])
+    rest = "\n".join([*lines[len(RATES) :], *after])
     assert all(
         part in rest for part in ("total", "up to selected/:", "core-hours left", "on 1,024 workers", "the crawl")
     )
     selected = [*forecast(dataclasses.replace(recipe, until="selected"), str(tmp_path), SNAPSHOT, [])]
-    assert not any("crawl" in line for line in selected[2:])
+    assert not any("crawl" in line for line in "\n".join(selected).splitlines()[2:])
 
 
 def test_the_table_has_even_columns_and_adds_up() -> None:
-    lines = list(table([costs(), costs(stage="cap-windows", partitions=1, done=0, core_s=36.0, rows=500_000)]))
-    assert lines[1].split() == "match 90,000 1 89,999 100.0 1.5 TB 13.5 billion pairs this run".split()
+    stages, known = tables([costs(), costs(stage="cap-windows", partitions=1, done=0, core_s=36.0, rows=500_000)])
+    lines = stages.splitlines()
+    assert lines[1].split() == "match 90,000 1 89,999 100.0 1.5 TB 13.5 billion pairs".split()
     assert "500,000 queries" in lines[2]
     assert lines[3].split() == ["total", "100.0", "3.0", "TB"]
-    ends = [line.index("core-hours") + len("core-hours") for line in lines[:1]]
+    assert known.splitlines()[1].split() == "this run match, cap-windows".split()
+    ends = [line.index("core-h") + len("core-h") for line in lines[:1]]
     assert [line[: ends[0]].split()[-1] for line in lines[1:]] == ["100.0", "0.01", "100.0"]
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from pipelines.demo_web.render import PIXEL_GIF, Drawing, encode, format_of
+from pipelines.demo_web.render import PIXEL_GIF, MotifDrawing, encode, format_of
 
-CACTUS = Drawing("1F335", 144, 0)
+CACTUS = MotifDrawing("1F335", 144, 0)
 
 
 def test_equal_drawings_give_equal_bytes_in_every_format() -> None:
@@ -24,7 +24,7 @@ def test_the_ground_is_light_and_its_shade_depends_on_the_drawing_and_the_seed()
     shades = set()
     for key in ("1F335", "1F577", "1F308"):
         for seed in (0, 1):
-            corner = np.asarray(Image.open(io.BytesIO(encode(Drawing(key, 48, seed)))))[0, 0]
+            corner = np.asarray(Image.open(io.BytesIO(encode(MotifDrawing(key, 48, seed)))))[0, 0]
             assert corner.min() >= 222
             shades.add(tuple(corner.tolist()))
     assert len(shades) == 6

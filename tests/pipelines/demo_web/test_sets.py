@@ -7,7 +7,7 @@ import pytest
 from openwit.errors import ConfigError
 from pipelines.demo_web.config import DemoWebConfig
 from pipelines.demo_web.names import Motif, catalogue
-from pipelines.demo_web.render import Drawing, encode
+from pipelines.demo_web.render import MotifDrawing, encode
 from pipelines.demo_web.sets import THINGS, Split, split
 
 
@@ -70,7 +70,7 @@ def test_the_things_are_drawings_that_do_not_resemble_each_other(motifs: list[Mo
     assert all(name in by_name for name in THINGS)
     bits = []
     for name in THINGS:
-        png = np.frombuffer(encode(Drawing(by_name[name].key, 96, 0)), np.uint8)
+        png = np.frombuffer(encode(MotifDrawing(by_name[name].key, 96, 0)), np.uint8)
         gray = cv2.resize(cv2.imdecode(png, cv2.IMREAD_GRAYSCALE), (32, 32), interpolation=cv2.INTER_AREA)
         low = cv2.dct(gray.astype(np.float32))[:16, :16].ravel()
         bits.append(low > np.median(low))

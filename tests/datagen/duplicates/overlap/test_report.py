@@ -77,8 +77,9 @@ def test_a_models_answers_are_split_by_the_overlap() -> None:
     assert (first.all, first.num_overlap, first.overlap, first.clean) == (0.5, 3, 2 / 3, 3 / 7)
     assert (second.all, second.clean, second.gain, second.overlap, second.p_value) == (1.0, 1.0, 0.0, None, None)
     lines = "\n".join(report(ANSWERS).lines())
-    assert "a: zero-shot 50.0%, without the overlap 42.9%; gain +7.1, p 0.394" in lines
-    assert "b: zero-shot 100.0%, without the overlap 100.0%; gain +0.0, p n/a" in lines
+    assert "set  zero-shot  without the overlap  gain      p" in lines
+    assert "a        50.0%                42.9%  +7.1  0.394" in lines
+    assert "b       100.0%               100.0%  +0.0    n/a" in lines
 
 
 def test_exclusions_name_every_pair_of_an_image_once_a_set_by_its_surest_match() -> None:

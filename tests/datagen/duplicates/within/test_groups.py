@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.duplicates.within.config import WithinConfig
+from datagen.duplicates.within.config import GroupsConfig
 from datagen.duplicates.within.fingerprint import NODES, node_id
-from datagen.duplicates.within.groups import components, process
+from datagen.duplicates.within.groups import WITHIN, components, exclude_copies, process
 from datagen.duplicates.within.pairs import PAIRS
+from datagen.shards.exclusions import EXCLUSIONS
 from openwit.stage import Input, Source, Target
 
 
@@ -52,7 +53,7 @@ def group(
         "pairs": (Input.outside(str(folder / "00000.parquet")),),
         "nodes": tuple(Input.outside(str(folder / f"{shard:05d}.nodes.parquet")) for shard in (0, 3)),
     }
-    counts = process(WithinConfig(), Source(index=0, inputs=inputs), Target(0, folder))
+    counts = process(GroupsConfig(), Source(index=0, inputs=inputs), Target(0, folder))
     rows = pq.read_table(folder / "within.parquet").to_pylist()
     assert counts["in"] == len(rows) == counts["kept"] + counts["dropped.within"]
     return rows
@@ -75,3 +76,46 @@ def test_a_copy_has_the_surest_of_its_reasons(tmp_path: Path) -> None:
     rows = group(tmp_path, [(a, b, 2, 0.91), (a, c, 2, 0.95), (b, c, 1, 1.0)], {n: (1, str(n)) for n in (a, b, c)})
     told = {row["key"]: (row["reason"], round(float(str(row["score"])), 2)) for row in rows}
     assert told == {"000000000": ("phash", 0.95), "000000001": ("pixels", 1.0), "000000002": ("pixels", 1.0)}
+
+
+def plant(folder: Path, copies: list[tuple[bool, list[str]]]) -> None:
+    path = folder / "within" / "groups" / "within.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{"kept": kept, "uid": uids[0], "uids": uids, "score": 0.5} for kept, uids in copies]
+    pq.write_table(pa.Table.from_pylist(rows, schema=WITHIN), path)
+
+
+def excluded(folder: Path) -> list[tuple[str, str, str]]:
+    rows = pq.read_table(folder / "exclusions.parquet").to_pylist()
+    return [(row["uid"], row["eval_set"], row["reason"]) for row in rows]
+
+
+def test_copies_join_what_overlaps_and_leave_when_they_are_copies_no_more(tmp_path: Path) -> None:
+    columns = [["b", "k"], ["birds", "birds"], ["phash", "phash"], [0.9, 0.9], ["a", "k"]]
+    overlap = pa.table(columns, schema=EXCLUSIONS)
+    pq.write_table(overlap, tmp_path / "exclusions.parquet")
+    exclude_copies(str(tmp_path))
+    assert pq.read_table(tmp_path / "exclusions.parquet") == overlap
+    plant(tmp_path, [(True, ["k"]), (False, ["a", "b"])])
+    exclude_copies(str(tmp_path))
+    assert excluded(tmp_path) == [
+        ("a", "", "within"), ("b", "", "within"), ("b", "birds", "phash"), ("k", "birds", "phash"),
+    ]  # fmt: skip
+    assert pq.read_table(tmp_path / "exclusions.parquet")["image"].to_pylist() == ["a", "a", "a", "k"]
+    before = (tmp_path / "exclusions.parquet").stat().st_mtime_ns
+    exclude_copies(str(tmp_path))
+    assert (tmp_path / "exclusions.parquet").stat().st_mtime_ns == before
+    plant(tmp_path, [])
+    exclude_copies(str(tmp_path))
+    assert excluded(tmp_path) == [("b", "birds", "phash"), ("k", "birds", "phash")]
+
+
+def test_a_uid_that_a_kept_image_has_too_stays(tmp_path: Path) -> None:
+    plant(tmp_path, [(True, ["same"]), (False, ["same", "other"])])
+    exclude_copies(str(tmp_path))
+    assert excluded(tmp_path) == [("other", "", "within")]
+
+
+def test_nothing_is_made_where_copies_were_never_looked_for(tmp_path: Path) -> None:
+    exclude_copies(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from pipelines.demo_web.captions import ROUNDS, caption
-from pipelines.demo_web.names import Motif
+from pipelines.demo_web.names import ROUNDS, Motif, caption
 
 FIREFIGHTER = Motif("", "woman firefighter: dark skin tone", "woman firefighter", ("dark skin tone",))
 

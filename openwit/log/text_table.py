@@ -1,0 +1,51 @@
+"""Tables as plain text, by rich: even columns that fit the terminal, or 80 columns where there is none.
+
+Numbers stand to the right and are never cut while the text beside them can be folded. No colours and no control
+characters: the text is the same in a terminal, a file and a mail.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Sequence
+
+NUMBER = re.compile(r"n/a|(< )?[+−-]?\d[\d,]{0,15}(\.\d+)?%?( to \d[\d.]*%| [kMGT]?B)?")
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[object]], indent: int = 2) -> str:
+    """The table as lines without a newline at the end, `indent` columns from the left. An empty header: none is
+    shown."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=bool(header), padding=(0, 2, 0, 0))
+    columns = max(map(len, (header, *rows)))
+    for name, is_number in zip(header or [""] * columns, numeric_columns(columns, rows), strict=True):
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell(value)) for value in row))
+    shown = io.StringIO()
+    width = shutil.get_terminal_size().columns - indent
+    Console(file=shown, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(table)
+    return "\n".join(" " * indent + line.rstrip() for line in shown.getvalue().splitlines())
+
+
+def cell(value: object) -> str:
+    """A value as a table shows it: whole numbers with thousands separated."""
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def numeric_columns(columns: int, rows: Sequence[Sequence[object]]) -> list[bool]:
+    """Which of so many columns hold numbers, shares, sizes and intervals only; empty cells do not decide."""
+    found = []
+    for place in range(columns):
+        values = [row[place] for row in rows if row[place] != ""]
+        found.append(bool(values) and all(map(_is_numeric, values)))
+    return found
+
+
+def _is_numeric(value: object) -> bool:
+    return isinstance(value, int | float) or NUMBER.fullmatch(str(value)) is not None
