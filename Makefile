@@ -24,10 +24,11 @@ CLUSTER := $(if $(GPUS),--$(SECTION).ranks '$(GPUS)') $(if $(NODES),--$(SECTION)
            $(if $(RENDEZVOUS),--$(SECTION).rendezvous '$(RENDEZVOUS)')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean $(COMMANDS)
+.PHONY: help demo test test-fast check bench clean $(COMMANDS)
 
 help:
 	@echo "make demo            everything on the embedded example, in runs/demo"
+	@echo "make test-fast       the tests to run before each commit: without those marked slow"
 	@echo "make test            the test suite"
 	@echo "make check           ruff and mypy"
 	@echo "make bench           every benchmark, quickly"
@@ -51,6 +52,9 @@ demo: $(READY)
 
 $(COMMANDS): $(READY)
 	$(BIN)/openwit $@ $(RECIPE) $(if $(WORK),--work '$(WORK)') $(if $(filter pretrain train-detector,$@),$(CLUSTER)) $(ARGS)
+
+test-fast: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

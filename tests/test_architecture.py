@@ -46,6 +46,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base
 HEAVY = ("torch", "torchvision", "numpy", "pandas", "ray", "pyarrow", "numba", "scipy", "PIL", "cv2", "img2dataset")
 TESTS_OF_MORE_THAN_ONE_FILE = {
     "tests/test_architecture.py": "the whole house",
+    "tests/test_pages.py": "README, CONTRIBUTING, docs/ and what they name",
     "tests/datagen/crawl/test_kills.py": "a whole crawl, killed again and again",
     "tests/models/test_models_page.py": "docs/models.md and all that it tells of",
     "tests/train/test_golden.py": "the demo's recipe and network, trained by the whole loop",
