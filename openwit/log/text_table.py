@@ -1,7 +1,7 @@
 """Tables as plain text, by rich: even columns that fit the terminal, or 80 columns where there is none.
 
-Numbers stand to the right and are never cut while the text beside them can be folded. No colours and no control
-characters: the text is the same in a terminal, a file and a mail.
+Numbers stand to the right and are never cut: text is folded beside them, and where that is not enough, lines are longer
+than the terminal. No colours and no control characters: the text is the same in a terminal, a file and a mail.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import io
 import re
 import shutil
 from collections.abc import Sequence
+from typing import Literal
 
 NUMBER = re.compile(r"n/a|(< )?[+−-]?\d[\d,]{0,15}(\.\d+)?%?( to \d[\d.]*%| [kMGT]?B)?")
 
@@ -18,18 +19,24 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]], indent: 
     """The table as lines without a newline at the end, `indent` columns from the left. An empty header: none is
     shown."""
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=bool(header), padding=(0, 2, 0, 0))
     columns = max(map(len, (header, *rows)))
-    for name, is_number in zip(header or [""] * columns, numeric_columns(columns, rows), strict=True):
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for place, is_number in enumerate(numeric_columns(columns, rows)):
+        name = header[place] if header else ""
+        longest = max(len(name), *(len(cell(row[place])) for row in rows)) if is_number else None
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        table.add_column(name, justify=justify, no_wrap=is_number, min_width=longest, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row))
     shown = io.StringIO()
     width = shutil.get_terminal_size().columns - indent
-    Console(file=shown, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(table)
+    console = Console(file=shown, width=width, color_system=None, force_terminal=False, legacy_windows=False)
+    console.width = max(width, Measurement.get(console, console.options.update(width=10_000), table).minimum)
+    console.print(table)
     return "\n".join(" " * indent + line.rstrip() for line in shown.getvalue().splitlines())
 
 

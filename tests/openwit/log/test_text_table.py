@@ -35,6 +35,13 @@ def test_a_wide_terminal_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(text_table((), [("x" * 150, 1)]).splitlines()) == 1
 
 
+def test_a_terminal_that_is_too_narrow_gets_longer_lines_and_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    shown = text_table(("what", "in", "kept", "size"), [("two words", 123_456_789, 987_654_321, "1.5 TB")])
+    assert all(number in shown for number in ("123,456,789", "987,654,321", "1.5 TB"))
+    assert "…" not in shown
+
+
 def test_markup_and_emoji_names_are_text() -> None:
     assert text_table((), [("[bold]x[/bold]", ":cat:")], indent=0) == "[bold]x[/bold]  :cat:"
 
