@@ -14,7 +14,7 @@ from datagen import pipeline
 from helpers import line_run, processes, select_run, web
 from openwit import manifest
 from openwit.errors import InputError
-from openwit.executors.executor import ExecutorConfig
+from openwit.executors.executor import Executor, ExecutorConfig
 from openwit.log.events import Log
 from openwit.manifest import Part, PartFile
 from openwit.run import Run
@@ -65,7 +65,7 @@ def test_the_number_of_workers_changes_no_byte(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ray_gives_the_same_bytes_at_any_number_of_actors(
-    workers: int, undisturbed: dict[str, bytes], port: int, tmp_path: Path
+    workers: int, undisturbed: dict[str, bytes], port: int, ray_here: Executor, tmp_path: Path
 ) -> None:
     line_run.prepare(tmp_path / "work")
     line_run.build(tmp_path / "work", port, ExecutorConfig(kind="ray", workers=workers))

@@ -22,7 +22,7 @@ def crawl_config(port: int, **fields: object) -> CrawlConfig:
     settings = {
         "user_agent": AGENT,
         "connect_to": (f"*.example.test=127.0.0.1:{port}",),
-        "deadline_s": 5.0,
+        "deadline_s": 60.0,
         "retries": 0,
         "host_requests_per_s": 1e4,
         "host_connections": 100,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 
+from helpers.ports import keep_port
 from helpers.processes import wait_until
 
 
@@ -17,7 +17,7 @@ def main(root: Path, with_client_server: bool) -> None:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster()
-    port = _free_port() if with_client_server else None
+    port = keep_port() if with_client_server else None
     cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", include_dashboard=False, ray_client_server_port=port)
     second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
     (root / "address.part").write_text(f"ray://127.0.0.1:{port}" if with_client_server else cluster.address)
@@ -27,12 +27,6 @@ def main(root: Path, with_client_server: bool) -> None:
     (root / "removed").touch()
     wait_until((root / "stop").exists)
     cluster.shutdown()  # type: ignore[no-untyped-call]
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -13,13 +13,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 import fsspec
 import pytest
+
+from helpers.ports import keep_port
+from helpers.processes import wait_until
 
 KEY, SECRET = "AKTEST", "SKTEST123"
 
@@ -54,7 +56,7 @@ def running() -> S3Server:
     who = {"name": "admin", "credentials": [{"accessKey": KEY, "secretKey": SECRET}]}
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     (root / "s3.json").write_text(json.dumps({"identities": [{**who, "actions": actions}]}))
-    s3, master, volume, filer = _free_ports(4)
+    s3, master, volume, filer = (keep_port(beside=10_000) for _ in range(4))  # each server listens at both
     weed = Path(sys.executable).with_name("weed")
     command = [
         str(weed), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={root}", "-master.volumeSizeLimitMB=64",
@@ -91,27 +93,12 @@ def _die_with_parent() -> None:
 def _wait(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
     """Until it takes a bucket."""
     host, _, port = server.endpoint.removeprefix("http://").partition(":")
-    for _ in range(300):
+
+    def takes_a_bucket() -> bool:
         assert process.poll() is None, log.read_text()[-2000:]
         with contextlib.suppress(OSError):  # it listens, and a little later it can store
             socket.create_connection((host, int(port)), timeout=5).close()
-            server.new_bucket()
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"no bucket within a minute: {log.read_text()[-2000:]}")
+            return bool(server.new_bucket())
+        return False
 
-
-def _free_ports(number: int) -> list[int]:
-    """Ports below 22768, as each server listens at its port + 10000 too; none is in use."""
-    ports: list[int] = []
-    start = 12_000 + os.getpid() % 8_000
-    while len(ports) < number:
-        start += 1
-        with socket.socket() as one, socket.socket() as two:
-            try:
-                one.bind(("127.0.0.1", start))
-                two.bind(("127.0.0.1", start + 10_000))
-            except OSError:
-                continue
-            ports.append(start)
-    return ports
+    wait_until(takes_a_bucket)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers import s3_server
+from helpers.patience import patience
 from helpers.places import ROOT
 from openwit import storage
 from openwit.storage.work_lock import holding
@@ -18,7 +19,9 @@ from openwit.storage.work_lock import holding
 def openwit(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     command = [sys.executable, "-m", "pipelines", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=patience(120), cwd=cwd, env=environment, check=False
+    )
 
 
 def refused(*words: str, code: int = 2) -> str:

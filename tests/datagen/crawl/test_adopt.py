@@ -11,6 +11,7 @@ import pytest
 from datagen.crawl import adopt
 from datagen.crawl.img2dataset_seams import slim_import
 from helpers import crawl_run, web
+from helpers.patience import patience
 from openwit import manifest
 from openwit.errors import ConfigError, InputError, WorkError
 from openwit.executors.executor import ExecutorConfig
@@ -38,7 +39,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
         extract_exif=False,
         output_folder=str(folder / "shards"),
         column_list=["url", "caption"],
-        timeout=5,
+        timeout=patience(5),
         number_sample_per_shard=8,
         oom_shard_count=5,
         compute_hash="sha256",

@@ -23,14 +23,16 @@ from datagen.schemas import SELECTED, pair_uid
 from helpers import web
 from helpers.fetching import crawl_config
 from helpers.pairs import run_step
+from helpers.patience import patience
 from openwit import stage
 from openwit.config import free_fields
 from openwit.errors import ConfigError
-from openwit.executors.executor import ExecutorConfig, open_executor
+from openwit.executors.executor import Executor, ExecutorConfig, open_executor
 from openwit.log.events import Log, Underway
 from openwit.stage import Input, Source
 
 HOST = "http://pictures.example.test"
+DEADLINE_S = round(patience(0.5), 1)
 PATHS = ["ok/1", "ok/2", "status/404", "html", "truncated", "noai", "drip", "ok/3", "redirect//ok/4", "short"]
 
 
@@ -62,7 +64,9 @@ def write_selected(path: Path, urls: list[str]) -> Input:
 def crawl_once(folder: Path, port: int, threads: int = 4) -> dict[str, int]:
     folder.mkdir()
     selected = write_selected(folder / "selected.parquet", [f"{HOST}/{path}" for path in PATHS])
-    return crawl_part(crawl_config(port, deadline_s=0.5, image_px=64, threads=threads), selected, folder / "shards", 7)
+    return crawl_part(
+        crawl_config(port, deadline_s=DEADLINE_S, image_px=64, threads=threads), selected, folder / "shards", 7
+    )
 
 
 def crawl_part(config: CrawlConfig, selected: Input, shards: Path, index: int = 0) -> dict[str, int]:
@@ -170,13 +174,13 @@ def test_every_row_keeps_the_rule_that_refused_it(shard: tuple[dict[str, int], P
     messages = pq.read_table(shard[1] / "00007.parquet")["error_message"].to_pylist()
     assert messages == [
         None, None, "http_404: Not Found", "not_an_image: its first bytes are those of no image",
-        messages[4], "noai: the header X-Robots-Tag says so", "timeout: not done within 0.5 s", None, None,
+        messages[4], "noai: the header X-Robots-Tag says so", f"timeout: not done within {DEADLINE_S:g} s", None, None,
         "incomplete: the body ends before its declared length",
     ]  # fmt: skip
 
 
 def test_all_bodies_are_given_back_when_a_partition_is_done(port: int, tmp_path: Path) -> None:
-    config = crawl_config(port, max_body_bytes=5000, max_held_bytes=5000, deadline_s=0.5)
+    config = crawl_config(port, max_body_bytes=5000, max_held_bytes=5000, deadline_s=DEADLINE_S)
     selected = write_selected(tmp_path / "selected.parquet", [f"{HOST}/{path}" for path in PATHS])
     with scheduler.serving(config) as served:
         inputs = {"selected": (selected,), "ledger": (Input(url=served.url, identity="ledger"),)}
@@ -267,13 +271,13 @@ def test_a_shard_in_the_making_shows_in_the_progress_of_the_run(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_hosts_limits_hold_over_two_ray_workers_as_the_server_sees_it(tmp_path: Path) -> None:
+def test_a_hosts_limits_hold_over_two_ray_workers_as_the_server_sees_it(ray_here: Executor, tmp_path: Path) -> None:
     rate, at_once, number = 40.0, 3, 50
     with web.serving(delay_s=0.1) as server:
         config = crawl_config(server.server_port, host_requests_per_s=rate, host_connections=at_once, threads=16)
         sources = [write_selected(tmp_path / f"{part}.parquet", [f"{HOST}/ok/{part}{k}" for k in range(number)])
                    for part in (1, 2)]  # fmt: skip
-        with scheduler.serving(config) as served, open_executor(ExecutorConfig(kind="ray", workers=2)) as executor:
+        with scheduler.serving(config) as served:
             turns = Input(url=served.url, identity="ledger")
             parts = [Source(index=k, inputs={"selected": (s,), "ledger": (turns,)}) for k, s in enumerate(sources)]
             plan = stage.plan(crawl.STAGE, config, parts, str(tmp_path / "shards"))
@@ -284,7 +288,7 @@ def test_a_hosts_limits_hold_over_two_ray_workers_as_the_server_sees_it(tmp_path
                 shares.extend(entry.steps for entry in told.values())
                 return told
 
-            made = stage.run(plan, executor, Log(), underway=underway)
+            made = stage.run(plan, ray_here, Log(), underway=underway)
     assert made.counts["kept"] == 2 * number
     assert any(0 < share < 1 for share in shares)  # workers tell from wherever they are
     assert server.most["pictures.example.test"] == at_once

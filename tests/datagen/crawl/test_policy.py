@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -13,10 +14,11 @@ from datagen.config import CrawlConfig
 from datagen.crawl.policy import FetchPolicy
 from helpers import web
 from helpers.fetching import failure, fetch, fetching
+from helpers.patience import patience
 from openwit.errors import ConfigError
 
 SITE = "http://a.example.test"
-DEADLINE_S = 0.4
+DEADLINE_S = patience(0.4)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def test_installed_as_opener_it_answers_urlopen_whatever_its_timeout(policy: Fet
     urllib.request.install_opener(policy)
     try:
         request = urllib.request.Request(f"{SITE}/ok/3", data=None, headers={"User-Agent": "Mozilla/5.0"})
-        with urllib.request.urlopen(request, timeout=1) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.read() == web.image(3)
             assert answer.headers["Content-Length"] == str(len(web.image(3)))
     finally:
@@ -114,7 +116,7 @@ def test_a_hostile_address_ends_in_its_own_reason_within_the_deadline(
 ) -> None:
     started = time.monotonic()
     assert failure(policy, url.format(port=server.server_port)) == word
-    assert time.monotonic() - started < DEADLINE_S + 2
+    assert time.monotonic() - started < DEADLINE_S + patience(2)
     assert fetch(policy, f"{SITE}/ok/1") == web.image(1)
 
 
@@ -129,7 +131,7 @@ def test_a_name_that_nobody_knows_is_dns(policy: FetchPolicy) -> None:
 
 def test_a_look_up_that_hangs_ends_at_the_deadline(server: web.Server) -> None:
     hang = threading.Event()
-    with fetching(server.server_port, look_up=lambda host: hang.wait(5) and [], deadline_s=0.2) as policy:
+    with fetching(server.server_port, look_up=lambda host: hang.wait(60) and [], deadline_s=0.2) as policy:
         assert failure(policy, "http://slow.test/") == "timeout"
         hang.set()
 
@@ -167,12 +169,14 @@ def test_a_busy_host_is_asked_again_after_what_it_wants(server: web.Server) -> N
 
 def test_a_busy_host_rests_for_every_address_on_it(server: web.Server) -> None:
     with fetching(server.server_port) as policy:
-        assert failure(policy, "http://rest.example.test/busy/9/503/1") == "http_503"
+        rest_s = math.ceil(patience(0.5))
+        before = time.monotonic()
+        assert failure(policy, f"http://rest.example.test/busy/9/503/{rest_s}") == "http_503"
         started = time.monotonic()
         assert fetch(policy, "http://other.example.test/ok/1")
-        assert time.monotonic() - started < 0.9
+        assert time.monotonic() - before < rest_s
         assert fetch(policy, "http://rest.example.test/ok/1")
-        assert time.monotonic() - started > 0.8
+        assert time.monotonic() - started > rest_s - 0.2
 
 
 def test_a_wait_beyond_the_limit_is_not_waited_for_and_the_host_left_alone(server: web.Server) -> None:
@@ -224,7 +228,7 @@ def test_bodies_are_held_against_the_budget_until_they_are_given_back(server: we
             with pytest.raises(TimeoutError):
                 second.result(0.3)
             policy.bodies.give_back(size)
-            assert len(second.result(5).read()) == size
+            assert len(second.result(patience(5)).read()) == size
 
 
 def test_many_threads_fetch_at_once_and_nothing_is_lost_or_mixed_up(server: web.Server) -> None:

@@ -16,6 +16,7 @@ import pytest
 from fsspec.asyn import get_loop
 
 from helpers import flaky_proxy, s3_server
+from helpers.patience import patience
 from helpers.shards import write_shards
 from openwit import storage
 from openwit.errors import InputError, WorkError
@@ -205,7 +206,7 @@ def test_closing_ends_all_waiting_at_once_and_no_more_begins(on_s3: tuple[str, f
         files.close()
         for future in waiting:
             with pytest.raises(concurrent.futures.CancelledError):
-                future.result(timeout=20)
+                future.result(timeout=patience(20))
     with pytest.raises(concurrent.futures.CancelledError):
         files.open(url)
 

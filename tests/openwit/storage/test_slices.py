@@ -9,6 +9,7 @@ import fsspec
 import pyarrow as pa
 import pytest
 
+from helpers.patience import patience
 from openwit.errors import InputError
 from openwit.storage.slices import READERS, each, read_slice, writing_slices
 
@@ -50,7 +51,7 @@ def test_many_are_read_at_once_and_come_in_order() -> None:
     together = threading.Barrier(READERS)
 
     def read(number: int) -> int:
-        together.wait(timeout=20)
+        together.wait(timeout=patience(20))
         return number
 
     assert list(each(read, range(3 * READERS))) == list(range(3 * READERS))

@@ -13,7 +13,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from helpers.patience import patience
 from helpers.places import ROOT
+from helpers.ports import keep_port
 
 SMALL = {
     "web.max_images": "160",
@@ -31,15 +33,15 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def fields() -> list[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    return [word for name, value in {**SMALL, "web.port": str(port)}.items() for word in (f"--{name}", value)]
+    return [word for name, value in {**SMALL, "web.port": str(keep_port())}.items() for word in (f"--{name}", value)]
 
 
 def openwit(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pipelines", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=230, cwd=ROOT, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=patience(230), cwd=ROOT, env=environment, check=False
+    )
 
 
 @pytest.fixture(scope="module")

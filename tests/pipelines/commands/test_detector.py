@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from helpers.detector import photo, write_photos
+from helpers.patience import patience
 from helpers.places import ROOT
 from models.detector.descriptor import load_descriptor
 from models.detector.detector import Detector
@@ -30,7 +31,9 @@ def train_detector(work: Path, *more: str) -> subprocess.CompletedProcess[str]:
     fields = [word for name, value in SMALL.items() for word in (f"--detector.{name}", value)]
     command = [sys.executable, "-m", "pipelines", "train-detector", "demo", "--work", str(work), *fields, *more]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=ROOT, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=patience(200), cwd=ROOT, env=environment, check=False
+    )
 
 
 def test_it_trains_on_the_shards_exports_the_last_weights_and_is_done_the_second_time(tmp_path):

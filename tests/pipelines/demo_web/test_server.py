@@ -3,7 +3,6 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from helpers.patience import patience
+from helpers.ports import keep_port
 from helpers.processes import ROOT, kill, wait_until
 from openwit.errors import ConfigError, InputError
 from pipelines.demo_web.faults import plan_faults
@@ -26,14 +27,8 @@ from pipelines.demo_web.sets import split
 Answer = tuple[int, dict[str, str], bytes]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def get(port: int, host: str, path: str, method: str = "GET") -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience(20))
     try:
         connection.request(method, path, headers={"Host": host})
         response = connection.getresponse()
@@ -51,7 +46,7 @@ def answers(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def port(web: Path) -> Iterator[int]:
-    number = free_port()
+    number = keep_port()
     with running(str(web), number):
         yield number
 
@@ -87,7 +82,7 @@ def test_pages_are_html_folders_answer_with_their_index_and_head_has_no_body(por
 
 
 def test_a_connection_serves_many_requests(port: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience(20))
     for _ in range(3):
         connection.request("GET", "/logo.png", headers={"Host": HOSTS[0]})
         sock = connection.sock
@@ -139,7 +134,7 @@ def test_a_mirrored_image_is_the_same_file_under_a_second_address(
 
 def test_a_slow_image_dribbles(port: int, faults: dict[str, list[tuple[str, str]]]) -> None:
     (host, path), *_ = faults["slow"]
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience(20))
     connection.request("GET", path, headers={"Host": host})
     response = connection.getresponse()
     pieces, begin = 0, time.monotonic()
@@ -151,7 +146,7 @@ def test_a_slow_image_dribbles(port: int, faults: dict[str, list[tuple[str, str]
 
 
 def test_a_lasting_server_of_the_same_web_is_used_and_left_running(web: Path) -> None:
-    number = free_port()
+    number = keep_port()
     command = [sys.executable, "-m", "pipelines.demo_web.server", str(web), str(number)]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
@@ -182,11 +177,11 @@ def test_a_busy_port_is_one_line_that_says_what_to_write(web: Path, port: int) -
 
 def test_a_folder_without_a_web_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no demo web"):
-        running(str(tmp_path), free_port()).__enter__()
+        running(str(tmp_path), keep_port()).__enter__()
 
 
 def test_the_server_leaves_with_a_killed_parent_and_the_port_is_free_again(web: Path) -> None:
-    number = free_port()
+    number = keep_port()
     script = (
         "import sys, time\n"
         "from pipelines.demo_web.server import running\n"

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import models
 from helpers import s3_server
+from helpers.patience import patience
 from helpers.ranks import run_ranks
 from helpers.training import CONFIG, MODEL, alone
 from models.clip import Clip
@@ -114,7 +115,7 @@ def test_it_is_written_in_the_background_as_it_was_when_save_returned(tmp_path, 
     model, optimizer = trained
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     goes_on = threading.Event()
-    with Checkpoints(str(tmp_path), ranks, 2, before_commit=lambda: goes_on.wait(60)) as checkpoints:
+    with Checkpoints(str(tmp_path), ranks, 2, before_commit=lambda: goes_on.wait(patience(60))) as checkpoints:
         checkpoints.save(state_of(5), model, optimizer)
         with torch.no_grad():
             for parameter in model.parameters():

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from helpers.places import ROOT
+from helpers.processes import wait_until
 from helpers.shards import rewritten, write_shards
 from helpers.training import CONFIG
 from openwit.config import override
@@ -112,10 +113,7 @@ def test_processes_end_with_a_rank_that_was_killed(data, tmp_path):
         pids = [int(pid) for pid in rank.stdout.readline().split()]
         rank.kill()
     assert len(pids) == 2
-    end = time.monotonic() + 60
-    while any(is_alive(pid) for pid in pids):
-        assert time.monotonic() < end, "a process outlives its rank"
-        time.sleep(0.05)
+    wait_until(lambda: not any(is_alive(pid) for pid in pids))
 
 
 def is_alive(pid: int) -> bool:

@@ -1,32 +1,23 @@
 from __future__ import annotations
 
-import io
 import json
 import os
-import socket
+from pathlib import Path
 
 import pytest
 import torch
 
+from helpers.ports import keep_port
 from helpers.processes import start
 from helpers.shards import write_shards
 from helpers.training import curve, job
+from helpers.undisturbed import Undisturbed
 from openwit.errors import ConfigError
-from openwit.log.events import Log
-from train.checkpoints.checkpoints import load_model
-from train.checkpoints.layout import latest
-from train.job import make_record, write_record
+from train.job import Job, make_record, write_record
 from train.launch.nodes import meeting_options, on_loopback, open_rank_errors
-from train.launch.torchrun import launch
 
 
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def on_two_nodes(made, tmp_path):
+def on_two_nodes(made: Job, tmp_path: Path) -> tuple[list[int], list[str]]:
     """The exit codes and outputs of two launchers of the job."""
     url = write_record(make_record(made))
     outputs = [tmp_path / f"node-{number}.txt" for number in range(2)]
@@ -36,32 +27,30 @@ def on_two_nodes(made, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_nodes_of_one_rank_learn_bit_for_bit_what_one_node_of_two_learns(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    write_shards(tmp_path / "data", [16, 20])
-    one = job(tmp_path / "data", tmp_path / "one", ranks=2)
-    two = job(tmp_path / "data", tmp_path / "two", ranks=1, nodes=2, rendezvous=free_address())
-    launch(one, Log(stream=io.StringIO()))
+def test_two_nodes_of_one_rank_learn_bit_for_bit_what_one_node_of_two_learns(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    two = undisturbed.job(tmp_path / "two", ranks=1, nodes=2, rendezvous=f"127.0.0.1:{keep_port()}")
     codes, outputs = on_two_nodes(two, tmp_path)
     assert codes == [0, 0], outputs
     assert all("on 1 ranks of each of 2 nodes" in output for output in outputs)
-    assert len(curve(tmp_path / "one")) == 6
-    assert curve(tmp_path / "two") == curve(tmp_path / "one")
-    first, second = (load_model(latest(made.checkpoints)).state_dict() for made in (one, two))
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    undisturbed.assert_same(curve(tmp_path / "two"), two.checkpoints)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_the_launchers_of_all_nodes_end_with_the_error_of_one_rank(tmp_path):
+def test_the_launchers_of_all_nodes_end_with_the_error_of_one_rank(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [16, 20])
     codes, outputs = on_two_nodes(
-        job(tmp_path / "data", tmp_path / "out", ranks=1, nodes=2, device="cuda", rendezvous=free_address()), tmp_path
+        job(
+            tmp_path / "data", tmp_path / "out", ranks=1, nodes=2, device="cuda", rendezvous=f"127.0.0.1:{keep_port()}"
+        ),
+        tmp_path,
     )
     assert codes == [2, 2], outputs
     assert all("error: pretrain.device=cuda: this machine has 0 GPUs for 1 ranks" in output for output in outputs)
 
 
-def test_an_error_of_one_node_is_reported_on_the_other_but_not_that_of_an_earlier_run(tmp_path):
+def test_an_error_of_one_node_is_reported_on_the_other_but_not_that_of_an_earlier_run(tmp_path: Path) -> None:
     made = job(tmp_path / "data", tmp_path / "out", ranks=1, nodes=2, rendezvous="node-1:29500")
     note = {"kind": "ConfigError", "message": "write 4", "rank": 1, "unix_s": 5.0}
     with open_rank_errors(made, everywhere=True) as errors:
@@ -76,7 +65,7 @@ def test_an_error_of_one_node_is_reported_on_the_other_but_not_that_of_an_earlie
         assert errors.records() == []
 
 
-def test_nodes_meet_at_the_rendezvous_and_one_node_alone(tmp_path):
+def test_nodes_meet_at_the_rendezvous_and_one_node_alone(tmp_path: Path) -> None:
     one = job(tmp_path / "data", tmp_path / "out")
     assert meeting_options(one) == ["--standalone", "--local-addr=127.0.0.1"]
     assert on_loopback(one.config)

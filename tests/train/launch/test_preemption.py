@@ -1,46 +1,35 @@
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-import torch
 
 from helpers.launching import launched, ranks_of, steps_done, train_until
-from helpers.processes import descendants, wait_until
+from helpers.patience import patience
+from helpers.processes import Process, descendants, wait_until
 from helpers.ranks import run_ranks
 from helpers.shards import write_shards
 from helpers.training import curve, job
+from helpers.undisturbed import Undisturbed
 from openwit.errors import WorkError
-from openwit.log.events import Log
-from train.checkpoints.checkpoints import load_model
-from train.checkpoints.layout import latest, steps
+from train.checkpoints.layout import steps
 from train.launch import preemption
-from train.launch.torchrun import launch
-
-NUM_STEPS = 90
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_shards(folder, [30, 34])
-    return folder
-
-
-def to_launcher(process):
+def to_launcher(process: Process) -> None:
     """As Kubernetes signals: the first process."""
     process.send_signal(signal.SIGTERM)
 
 
-def to_one_rank(process):
+def to_one_rank(process: Process) -> None:
     ranks_of(process.pid)[-1].send_signal(signal.SIGTERM)
 
 
-def to_all(process):
+def to_all(process: Process) -> None:
     """As SLURM signals: each process of the job."""
     for other in descendants(process.pid):
         other.send_signal(signal.SIGTERM)
@@ -48,12 +37,12 @@ def to_all(process):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # it starts a training five times
-def test_at_sigterm_the_step_is_saved_and_the_same_command_goes_on_bit_for_bit(data, tmp_path):
-    changes = {"duration": f"{NUM_STEPS} steps", "save_every": 1000}
-    whole, stopped = (job(data, tmp_path / name, **changes) for name in ("whole", "stopped"))
-    launch(whole, Log(stream=io.StringIO()))
-    for goal, send in ((5, to_launcher), (30, to_one_rank), (55, to_all)):
+@pytest.mark.timeout(600)  # it starts a training four times
+def test_at_sigterm_the_step_is_saved_and_the_same_command_goes_on_bit_for_bit(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    stopped = undisturbed.job(tmp_path / "stopped", save_every=1000)
+    for goal, send in ((5, to_launcher), (20, to_one_rank), (35, to_all)):
         process, output = launched(stopped, tmp_path)
         wait_until(lambda goal=goal: steps_done(stopped) >= goal, 180)
         send(process)
@@ -64,13 +53,12 @@ def test_at_sigterm_the_step_is_saved_and_the_same_command_goes_on_bit_for_bit(d
         assert goal <= saved == steps_done(stopped)
     process, output = launched(stopped, tmp_path)
     assert process.wait(120) == 0, output.read_text()
-    assert curve(tmp_path / "stopped") == curve(tmp_path / "whole")
-    one, other = (load_model(latest(made.checkpoints)).state_dict() for made in (whole, stopped))
-    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    undisturbed.assert_same(curve(tmp_path / "stopped"), stopped.checkpoints)
 
 
-def test_when_one_rank_is_asked_all_stop_at_the_same_step(data, tmp_path):
-    asked = job(data, tmp_path, duration="5000 steps", save_every=5000)
+def test_when_one_rank_is_asked_all_stop_at_the_same_step(tmp_path: Path) -> None:
+    write_shards(tmp_path / "data", [30, 34])
+    asked = job(tmp_path / "data", tmp_path / "out", duration="5000 steps", save_every=5000)
     messages = run_ranks(train_until, 2, asked, 3, join_group=False)
     saved = steps(asked.checkpoints)
     assert len(saved) == 1
@@ -78,7 +66,7 @@ def test_when_one_rank_is_asked_all_stop_at_the_same_step(data, tmp_path):
     assert messages == [f"pretrain: stopped at step {saved[0]} by SIGTERM; the same command goes on"] * 2
 
 
-def test_a_launcher_forwards_sigterm_once_and_gives_the_handler_back(monkeypatch):
+def test_a_launcher_forwards_sigterm_once_and_gives_the_handler_back(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGTERM)
     count = [sys.executable, "-c", "import os, sys; sys.exit(len(sys.stdin.read()))"]
     with subprocess.Popen(count, stdin=subprocess.PIPE) as process:
@@ -90,6 +78,7 @@ def test_a_launcher_forwards_sigterm_once_and_gives_the_handler_back(monkeypatch
             monkeypatch.setattr(preemption, "SAVE_S", -1.0)
             with pytest.raises(WorkError, match="goes on from the last one"):
                 forwarder.require_patience()
+        assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(60) == 1
+        assert process.wait(patience(60)) == 1
     assert signal.getsignal(signal.SIGTERM) is before

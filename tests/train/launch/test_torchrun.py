@@ -10,18 +10,17 @@ import pytest
 import torch
 
 from helpers.launching import agent_of, launched, ranks_of, steps_done
+from helpers.matrices import ALL
 from helpers.processes import descendants, gone, kill, wait_until
 from helpers.shards import write_shards
 from helpers.training import curve, job
+from helpers.undisturbed import NUM_STEPS, Undisturbed
 from openwit.errors import ConfigError, InputError
 from openwit.log.events import Log
-from train.checkpoints.checkpoints import load_model
-from train.checkpoints.layout import latest
-from train.job import make_record, write_record
+from train.job import Job, make_record, write_record
 from train.launch.torchrun import launch
 
-NUM_STEPS = 60
-NUM_KILLS = 10
+NUM_KILLS = 10 if ALL else 3
 FINDERS = {  # of the process that is to die
     "rank": lambda pid: next(iter(ranks_of(pid)), None),
     "torchrun": agent_of,
@@ -29,20 +28,17 @@ FINDERS = {  # of the process that is to die
 }
 
 
-def is_writing(job) -> bool:
+def is_writing(job: Job) -> bool:
     """Whether a checkpoint is on its way to the disk."""
     return any(Path(job.checkpoints, ".scratch").glob("step-*"))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # it starts a training twelve times
-def test_killed_at_random_moments_it_ends_with_the_same_curve_and_weights(tmp_path):
-    write_shards(tmp_path / "data", [30, 34])
-    changes = {"duration": f"{NUM_STEPS} steps", "save_every": 4}
-    whole, killed = (job(tmp_path / "data", tmp_path / name, **changes) for name in ("whole", "killed"))
-    launch(whole, Log(stream=io.StringIO()))
-
-    chance = random.Random()
+@pytest.mark.timeout(900)  # it starts a training five times, with --all twelve
+def test_killed_at_random_moments_it_ends_with_the_same_curve_and_weights(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    killed, chance = undisturbed.job(tmp_path / "killed", save_every=4), random.Random(11)
     goals = sorted(chance.sample(range(8, NUM_STEPS - 5), NUM_KILLS))
     victims = [*FINDERS, *chance.choices([*FINDERS], k=NUM_KILLS - len(FINDERS))]
     chance.shuffle(victims)
@@ -64,11 +60,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_curve_and_weights(tmp_pa
     process, output = launched(killed, tmp_path)
     assert process.wait(120) == 0, output.read_text()
     assert "from step" in output.read_text()
-
-    assert curve(tmp_path / "killed") == curve(tmp_path / "whole"), (goals, victims)
-    assert len(curve(tmp_path / "killed")) == NUM_STEPS
-    one, other = (load_model(latest(made.checkpoints)).state_dict() for made in (whole, killed))
-    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    undisturbed.assert_same(curve(tmp_path / "killed"), killed.checkpoints)
 
     process, output = launched(killed, tmp_path)
     assert process.wait(60) == 0
@@ -76,13 +68,13 @@ def test_killed_at_random_moments_it_ends_with_the_same_curve_and_weights(tmp_pa
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_ranks_own_error_is_the_commands_error(tmp_path):
+def test_a_ranks_own_error_is_the_commands_error(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [16])
     with pytest.raises(ConfigError, match=r"pretrain\.device=cuda: this machine has 0 GPUs for 2 ranks"):
         launch(job(tmp_path / "data", tmp_path / "out", device="cuda"), Log(stream=io.StringIO()))
 
 
-def test_bad_jobs_are_refused_before_anything_starts(tmp_path):
+def test_bad_jobs_are_refused_before_anything_starts(tmp_path: Path) -> None:
     quiet = Log(stream=io.StringIO())
     with pytest.raises(InputError, match=r"manifest\.json: no such file"):
         launch(job(tmp_path / "data", tmp_path / "out"), quiet)

@@ -16,6 +16,7 @@ from datagen.config import CrawlConfig
 from datagen.crawl.fetch.failures import FetchFailed
 from datagen.crawl.politeness.client import LedgerClient, LedgerGone
 from datagen.crawl.politeness.scheduler import serving
+from helpers.patience import patience
 from helpers.places import ROOT
 from helpers.processes import wait_until
 from openwit.log.events import Underway
@@ -75,7 +76,7 @@ def test_a_killed_workers_turn_is_free_again() -> None:
         waiting.start()
         assert not granted.wait(0.2)
         worker.send_signal(signal.SIGKILL)
-        assert granted.wait(10)
+        assert granted.wait(patience(10))
         waiting.join()
         worker.communicate()
         client.close()
@@ -87,9 +88,7 @@ def test_a_host_that_one_worker_found_down_is_refused_to_the_others() -> None:
         for _ in range(2):
             with one.turn("a.test", 80, 0.0) as turn:
                 turn.failure = "dns: no such: name"
-        deadline = time.monotonic() + 10
-        while not served.ledger.given_up and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: served.ledger.given_up, 10)
         why = r"^host_down: a.test:80 .*\(dns: no such: name\)$"
         with pytest.raises(FetchFailed, match=why) as caught, other.turn("a.test", 80, 0.0):
             pass
@@ -110,7 +109,7 @@ def test_whoever_waits_when_the_ledger_ends_is_told_so_at_once_and_so_is_whoever
 
             waiting = [threads.submit(work, number) for number in range(4)]
             time.sleep(0.1)
-        problems = [future.exception(10) for future in waiting]
+        problems = [future.exception(patience(10)) for future in waiting]
     assert sum(isinstance(problem, LedgerGone) for problem in problems) == 3
     with pytest.raises(LedgerGone, match=rf"the crawl's ledger at {served.address} does not answer"):
         work(0)
@@ -151,7 +150,7 @@ def test_turns_of_many_hosts_do_not_wait_for_each_other() -> None:
     with serving(config(host_connections=1)) as served:
         client = LedgerClient(served.url)
         hosts = [f"{letter}{number}.test" for letter, number in itertools.product("ab", range(10))]
-        gate = threading.Barrier(len(hosts), timeout=10)
+        gate = threading.Barrier(len(hosts), timeout=patience(10))
 
         def work(host: str) -> None:
             with client.turn(host, 80, 0.0):

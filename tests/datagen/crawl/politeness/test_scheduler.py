@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from datagen.config import CrawlConfig
 from datagen.crawl.politeness.scheduler import Ask, Client, Done, Grant, Ledger, Tell, serving
+from helpers.patience import patience
 from openwit.errors import WorkError
 from openwit.log.events import Underway
 
@@ -222,7 +223,7 @@ def stranger(address: str, *lines: bytes) -> bytes:
     """What the ledger answers to someone who sends these lines, until it hangs up."""
     host, _, port = address.rpartition(":")
     said = b""
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=patience(10)) as connection:
         connection.sendall(b"".join(lines))
         with contextlib.suppress(ConnectionResetError):
             while data := connection.recv(1000):

@@ -28,7 +28,7 @@ from helpers.descriptors import write_descriptor
 from helpers.processes import descendants, kill, wait_until
 from openwit import manifest as manifests
 from openwit.errors import ConfigError, InputError
-from openwit.executors.executor import ExecutorConfig
+from openwit.executors.executor import Executor, ExecutorConfig
 from openwit.log.events import Log
 from openwit.run import Run
 
@@ -117,7 +117,11 @@ def test_counts_add_up_and_name_the_reasons(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("executor", [ExecutorConfig(workers=3), ExecutorConfig(kind="ray", workers=2)])
 @pytest.mark.slow  # workers take some seconds to import what they need
-def test_the_files_are_the_same_at_any_number_of_workers(tmp_path: Path, executor: ExecutorConfig) -> None:
+def test_the_files_are_the_same_at_any_number_of_workers(
+    tmp_path: Path, executor: ExecutorConfig, request: pytest.FixtureRequest
+) -> None:
+    if executor.kind == "ray":
+        request.getfixturevalue("ray_here")
     planted = plant(tmp_path)
     detector = write_descriptor(tmp_path / "coarse.pt")
     config = replace(planted, eval_sets=planted.eval_sets[:1], detector=detector, device="cpu")
@@ -137,7 +141,7 @@ def test_the_files_are_the_same_at_any_number_of_workers(tmp_path: Path, executo
 
 
 @pytest.mark.slow  # Ray takes some seconds to start
-def test_the_shard_of_a_killed_ray_actor_is_checked_again(tmp_path: Path) -> None:
+def test_the_shard_of_a_killed_ray_actor_is_checked_again(tmp_path: Path, ray_here: Executor) -> None:
     planted = plant(tmp_path)
     config = replace(planted, eval_sets=planted.eval_sets[:1])
     copies = [Fetched(url(f"{n}"), jpeg(scene(n % 40))) for n in range(1500)]
