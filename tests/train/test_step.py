@@ -18,6 +18,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.matrices import ALL
 from helpers.networks import open_clip_network, shaken
 from helpers.ranks import run_ranks
 from helpers.shards import write_shards
@@ -329,13 +330,19 @@ def test_other_precisions_have_no_scaler(precision: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_hundred_steps_from_shards_cost_what_they_cost_open_clip(tmp_path) -> None:
+@pytest.mark.parametrize("num_steps", [60, pytest.param(200, marks=pytest.mark.skipif(not ALL, reason="needs --all"))])
+def test_steps_from_shards_cost_what_they_cost_open_clip(num_steps: int, tmp_path) -> None:
     pytest.importorskip("open_clip")
     from open_clip.loss import ClipLoss
 
-    config = dataclasses.replace(CONFIG, ranks=1, batch_pairs=16, duration="200 steps", warmup_steps=20)
+    config = dataclasses.replace(
+        CONFIG, ranks=1, batch_pairs=16, duration=f"{num_steps} steps", warmup_steps=num_steps // 10
+    )
     write_shards(tmp_path, [40, 40])
-    learner, schedule = learner_of(config), [scheduled_learning_rate(step, 200, config) for step in range(1, 201)]
+    learner, schedule = (
+        learner_of(config),
+        [scheduled_learning_rate(step, num_steps, config) for step in range(1, num_steps + 1)],
+    )
     theirs, their_loss = open_clip_network(config.model), ClipLoss()
     theirs.load_state_dict(learner.model.state_dict())
     parameters = list(theirs.parameters())
@@ -362,8 +369,8 @@ def test_two_hundred_steps_from_shards_cost_what_they_cost_open_clip(tmp_path) -
             with torch.no_grad():
                 theirs.logit_scale.clamp_(0, math.log(100))
             peer.append(loss.item())
-    assert len(ours) == 200
-    assert ours[-1] < ours[0] - 0.3
+    assert len(ours) == num_steps
+    assert ours[-1] < ours[0] - (0.3 if num_steps == 200 else 0.1)
     assert ours == pytest.approx(peer, abs=1e-4)
 
 

@@ -89,6 +89,7 @@ def test_the_first_frame_of_an_animation_is_stored(kind: str) -> None:
 def test_a_truncated_image_is_refused(kind: str, share: float) -> None:
     data = encoded(photograph(320, 240), kind, **KINDS[kind])
     assert refused(data[: int(len(data) * share)]).startswith("image_truncated")
+    assert resize(data)[5] is None  # whole, it is stored
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

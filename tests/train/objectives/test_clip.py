@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.compiler import graphs_alone
 from helpers.ranks import run_ranks
 from helpers.shards import write_shards
 from helpers.training import CONFIG, alone, curve, job, train_here
@@ -25,6 +26,7 @@ from train.data.batches import Batches
 from train.data.dataset import open_data_set
 from train.data.examples import Example
 from train.data.loader import Cursor
+from train.job import Job
 from train.objectives.clip import ClipObjective, kept_patches, number_kept
 
 CAPTIONS = ["a red cat", "a red dog", "a red red cat"] * 3
@@ -90,6 +92,11 @@ def test_ids_stay_where_their_lengths_can_be_read_and_all_else_is_moved() -> Non
     assert moved[1] is inputs[1]
 
 
+def train_by_graphs(made: Job) -> None:
+    with graphs_alone():
+        train_here(made)
+
+
 @pytest.mark.slow
 def test_a_compiled_training_has_the_plain_ones_losses_on_any_number_of_ranks(tmp_path: Path) -> None:
     try:
@@ -102,7 +109,7 @@ def test_a_compiled_training_has_the_plain_ones_losses_on_any_number_of_ranks(tm
     with alone():
         train_here(job(tmp_path / "data", plain, ranks=1, **changes))
         train_here(job(tmp_path / "data", one, ranks=1, compile="true", **changes))
-    run_ranks(train_here, 2, job(tmp_path / "data", two, compile="true", **changes), join_group=False, timeout_s=230)
+    run_ranks(train_by_graphs, 2, job(tmp_path / "data", two, compile="true", **changes), join_group=False)
     expected = [record["loss"] for record in curve(plain)]
     assert len(expected) == 4
     for out in (one, two):

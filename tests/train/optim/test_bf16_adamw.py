@@ -105,6 +105,7 @@ def test_the_state_by_names_goes_into_another_optimizer_and_moves_it_bit_for_bit
     for seed in (1, 2, 3):
         move(model, optimizer, seed)
     resumed = copy.deepcopy(model)
+    before = copy.deepcopy(model.state_dict())
     other = optimizer_of(resumed)
     load_state_by_name(other, resumed, copy.deepcopy(state_by_name(optimizer, model)))
     for seed in (4, 5):
@@ -112,6 +113,7 @@ def test_the_state_by_names_goes_into_another_optimizer_and_moves_it_bit_for_bit
         move(resumed, other, seed)
     found = tensors(resumed, other)
     assert all(torch.equal(value, found[name]) for name, value in tensors(model, optimizer).items())
+    assert not any(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_statistics_that_the_nearest_neighbour_would_hold_still_go_on_in_the_mean() -> None:
