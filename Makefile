@@ -19,17 +19,26 @@ COMMANDS := queries build-dataset dedup-check pretrain evaluate stats \
             train-detector calibrate dedup-within remove train-tokenizer
 BENCHMARKS := $(wildcard benchmarks/bench_*.py)
 
+# One more than two cores, as some tests wait; each takes 1 to 2 GB.
+TEST_PROCESSES ?= 3
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+KERNEL_TESTS := tests/openwit/kernels tests/wit_queries/matching tests/wit_queries/text \
+                tests/wit_queries/terms/test_word_counts.py tests/wit_queries/terms/test_bigrams.py \
+                tests/datagen/sources tests/datagen/select tests/datagen/duplicates/index tests/models/tokenizer
+
 SECTION := $(if $(filter train-detector,$(MAKECMDGOALS)),detector,pretrain)
 CLUSTER := $(if $(GPUS),--$(SECTION).ranks '$(GPUS)') $(if $(NODES),--$(SECTION).nodes '$(NODES)') \
            $(if $(RENDEZVOUS),--$(SECTION).rendezvous '$(RENDEZVOUS)')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench clean $(COMMANDS)
+.PHONY: help demo test test-fast test-all test-bounds check bench clean $(COMMANDS)
 
 help:
 	@echo "make demo            everything on the embedded example, in runs/demo"
-	@echo "make test-fast       the tests to run before each commit: without those marked slow"
-	@echo "make test            the test suite"
+	@echo "make test-fast       the tests to run before each commit, under 3 minutes: without those marked slow"
+	@echo "make test            the test suite, under 10 minutes on two cores; TEST_PROCESSES=8 where there are more"
+	@echo "make test-all        the same with each matrix whole (every kill, the longest trainings), and test-bounds"
+	@echo "make test-bounds     the tests of compiled kernels, each access to an array checked"
 	@echo "make check           ruff and mypy"
 	@echo "make bench           every benchmark, quickly"
 	@echo "make clean           remove caches (not .venv, not runs)"
@@ -54,10 +63,16 @@ $(COMMANDS): $(READY)
 	$(BIN)/openwit $@ $(RECIPE) $(if $(WORK),--work '$(WORK)') $(if $(filter pretrain train-detector,$@),$(CLUSTER)) $(ARGS)
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
+
+test-all: $(READY) test-bounds
+	$(PYTEST) --all
+
+test-bounds: $(READY)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR='$(CURDIR)/$(VENV)/bounds-checked' $(PYTEST) $(KERNEL_TESTS)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -3,6 +3,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from helpers import s3_server
 from helpers.patience import patience
 from helpers.places import ROOT
+from helpers.processes import start
 from openwit import storage
 from openwit.storage.work_lock import holding
 
@@ -162,3 +165,24 @@ def test_a_dry_run_of_the_whole_line_names_what_each_step_waits_for(tmp_path: Pa
     waits = [line for line in result.stderr.splitlines() if line.startswith("what follows")]
     assert len(waits) == 7
     assert not (tmp_path / "work").exists()
+
+
+def test_a_reader_that_has_gone_is_no_success_and_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as output:
+        command = [sys.executable, "-m", "pipelines", "build-dataset", "demo", "--help"]
+        result = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    assert (result.returncode, result.stderr) == (1, b"")
+
+
+def test_ctrl_c_ends_a_command_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a store that never answers
+        s3_server.S3Server(f"http://127.0.0.1:{silent.getsockname()[1]}").use(monkeypatch)
+        process = start(["-m", "pipelines", "stats", "demo", "--work", "s3://bucket/run"], tmp_path / "log")
+        connection, _ = silent.accept()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        connection.close()
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert line == "openwit: error: interrupted; the same command goes on from here"
