@@ -48,6 +48,7 @@ OPTIONS = {  # of some commands: (commands, value; none for a flag, what it does
     "resume": (("pretrain", "train-detector"), "", "go on from the last checkpoint, and nowhere else"),
     "json": (("stats",), "", "the figures as JSON instead of a table"),
 }
+WORK_FORMAT = 2  # of a work folder's files; another number where this version cannot go on with them
 USAGE = "openwit COMMAND RECIPE [--work DIR] [--section.field VALUE …] [--dry-run] [--debug]"
 
 
@@ -147,7 +148,8 @@ def _start(command: str, recipe: Recipe, work: str, given: argparse.Namespace) -
         events = None
         if not given.dry_run:
             stack.enter_context(holding(work, shared=_has_nodes(command, recipe)))
-            _claim(recipe.name, work)
+        _claim(recipe.name, work, given.dry_run)
+        if not given.dry_run:
             events = stack.enter_context(log_file(work))
         log = Log(events)
         log.event("command", command=command, recipe=recipe.name)
@@ -172,16 +174,28 @@ def _has_nodes(command: str, recipe: Recipe) -> bool:
     return trained is not None and trained.nodes > 1
 
 
-def _claim(recipe: str, work: str) -> None:
+def _claim(recipe: str, work: str, dry_run: bool) -> None:
+    """Makes a new work folder the recipe's. Raises ConfigError where it is another's, or where another version of
+    openwit made it, whose finished work would in part be done again and in part not."""
     from openwit import storage
 
     url = storage.join(work, "recipe.json")
     if not storage.exists(url):
-        storage.write_json(url, {"recipe": recipe})
+        if not dry_run:
+            storage.write_json(url, {"recipe": recipe, "format": WORK_FORMAT})
         return
-    owner = storage.read_json(url).get("recipe")
-    if owner != recipe:
-        raise ConfigError(f"--work {work}: holds recipe {owner}, not {recipe}; give another folder with --work DIR")
+    owner = storage.read_json(url)
+    if owner.get("format") != WORK_FORMAT:
+        shards = storage.join(work, "shards")
+        raise ConfigError(
+            f"--work {work}: was made by another version of openwit (format {owner.get('format', 1)} of its files, "
+            f"this one writes {WORK_FORMAT}); give another folder with --work DIR, where the shards of this one can be used "
+            f"by --pretrain.data {shards}, or by openwit adopt after copying them to DIR/shards"
+        )
+    if owner["recipe"] != recipe:
+        raise ConfigError(
+            f"--work {work}: holds recipe {owner['recipe']}, not {recipe}; give another folder with --work DIR"
+        )
 
 
 def _overrides(rest: list[str], recipe: Recipe) -> dict[str, str]:

@@ -88,9 +88,32 @@ def test_a_mistake_is_one_line_that_says_what_to_write(words: tuple[str, ...], p
 
 
 def test_a_work_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": "laptop"}))
+    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": "laptop", "format": 2}))
     line = refused("stats", "demo", "--work", str(tmp_path))
     assert "holds recipe laptop, not demo; give another folder with --work DIR" in line
+
+
+@pytest.mark.parametrize("written", [{}, {"format": 1}, {"format": 3}])
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_a_work_folder_of_another_version_is_refused_before_anything_is_touched(
+    tmp_path: Path, written: dict[str, int], dry_run: tuple[str, ...]
+) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": "demo", **written}))
+    (tmp_path / "matched").mkdir()
+    (tmp_path / "matched/00000.parquet").write_bytes(b"of before")
+    line = refused("build-dataset", "demo", "--work", str(tmp_path), *dry_run)
+    assert f"was made by another version of openwit (format {written.get('format', 1)} of its files" in line
+    assert "give another folder with --work DIR, where the shards of this one can be used by --pretrain.data" in line
+    assert f"{tmp_path}/shards, or by openwit adopt after copying them to DIR/shards" in line
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.name != ".lock"}
+    assert left == {"recipe.json", "matched", "matched/00000.parquet"}
+
+
+def test_a_new_work_folder_says_its_recipe_and_format(tmp_path: Path) -> None:
+    assert openwit("stats", "demo", "--work", str(tmp_path), "--dry-run").returncode == 0
+    assert not (tmp_path / "recipe.json").exists()
+    refused("stats", "demo", "--work", str(tmp_path))
+    assert json.loads((tmp_path / "recipe.json").read_text()) == {"recipe": "demo", "format": 2}
 
 
 def test_two_commands_in_one_work_folder_are_refused(tmp_path: Path) -> None:
