@@ -5,11 +5,10 @@ Frozen, checked, and light to import (no torch), for recipes and the command lin
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import Literal
 
-from openwit.errors import ConfigError
+from openwit.errors import ConfigError, did_you_mean
 
 Activation = Literal["quick_gelu", "gelu"]
 
@@ -201,7 +200,5 @@ def list_models() -> tuple[str, ...]:
 def config_of(name: str) -> ClipConfig:
     """The sizes of a model of the paper. Raises ConfigError with the nearest name where there is none."""
     if name not in CONFIGS:
-        near = difflib.get_close_matches(name, CONFIGS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"model {name}: unknown{hint}; there are {', '.join(CONFIGS)}")
+        raise ConfigError(f"model {name}: unknown{did_you_mean(name, CONFIGS)}; there are {', '.join(CONFIGS)}")
     return CONFIGS[name]

@@ -6,7 +6,6 @@ A config is a frozen keyword-only dataclass. The comment behind a field is its h
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import inspect
@@ -21,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeVar, cast, runtime_ch
 
 import msgspec
 
-from openwit.errors import ConfigError
+from openwit.errors import ConfigError, nearest
 
 
 class IsDataclass(Protocol):
@@ -98,11 +97,11 @@ def _override(config: C, changes: dict[tuple[str, ...], str], prefix: str) -> C:
 def _suggestion(config: IsDataclass, wanted: str, prefix: str) -> str:
     """What the user may have meant: by the path below `prefix`, else by the field's own name in any section."""
     known = [entry.path for entry in describe(config)]
-    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
+    near = nearest(wanted, known)
     if not near:
         tails = {path.rsplit(".", 1)[-1]: path for path in known}
-        near = [tails[tail] for tail in difflib.get_close_matches(wanted.rsplit(".", 1)[-1], list(tails), n=1)]
-    return f"; did you mean --{prefix}{near[0]}?" if near else "; --help lists the fields"
+        near = tails.get(nearest(wanted.rsplit(".", 1)[-1], tails) or "")
+    return f"; did you mean --{prefix}{near}?" if near else "; --help lists the fields"
 
 
 def parse_value(kind: object, text: str, path: str) -> object:

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def one_line(text: str) -> str:
     """The text with its line breaks made spaces: a message is one line, whatever it quotes."""
     return " ".join(part for part in text.splitlines() if part)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that a mistyped one is likely meant to be, if any is near."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """What a message on an unknown name goes on with: the nearest known one; empty where none is near."""
+    near = nearest(word, known)
+    return f"; did you mean {near}?" if near else ""
 
 
 class OpenwitError(Exception):

@@ -10,10 +10,10 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from openwit.errors import ConfigError, OpenwitError
+from openwit.errors import ConfigError, OpenwitError, did_you_mean
 
 if TYPE_CHECKING:
     from pipelines.recipes import Recipe
@@ -114,7 +114,7 @@ def _run(words: list[str]) -> None:
         return
     if command not in COMMANDS:
         known = [*COMMANDS, *FILE_COMMANDS]
-        raise ConfigError(f"{command}: unknown command{_near(command, known)}; there are {', '.join(known)}")
+        raise ConfigError(f"{command}: unknown command{did_you_mean(command, known)}; there are {', '.join(known)}")
     from openwit.config import override
     from pipelines import recipes
 
@@ -188,9 +188,9 @@ def _claim(recipe: str, work: str, dry_run: bool) -> None:
     if owner.get("format") != WORK_FORMAT:
         shards = storage.join(work, "shards")
         raise ConfigError(
-            f"--work {work}: was made by another version of openwit (format {owner.get('format', 1)} of its files, "
-            f"this one writes {WORK_FORMAT}); give another folder with --work DIR, where the shards of this one can be used "
-            f"by --pretrain.data {shards}, or by openwit adopt after copying them to DIR/shards"
+            f"--work {work}: was made by another version of openwit (format {owner.get('format', 1)} of its "
+            f"files, this one writes {WORK_FORMAT}); give another folder with --work DIR, where the shards of this one "
+            f"can be used by --pretrain.data {shards}, or by openwit adopt after copying them to DIR/shards"
         )
     if owner["recipe"] != recipe:
         raise ConfigError(
@@ -218,13 +218,6 @@ def _overrides(rest: list[str], recipe: Recipe) -> dict[str, str]:
             value = following or ""
         changes[name] = value
     return changes
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _help() -> str:

@@ -4,7 +4,6 @@ on a cluster, by the same commands."""
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import re
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from datagen.duplicates.within.config import WithinConfig
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from models.detector.config import DetectorConfig, DetectorResNetConfig
 from models.tokenizer.training import TokenizerConfig
-from openwit.errors import ConfigError
+from openwit.errors import ConfigError, did_you_mean
 from openwit.executors.executor import ExecutorConfig
 from openwit.storage.files import join
 from pipelines import paper_recipes
@@ -194,7 +193,5 @@ def default_work(name: str) -> str:
 def create(name: str, work: str) -> Recipe:
     """The recipe of that name for a work folder. Raises ConfigError with the nearest name where there is none."""
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, list(RECIPES), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{name}: unknown recipe{hint}; there are {', '.join(RECIPES)}")
+        raise ConfigError(f"{name}: unknown recipe{did_you_mean(name, RECIPES)}; there are {', '.join(RECIPES)}")
     return RECIPES[name](work)

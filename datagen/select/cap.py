@@ -29,7 +29,7 @@ from datagen.select.cap_kernel import LAST_KEY, U32, UPPER_BITS, mark_windows, m
 from datagen.select.distinct import Pairs, read_pairs
 from openwit.kernels.hashing import U64
 from openwit.stage import Counts, Input, Source, Stage, Target
-from openwit.storage.slices import each
+from openwit.storage.slices import map_ordered
 from openwit.storage.tables import one_chunk, read_table
 
 DEVIATIONS = 8  # half the width of a window, in standard deviations of the number of keys below a value
@@ -42,7 +42,7 @@ def windows(config: CapConfig, source: Source, target: Target) -> Counts:
     """Writes windows.parquet (columns WINDOWS): the matches of every query, and where the last key of a capped one
     lies."""
     totals = np.zeros(0, np.int64)
-    for table in each(read_table, source.urls("counted")):
+    for table in map_ordered(read_table, source.urls("counted")):
         query_ids, matches = table["query_id"].to_numpy(), table["matches"].to_numpy()
         totals.resize(max(len(totals), int(query_ids.max(initial=-1)) + 1), refcheck=False)
         totals[query_ids] += matches
@@ -152,7 +152,7 @@ def _last_keys(config: CapConfig, source: Source, query_ids: npt.NDArray[np.int3
     read = functools.partial(read_table, rows=(start, start + len(query_ids)))
     below = np.zeros(len(query_ids), np.int64)
     slots, entries = [np.empty(0, np.int64)], [np.empty((3, 0), np.uint64)]
-    for table in each(read, source.urls("narrowed")):
+    for table in map_ordered(read, source.urls("narrowed")):
         below += table["below"].to_numpy()
         lists = one_chunk(table["inside"])
         slots.append(np.repeat(np.arange(len(query_ids)), np.diff(lists.offsets.to_numpy())))

@@ -22,7 +22,7 @@ from datagen.select.cap_kernel import I32, PairArrays, count_matches
 from openwit.kernels.hashing import U64
 from openwit.kernels.uids import first_of_each
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.storage.slices import each, read_slice
+from openwit.storage.slices import map_ordered, read_slice
 from openwit.storage.tables import one_chunk, read_table
 
 
@@ -80,7 +80,7 @@ def matches_of(pairs: Pairs) -> I32:
 
 def _partition(urls: Sequence[str], index: int) -> pa.Table:
     """The partition's rows of all bundles, in their order."""
-    slices = each(functools.partial(read_slice, index=index), urls)
+    slices = map_ordered(functools.partial(read_slice, index=index), urls)
     batches = [_placed(number, batch) for number, batch in enumerate(slices)]
     return pa.Table.from_batches(batches, DISTINCT).combine_chunks()
 

@@ -20,7 +20,7 @@ from datagen.select.distinct import Pairs
 from openwit.kernels.hashing import U64, url_hashes
 from openwit.kernels.uids import uid_texts
 from openwit.stage import Counts, Input, Source, Stage, Target
-from openwit.storage.slices import each, read_slice
+from openwit.storage.slices import map_ordered, read_slice
 from openwit.storage.tables import one_chunk, read_table
 
 GROUP_ROWS = 5_000  # of a row group: a shard of the crawl reads those that hold its rows
@@ -81,7 +81,7 @@ def _texts(urls: Sequence[str], index: int, places: pa.Table) -> tuple[pa.Table,
     def read(entry: tuple[int, npt.NDArray[np.int32]]) -> pa.Table:
         return pa.Table.from_batches([read_slice(urls[entry[0]], index).take(pa.array(entry[1]))])
 
-    return pa.concat_tables([TEXTS.empty_table(), *each(read, wanted)]), order
+    return pa.concat_tables([TEXTS.empty_table(), *map_ordered(read, wanted)]), order
 
 
 def group_by_image(columns: dict[str, pa.Array]) -> pa.Table:

@@ -17,6 +17,7 @@ from datagen.schemas import PAIRS
 from datagen.sources.columns import Wanted, find_columns, find_in_first_row, read_fields, read_objects
 from openwit import storage
 from openwit.errors import InputError
+from openwit.storage.tables import open_parquet
 
 BATCH_ROWS = 1 << 15
 _TEXT_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
@@ -30,10 +31,11 @@ def read_pairs(url: str, kind: FileKind, wanted: Wanted, counts: Counter[str]) -
 
     Raises InputError where the file is missing, is no such table, or lacks the columns.
     """
+    if kind == "parquet":
+        with open_parquet(url, advice="") as file:
+            yield from _parquet(url, file, wanted, counts)
+        return
     with storage.open_input(url) as stream:
-        if kind == "parquet":
-            yield from _parquet(url, stream, wanted, counts)
-            return
         rows = _objects(url, stream, wanted, counts) if kind == "jsonl" else _fields(url, stream, kind, wanted, counts)
         while batch := list(itertools.islice(rows, BATCH_ROWS)):
             places, urls, captions, pages = zip(*batch, strict=True)
@@ -65,11 +67,7 @@ def _objects(url: str, stream: IO[bytes], wanted: Wanted, counts: Counter[str]) 
         raise InputError(f"{url}: holds no JSON objects; expected one a line")
 
 
-def _parquet(url: str, stream: IO[bytes], wanted: Wanted, counts: Counter[str]) -> Iterator[pa.Table]:
-    try:
-        file = pq.ParquetFile(stream)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{url}: cannot be read as parquet ({error})") from None
+def _parquet(url: str, file: pq.ParquetFile, wanted: Wanted, counts: Counter[str]) -> Iterator[pa.Table]:
     names = file.schema_arrow.names
     columns = [names[place] for place in find_columns(url, names, wanted) if place >= 0]
     start = 0

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datagen.config import StatisticsConfig
 from datagen.crawl.fetch.failures import reason
@@ -28,6 +27,7 @@ from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest
 from openwit.shards.samples import StoredImage, read_images
+from openwit.storage.tables import open_parquet
 
 MAX_SHARDS = 8
 
@@ -198,11 +198,7 @@ def _add_shard(tally: _Tally, url: str, later: Keys | None) -> None:
 
 
 def _batches(url: str) -> Iterator[pa.RecordBatch]:
-    with storage.open_input(url) as file:
-        try:
-            parquet = pq.ParquetFile(file)
-        except pa.ArrowInvalid as error:
-            raise InputError(f"{url}: is damaged ({error})") from None
+    with open_parquet(url) as parquet:
         names = [name for name in WANTED if name in parquet.schema_arrow.names]
         if "status" not in names:
             raise InputError(f"{url}: has no column status, so img2dataset did not write it")

@@ -6,7 +6,6 @@ Files and folders that appear under their name whole or not at all.
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import re
 import shutil
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.interchange.archive import is_archive, read_archive
+from openwit import storage
 from openwit.errors import InputError, WorkError
 
 # Masks and running numbers that some versions of the networks keep beside their weights.
@@ -89,7 +89,7 @@ def new_file(target: Path) -> Iterator[Path]:
     Raises InputError where the target exists, WorkError where it cannot be written."""
     with _scratch(target) as scratch:
         yield scratch / target.name
-        _move(scratch / target.name, target)
+        storage.publish(scratch / target.name, str(target))
 
 
 @contextlib.contextmanager
@@ -101,9 +101,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         made = scratch / target.name
         made.mkdir()
         yield made
-        for path in made.iterdir():
-            _sync(path)
-        _move(made, target)
+        storage.publish_folder(made, str(target))
 
 
 @contextlib.contextmanager
@@ -124,18 +122,3 @@ def _scratch(target: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _move(made: Path, target: Path) -> None:
-    _sync(made)
-    made.rename(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    """The file's content, or the folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,11 +8,11 @@ that this one imports, and theirs.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +20,9 @@ from typing import Any, Literal, TypeVar, cast
 
 import numba
 from numba.core import config as numba_config
+
+from openwit.errors import WorkError
+from openwit.machine import own_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
 _NUMBA: Any = numba_config  # its variables are made from the environment, so that types know none
@@ -76,14 +79,8 @@ def _places(root: Path) -> Iterator[Path]:
     yield root / "__pycache__" / "kernels"
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     yield Path(caches) / "openwit" / "kernels" / checkout
-    own = Path(tempfile.gettempdir()) / f"openwit-kernels-{os.getuid()}"
-    try:
-        own.mkdir(mode=0o700, exist_ok=True)
-        status = own.lstat()
-    except OSError:
-        return
-    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
-        yield own / checkout
+    with contextlib.suppress(OSError, WorkError):
+        yield own_folder() / "kernels" / checkout
 
 
 def _delete_old(folder: Path) -> None:

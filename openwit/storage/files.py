@@ -11,6 +11,7 @@ import posixpath
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -22,6 +23,7 @@ from openwit.errors import InputError, OpenwitError, WorkError, one_line
 SCRATCH = ".scratch"
 S3_ENDPOINT = "AWS_ENDPOINT_URL_S3"  # the environment's name for where s3:// is answered; workers inherit it
 HASHED_BYTES = 256 << 20
+SYNCED_AT_ONCE = 32  # files of a folder
 
 
 def is_local(url: str) -> bool:
@@ -221,6 +223,22 @@ def publish(source: Path, url: str) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         source.replace(path)
         sync(Path(path).parent)
+
+
+def publish_folder(made: Path, url: str) -> None:
+    """The finished local folder takes the local URL's name by a rename on its disk, after all in it is on the disk; a
+    folder that has the name is moved beside `made` first, then removed. Readers never see a half-written one."""
+    target, before = Path(local_path(url)), made.with_name(f"{made.name}.before")
+    with writing(url):
+        with ThreadPoolExecutor(SYNCED_AT_ONCE) as pool:  # a disk commits many files as fast as one
+            list(pool.map(sync, made.rglob("*")))
+        sync(made)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            target.rename(before)
+        made.rename(target)
+        sync(target.parent)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def move(source: str, url: str) -> None:

@@ -5,7 +5,6 @@ A file may hold several runs, each of which has all buckets: row group run · nu
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 
@@ -14,8 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openwit import storage
-from openwit.errors import InputError
+from openwit.storage.tables import open_parquet
 
 I64 = npt.NDArray[np.int64]
 
@@ -34,14 +32,14 @@ def write_buckets(writer: pq.ParquetWriter, table: pa.Table, buckets: npt.NDArra
 
 def read_runs(url: str, num_buckets: int) -> Iterator[pa.Table]:
     """Each run of the file, in the order of its buckets. Raises InputError where the file cannot be read."""
-    with _open(url) as file:
+    with open_parquet(url) as file:
         for start in range(0, file.num_row_groups, num_buckets):
             yield file.read_row_groups(range(start, start + num_buckets))
 
 
 def read_bucket(url: str, bucket: int, num_buckets: int) -> pa.Table:
     """The rows of a bucket, of all runs. Raises InputError where the file cannot be read."""
-    with _open(url) as file:
+    with open_parquet(url) as file:
         return file.read_row_groups(range(bucket, file.num_row_groups, num_buckets))
 
 
@@ -60,12 +58,3 @@ def add_up(tables: Iterable[pa.Table], key: str, value: str) -> pa.Table:
 def _summed(parts: list[pa.Table], key: str, value: str) -> pa.Table:
     groups = pa.concat_tables(parts).group_by(key, use_threads=False).aggregate([(value, "sum")])
     return groups.rename_columns([key, value])
-
-
-@contextlib.contextmanager
-def _open(url: str) -> Iterator[pq.ParquetFile]:
-    with storage.open_input(url) as file:
-        try:
-            yield pq.ParquetFile(file)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{url}: cannot be read as parquet ({error}); delete it and run the step before") from None

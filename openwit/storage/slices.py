@@ -43,7 +43,7 @@ def read_slice(url: str, index: int) -> pa.RecordBatch:
             raise InputError(f"{url}: {what}") from None
 
 
-def each(read: Callable[[P], T], places: Iterable[P]) -> Iterator[T]:
+def map_ordered(read: Callable[[P], T], places: Iterable[P]) -> Iterator[T]:
     """What `read` gives for each place, in order, by several threads that are never far ahead of the caller."""
     with ThreadPoolExecutor(READERS) as pool:
         ahead: deque[Future[T]] = deque()

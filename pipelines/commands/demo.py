@@ -10,14 +10,13 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
-import pyarrow.parquet as pq
 
 from datagen.funnel import funnel, funnel_table
 from openwit import storage
 from openwit.log.events import duration
+from openwit.storage.tables import read_table
 from pipelines.commands.dataset import run_build_dataset, run_stats
 from pipelines.commands.duplicates import run_dedup_check
 from pipelines.commands.evaluate import run_evaluate
@@ -98,8 +97,8 @@ def results(work: str) -> dict[str, object]:
     steps = funnel(work)
     report = storage.read_json(storage.join(work, "web", "eval", "planted.json"))
     planted = set(report["planted"])
-    table = pq.read_table(Path(storage.local_path(work)) / "duplicates" / "overlap" / "things.parquet")
-    found = set(table["eval_key"].to_pylist())
+    overlap = storage.join(work, "duplicates", "overlap", "things.parquet")
+    found = set(read_table(overlap, ["eval_key"])["eval_key"].to_pylist())
     evals = sorted(storage.list_sizes(storage.join(work, "pretrain", "evals")))
     scores = storage.read_json(storage.join(work, "pretrain", "evals", evals[-1]))
     return {

@@ -53,15 +53,10 @@ def export(checkpoint: str, config: DetectorTrainingConfig, out: str) -> None:
         return
     target = Path(storage.local_path(storage.join(out, "model")))
     lock = target.parent / ".lock"  # which the first rank held
-    with lock.open("w") as held, storage.scratch_folder(out) as scratch, storage.writing(str(target)):
+    with lock.open("w") as held, storage.scratch_folder(out) as scratch:
         fcntl.flock(held, fcntl.LOCK_EX)
         made = scratch / "model"
         made.mkdir()
         shutil.copyfile(storage.local_path(weights), made / MODEL)
         (made / CONFIG).write_bytes(sizes)
-        for path in (*made.iterdir(), made):
-            storage.sync(path)
-        if target.exists():
-            target.rename(scratch / "before")
-        made.rename(target)
-        storage.sync(target.parent)
+        storage.publish_folder(made, str(target))

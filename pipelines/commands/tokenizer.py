@@ -65,10 +65,9 @@ def _train(tables: list[str], config: TokenizerConfig, merges_url: str) -> dict[
 
 def _captions(url: str) -> Iterator[str]:
     """All captions of a table of matched pairs or of a shard, there of the images that came."""
-    import pyarrow.parquet as pq
+    from openwit.storage.tables import open_parquet
 
-    with storage.open_input(url) as file, storage.reading(url):
-        parquet = pq.ParquetFile(file)
+    with open_parquet(url) as parquet:
         names = [name for name in ("status", "captions", "caption") if name in parquet.schema_arrow.names]
         for batch in parquet.iter_batches(columns=names):
             for row in batch.to_pylist():

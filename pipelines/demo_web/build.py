@@ -23,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from openwit import storage
 from openwit.config import to_json
 from openwit.errors import InputError, OpenwitError, WorkError
 from openwit.executors.executor import Failure, LocalExecutor
@@ -59,7 +60,7 @@ def build_web(config: DemoWebConfig, folder: str, workers: int = 2, log: Log | N
         counts = _write(config, scratch, workers, log or Log(stream=io.StringIO()))
         marker = {"made_of": made_of, "counts": counts, "sha256": _checksums(scratch), "attribution": ATTRIBUTION}
         _write_synced(scratch / MARKER, json.dumps(marker, indent=1, ensure_ascii=False).encode())
-        _move_into_place(scratch, target)
+        storage.publish_folder(scratch, str(target))
     return counts
 
 
@@ -260,18 +261,6 @@ def _is_running(pid: str) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _move_into_place(scratch: Path, target: Path) -> None:
-    """The folder takes its name by one rename; an older web in its place is moved aside first, then removed."""
-    aside = scratch.with_name(f".{target.name}.part-old-{os.getpid()}")
-    if target.exists():
-        target.rename(aside)
-    scratch.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -68,3 +68,10 @@ def wait_for(path: Path) -> str:
     while not path.exists():
         time.sleep(0.01)
     return path.name
+
+
+def interrupt_group(_: str) -> str:
+    """Ctrl-C, as a terminal sends it: to every process of the group."""
+    os.killpg(os.getpgid(0), signal.SIGINT)
+    time.sleep(0.1)
+    return "done"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openwit.errors import ConfigError, InputError, OpenwitError, WorkError, one_line
+from openwit.errors import ConfigError, InputError, OpenwitError, WorkError, did_you_mean, one_line
 
 
 @pytest.mark.parametrize(("kind", "code"), [(OpenwitError, 1), (ConfigError, 2), (InputError, 2), (WorkError, 1)])
@@ -25,3 +25,9 @@ def test_an_error_survives_the_way_from_a_worker_to_the_driver() -> None:
     back = pickle.loads(pickle.dumps(InputError("a.tar: no\nsuch file")))
     assert isinstance(back, InputError)
     assert str(back) == "a.tar: no such file"
+
+
+def test_the_nearest_name_is_offered_and_none_where_none_is_near() -> None:
+    assert did_you_mean("pretrian", ["queries", "pretrain"]) == "; did you mean pretrain?"
+    assert did_you_mean("xyz", ["queries", "pretrain"]) == ""
+    assert did_you_mean("xyz", []) == ""

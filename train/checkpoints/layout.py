@@ -67,10 +67,7 @@ def commit(folder: str, step: int, files: Iterable[str], texts: dict[str, bytes]
     for name in sorted(texts, key=lambda name: name == STATE):
         _put(storage.join(made, name), texts[name])
     if storage.is_local(folder):
-        with storage.writing(target):
-            storage.sync(Path(made))
-            Path(made).rename(storage.local_path(target))
-            storage.sync(Path(storage.local_path(folder)))
+        storage.publish_folder(Path(made), target)
 
 
 def _put(url: str, text: bytes) -> None:

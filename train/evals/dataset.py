@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 from torch import Tensor
 
 from models.preprocess import decode_image
 from openwit.errors import InputError
-from openwit.storage.files import open_input
+from openwit.storage.tables import open_parquet
 
 COLUMNS = ("key", "image", "label")
 
@@ -42,16 +40,12 @@ class EvalSet:
 
 def load_eval_set(url: str) -> EvalSet:
     """The whole set, images still encoded. Raises InputError where it is missing, of other columns, or empty."""
-    with open_input(url) as file:
-        try:
-            parquet = pq.ParquetFile(file)
-            missing = [name for name in COLUMNS if name not in parquet.schema_arrow.names]
-            if missing:
-                found = ", ".join(parquet.schema_arrow.names)
-                raise InputError(f"{url}: no column {', '.join(missing)}; found {found}; expected {', '.join(COLUMNS)}")
-            table = parquet.read(list(COLUMNS))
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{url}: is not a readable parquet file ({error})") from None
+    with open_parquet(url, advice="") as parquet:
+        missing = [name for name in COLUMNS if name not in parquet.schema_arrow.names]
+        if missing:
+            found = ", ".join(parquet.schema_arrow.names)
+            raise InputError(f"{url}: no column {', '.join(missing)}; found {found}; expected {', '.join(COLUMNS)}")
+        table = parquet.read(list(COLUMNS))
     for name in COLUMNS:
         if nulls := table.column(name).null_count:
             raise InputError(f"{url}: column {name} has {nulls} empty values; an evaluation set has none")

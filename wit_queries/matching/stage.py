@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections import Counter
-from pathlib import Path
 
-from openwit import storage
+from openwit.machine import fetched_once
 from openwit.stage import Counts, Input, Source, Stage, Target
 from openwit.storage.tables import read_table
 from wit_queries.config import MatcherConfig
@@ -31,9 +29,4 @@ STAGE: Stage[MatcherConfig] = Stage("query table", match_table.VERSION, process)
 def open_matcher(table: Input) -> QueryMatcher:
     """The matcher, one a process, its memory shared by all processes of the machine. A remote table is copied there
     once."""
-    if storage.is_local(table.url):
-        return QueryMatcher.open(table.url)
-    local = Path(tempfile.gettempdir()) / f"openwit-{table.identity}.table"
-    if not local.exists():
-        storage.write_bytes(str(local), storage.read_bytes(table.url))
-    return QueryMatcher.open(str(local))
+    return QueryMatcher.open(str(fetched_once(table.url, table.identity)))

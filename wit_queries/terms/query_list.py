@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -94,6 +94,11 @@ def merge(
     return pa.table(arrays, schema=QUERY_COLUMNS), counts
 
 
+def by_count(queries: Iterable[str], count: Mapping[str, int]) -> list[str]:
+    """The queries by falling count, those without one last; of equal ones as they came."""
+    return sorted(queries, key=lambda query: -count.get(query, 0))
+
+
 def read_block_list(url: str) -> dict[str, str]:
     """Each blocked term, normalised as all terms are, with its line as written. Lines are terms; empty ones and those
     that begin with # say nothing. Raises InputError where the file is missing or no UTF-8 text, or where a line has no
@@ -135,7 +140,7 @@ def make_list(config: TermsConfig, source: Source, target: Target) -> Counter[st
         "synset": read_table(source.url(SYNSETS))["query"].to_pylist(),
     }
     measures = _measures(terms, vocabulary, source, named)
-    terms["synset"].sort(key=lambda query: -measures.count.get(query, 0))
+    terms["synset"] = by_count(terms["synset"], measures.count)
     blocked = {query: line for url in source.urls(BLOCK_LIST) for query, line in read_block_list(url).items()}
     table, counts = merge(terms, measures, config.max_queries, blocked)
     pq.write_table(table, target.named(QUERIES_PARQUET), compression="zstd")

@@ -10,6 +10,7 @@ Forms:
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import itertools
 import posixpath
@@ -27,6 +28,7 @@ from openwit import storage
 from openwit.config import digest
 from openwit.errors import InputError
 from openwit.stage import Input
+from openwit.storage.tables import open_parquet
 
 PART_IMAGES = 10_000  # at most in a partition
 SUFFIXES = frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff .ppm .pgm .jp2 .avif".split())
@@ -54,7 +56,7 @@ def partitions(url: str) -> list[tuple[Input, ...]]:
         if not images:
             raise InputError(f"{url}: holds no images ({', '.join(sorted(SUFFIXES))}), tars or parquet files")
         return _slices(Input(url=storage.absolute(url), identity=digest(tree)), len(images))
-    return [part for file in files for part in _slices(Input.outside(file), _open_parquet(file).metadata.num_rows)]
+    return [part for file in files for part in _slices(Input.outside(file), _num_rows(file))]
 
 
 def read(inputs: Sequence[Input]) -> Iterator[EvalExample]:
@@ -146,20 +148,23 @@ def _label(files: dict[str, bytes], classes: Sequence[str]) -> str:
     return classes[int(text)] if "cls" in files and text.isdigit() and int(text) < len(classes) else text
 
 
-def _open_parquet(url: str) -> pq.ParquetFile:
-    try:
-        parquet = pq.ParquetFile(storage.open_input(url))
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{url}: is no parquet file, tar or folder of images ({error})") from None
-    schema = parquet.schema_arrow
-    if "image" not in schema.names:
-        found = ", ".join(schema.names)
-        raise InputError(f"{url}: an evaluation set has columns image, key, label; found only {found}")
-    kind = schema.field("image").type
-    kind = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise InputError(f"{url}: the column image must hold encoded images (binary), not {kind}")
-    return parquet
+@contextlib.contextmanager
+def _open_parquet(url: str) -> Iterator[pq.ParquetFile]:
+    with open_parquet(url, advice="; expected a parquet file, a tar or a folder of images") as parquet:
+        schema = parquet.schema_arrow
+        if "image" not in schema.names:
+            found = ", ".join(schema.names)
+            raise InputError(f"{url}: an evaluation set has columns image, key, label; found only {found}")
+        kind = schema.field("image").type
+        kind = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise InputError(f"{url}: the column image must hold encoded images (binary), not {kind}")
+        yield parquet
+
+
+def _num_rows(url: str) -> int:
+    with _open_parquet(url) as parquet:
+        return int(parquet.metadata.num_rows)
 
 
 def _read_parquet(part: Input) -> Iterator[EvalExample]:

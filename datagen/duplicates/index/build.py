@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import faiss
@@ -21,9 +17,8 @@ from datagen.duplicates.config import MergeConfig
 from datagen.duplicates.fingerprints import F32
 from datagen.duplicates.index.fingerprint import WORDS
 from datagen.duplicates.index.hamming_kernel import shared_bits
-from openwit import storage
 from openwit.errors import InputError
-from openwit.stage import Counts, Input, Source, Stage, Target
+from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.tables import read_table
 
 WIDTHS = {"hash64": 1, "firm64": 1, "hash256": 4, "firm256": 4}
@@ -83,22 +78,6 @@ def build_vector_index(vectors: F32, config: MergeConfig) -> tuple[faiss.Index, 
     return index, {
         "kind": "ivf", "number": len(vectors), "lists": lists, "nprobe": index.nprobe, "recall": round(found, 5)
     }  # fmt: skip
-
-
-def on_this_machine(entry: Input) -> Path:
-    """A local path of the file, which is fetched once a machine where it lies elsewhere."""
-    if storage.is_local(entry.url):
-        return Path(storage.local_path(entry.url))
-    folder = Path(tempfile.gettempdir()) / f"openwit-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"{entry.identity}{Path(entry.url).suffix}"
-    with (folder / f"{entry.identity}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            part = path.with_suffix(".part")
-            part.write_bytes(storage.read_bytes(entry.url))
-            part.rename(path)
-    return path
 
 
 def _hashes(table: pa.Table) -> dict[str, Array]:

@@ -17,9 +17,9 @@ from datagen.duplicates.config import IndexConfig
 from datagen.duplicates.eval_sets import formats
 from datagen.duplicates.eval_sets.torchvision import EvalExample
 from datagen.duplicates.fingerprints import SHOWN_PX, U8, Fingerprints, decode, pixels_sha256, shown, thumbnail
-from openwit import storage
 from openwit.errors import InputError
 from openwit.stage import Counts, Source, Stage, Target
+from openwit.storage.tables import open_parquet
 
 BATCH_IMAGES = 256
 WORDS = ("hash64", "firm64", "hash256", "firm256")
@@ -78,8 +78,8 @@ def set_digest(urls: list[str]) -> str:
     does."""
     parts = []
     for url in urls:
-        with storage.open_input(url) as file:
-            parts.append(pq.ParquetFile(file).metadata.metadata[SET_DIGEST])
+        with open_parquet(url) as parquet:
+            parts.append(parquet.metadata.metadata[SET_DIGEST])
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 

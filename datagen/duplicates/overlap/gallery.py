@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from datagen import page
 from datagen.duplicates.config import REASONS
@@ -18,6 +17,7 @@ from datagen.duplicates.overlap.accuracy import Accuracy
 from datagen.duplicates.overlap.report import INDEX, PAIRS, OverlapReport, SetReport, points, shown, shown_p
 from openwit import manifest as manifests
 from openwit import storage
+from openwit.storage.tables import read_wanted
 
 NEAR_SHARE = 3  # for so many matched pairs one that just missed the threshold is shown
 STAGES = {
@@ -179,8 +179,7 @@ def _read(folder: str, suffix: str, columns: list[str], wanted: pc.Expression) -
     for part in manifests.read(folder).parts:
         for entry in part.files:
             if entry.name == f"{part.index:05d}{suffix}":
-                with storage.open_input(storage.join(folder, entry.name)) as file:
-                    tables.append(pq.read_table(file, columns=columns, filters=wanted))
+                tables.append(read_wanted(storage.join(folder, entry.name), columns, wanted))
     return pa.concat_tables(tables) if tables else None
 
 

@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 from datagen.duplicates.within.config import GroupsConfig
 from datagen.schemas import CAPTIONS, pair_uid
 from datagen.shards.rewrite import Captions, ShardFiles, rewrite
-from openwit import storage
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.storage.tables import read_table
+from openwit.storage.tables import read_table, read_wanted
 
 RANGE_SHARDS = 256  # kept images of so many shards are gathered at once
 GATHERED = pa.schema([("shard", pa.int32()), ("key", pa.string()), ("captions", CAPTIONS)])
@@ -30,8 +29,7 @@ def gather(config: GroupsConfig, source: Source, target: Target) -> Counts:
     of the copies. Counts copies."""
     first = source.index * RANGE_SHARDS
     here = (pc.field("kept_shard") >= first) & (pc.field("kept_shard") < first + RANGE_SHARDS) & ~pc.field("kept")
-    with storage.open_input(source.url("within")) as file:
-        copies = pq.read_table(file, columns=["shard", "key", "group", "kept_shard"], filters=here).to_pylist()
+    copies = read_wanted(source.url("within"), ["shard", "key", "group", "kept_shard"], here).to_pylist()
     wanted: dict[int, set[str]] = defaultdict(set)
     for copy in copies:
         wanted[copy["shard"]].add(copy["key"])

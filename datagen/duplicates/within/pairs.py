@@ -17,7 +17,7 @@ from datagen.duplicates.within.bands import PIXELS, SHA256, kinds
 from datagen.duplicates.within.config import WithinConfig
 from datagen.duplicates.within.fingerprint import BANDED
 from openwit.stage import Counts, Source, Stage, Target
-from openwit.storage.slices import each, read_slice
+from openwit.storage.slices import map_ordered, read_slice
 from openwit.storage.tables import one_chunk
 
 PAIRS = pa.schema([("a", pa.uint64()), ("b", pa.uint64()), ("reason", pa.int8()), ("score", pa.float32())])
@@ -69,7 +69,7 @@ class BandRows:
 def process(config: WithinConfig, source: Source, target: Target) -> Counts:
     """Writes a partition's pairs of copies (columns PAIRS, a < b, each once with its surest reason). Counts rows; and
     pairs: `pairs.compared`, `pairs.not_compared` (of bands that too many images share), `pairs.<reason>`."""
-    slices = each(functools.partial(read_slice, index=source.index), source.urls("bands"))
+    slices = map_ordered(functools.partial(read_slice, index=source.index), source.urls("bands"))
     rows = BandRows.of(pa.Table.from_batches(slices, BANDED).combine_chunks())
     counts: Counts = Counter({"in": len(rows), "kept": len(rows)})
     found = [*_identical(rows), _near(config, rows, counts)]

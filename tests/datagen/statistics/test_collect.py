@@ -152,7 +152,7 @@ def test_what_is_no_data_set_is_named(work: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither a finished cap/ nor shards"):
         collect(str(tmp_path / "nowhere"))
     (work / "shards" / "00001.parquet").write_bytes(b"PAR1 cut")
-    with pytest.raises(InputError, match=r"00001\.parquet: is damaged"):
+    with pytest.raises(InputError, match=r"00001\.parquet: cannot be read as parquet"):
         collect(str(work))
     pq.write_table(pa.table({"url": ["x"]}), work / "shards" / "00001.parquet")
     with pytest.raises(InputError, match="no column status"):

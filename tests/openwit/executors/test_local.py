@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import psutil
 
 from helpers import tasks
 from helpers.processes import descendants, gone
 from openwit.executors.local import LocalExecutor
+
+ROOT = Path(__file__).parents[3]
 
 
 def states(executor: LocalExecutor) -> set[str]:
@@ -50,3 +55,21 @@ def test_a_worker_that_died_while_it_had_nothing_to_do_costs_nothing() -> None:
         worker.wait()
     assert len(states(executor) - first) == 1
     executor.close()
+
+
+def test_ctrl_c_reaches_the_whole_group_and_the_driver_alone_decides(tmp_path: Path) -> None:
+    driver = f"""
+import os, signal, sys
+from helpers import tasks
+from openwit.executors.local import LocalExecutor
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # this driver goes on
+executor = LocalExecutor(2, attempts=1)
+paths = [{str(tmp_path)!r} + f"/{{number}}" for number in range(4)]
+print(*(outcome for _, outcome in executor.map(tasks.interrupt_group, paths)))
+executor.close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", driver], capture_output=True, text=True, timeout=120, check=False,
+        start_new_session=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+    )  # fmt: skip
+    assert done.stdout.split() == ["done"] * 4, done.stderr

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
+import re
 import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +96,19 @@ def test_the_identity_of_an_outside_file_follows_its_content(folder: str) -> Non
     assert storage.identity(url) != before
 
 
+def test_the_identity_of_a_large_file_follows_its_size_where_its_time_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage.files, "HASHED_BYTES", 1)  # as if larger than what is hashed
+    path = tmp_path / "x.bin"
+    found = []
+    for data in (b"one", b"three"):
+        path.write_bytes(data)
+        os.utime(path, (7, 7))
+        found.append(storage.identity(str(path)))
+    assert found[0] != found[1]
+
+
 @pytest.mark.parametrize("read", [storage.read_bytes, storage.read_json, storage.open_input, storage.identity])
 def test_a_missing_file_is_one_line_that_names_it(folder: str, read: object) -> None:
     assert callable(read)
@@ -171,6 +187,83 @@ def test_publishing_moves_the_file(folder: str, tmp_path: Path) -> None:
     storage.publish(source, storage.join(folder, "there", "x.bin"))
     assert storage.read_bytes(storage.join(folder, "there", "x.bin")) == b"data"
     assert not source.exists()
+
+
+class Disk:
+    """What is asked of the disk, in order, while the real thing happens."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[tuple[str, str]] = []
+        fsync, rename, replace = os.fsync, Path.rename, Path.replace
+
+        def synced(descriptor: int) -> None:
+            self.asked.append(("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+            fsync(descriptor)
+
+        def renamed(path: Path, target: str | Path) -> Path:
+            self.asked.append(("rename", Path(target).name))
+            return (rename if Path(path).is_dir() else replace)(path, target)
+
+        monkeypatch.setattr(os, "fsync", synced)
+        monkeypatch.setattr(Path, "rename", renamed)
+        monkeypatch.setattr(Path, "replace", renamed)
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_publishing_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "part").write_bytes(b"data")
+    disk = Disk(monkeypatch)
+    storage.publish(tmp_path / "part", str(tmp_path / "there" / "x.bin"))
+    assert disk.asked == [("sync", "part"), ("rename", "x.bin"), ("sync", "there")]
+
+
+def test_a_folder_is_on_the_disk_with_all_in_it_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "scratch" / "model"
+    (made / "deep").mkdir(parents=True)
+    (made / "deep" / "a").write_bytes(b"a")
+    (made / "b").write_bytes(b"b")
+    disk = Disk(monkeypatch)
+    storage.publish_folder(made, str(tmp_path / "there" / "model"))
+    assert {name for _, name in disk.asked[:3]} == {"a", "b", "deep"}
+    assert disk.asked[3:] == [("sync", "model"), ("rename", "model"), ("sync", "there")]
+    assert (tmp_path / "there/model/deep/a").read_bytes() == b"a"
+
+
+@pytest.mark.parametrize("spelling", ["{}", "file://{}"])
+def test_a_published_folder_takes_the_place_of_another(tmp_path: Path, spelling: str) -> None:
+    for number in range(2):
+        made = tmp_path / "scratch" / "model"
+        made.mkdir(parents=True)
+        (made / f"{number}").write_bytes(b"")
+        storage.publish_folder(made, spelling.format(tmp_path / "model"))
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["1"]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "no space left on the disk"),
+        (errno.EDQUOT, "no space left on the disk"),
+        *[
+            (number, "cannot be written")
+            for number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
+        ],
+    ],
+)
+def test_what_only_the_user_can_help_is_a_work_error(number: int, message: str) -> None:
+    with pytest.raises(WorkError, match=f"^x: {message}"), storage.writing("x"):
+        raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("number", sorted({errno.EIO, errno.EAGAIN, errno.ENOENT, errno.EMFILE, errno.ESTALE}))
+def test_what_may_pass_is_tried_again(number: int) -> None:
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))), storage.writing("x"):
+        raise OSError(number, os.strerror(number))
 
 
 def test_a_folder_that_is_a_file_cannot_be_written_to_and_the_error_says_so(tmp_path: Path) -> None:

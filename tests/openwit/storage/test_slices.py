@@ -11,7 +11,7 @@ import pytest
 
 from helpers.patience import patience
 from openwit.errors import InputError
-from openwit.storage.slices import READERS, each, read_slice, writing_slices
+from openwit.storage.slices import READERS, map_ordered, read_slice, writing_slices
 
 SCHEMA = pa.schema([("n", pa.int64()), ("t", pa.string())])
 
@@ -54,15 +54,15 @@ def test_many_are_read_at_once_and_come_in_order() -> None:
         together.wait(timeout=patience(20))
         return number
 
-    assert list(each(read, range(3 * READERS))) == list(range(3 * READERS))
+    assert list(map_ordered(read, range(3 * READERS))) == list(range(3 * READERS))
 
 
 def test_readers_are_never_far_ahead_of_the_caller() -> None:
     begun: list[int] = []
-    for done, _ in enumerate(each(begun.append, range(200))):
+    for done, _ in enumerate(map_ordered(begun.append, range(200))):
         assert len(begun) <= done + READERS + 1
 
 
 def test_an_error_of_one_reader_is_raised(path: Path) -> None:
     with pytest.raises(InputError, match="slice 9"):
-        list(each(lambda number: read_slice(str(path), number), [0, 9, 1]))
+        list(map_ordered(lambda number: read_slice(str(path), number), [0, 9, 1]))

@@ -3,11 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from openwit.errors import InputError
-from openwit.storage.tables import read_table
+from openwit.storage.tables import open_parquet, read_table, read_wanted
 
 
 @pytest.fixture
@@ -48,3 +49,21 @@ def test_a_file_cut_in_the_middle_is_named(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"table\.parquet: cannot be read as parquet"):
         read_table(str(path))
+
+
+def test_the_wanted_rows_are_read_also_by_a_column_that_is_not(path: Path) -> None:
+    assert read_wanted(str(path), ["b"], pc.field("a") >= 2).to_pydict() == {"b": ["y", "z"]}
+    assert read_wanted(str(path), ["b", "a"], pc.field("b") == "none").to_pydict() == {"b": [], "a": []}
+
+
+def test_damage_that_shows_while_an_opened_file_is_read_is_named_with_the_advice(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4:60] = b"\xff" * 56  # the first pages; the footer is whole
+    path.write_bytes(data)
+    with (
+        pytest.raises(InputError, match=r"(?s)table\.parquet: cannot be read as parquet .*; fetch it again$"),
+        open_parquet(str(path), advice="; fetch it again") as parquet,
+    ):
+        parquet.read()
+    with pytest.raises(InputError, match=r"(?s)cannot be read as parquet .*; delete it and run the step before$"):
+        read_wanted(str(path), ["a"], pc.field("a") == 1)

@@ -103,6 +103,14 @@ def test_a_lock_is_broken_where_its_process_is_gone_or_has_long_been_silent(
             pass
 
 
+@pytest.mark.parametrize(("silent_s", "is_gone"), [(-2.0, False), (1.0, True)])
+def test_a_lock_counts_for_two_minutes_after_its_last_sign_of_life(silent_s: float, is_gone: bool) -> None:
+    holder = Holder.of_this_process()
+    assert work_lock.STALE_S == 120.0
+    there = dataclasses.replace(holder, machine="another", renewed=time.time() - work_lock.STALE_S - silent_s)
+    assert there.is_gone() == is_gone
+
+
 def test_a_lock_is_renewed_while_it_is_held(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work_lock, "RENEW_S", 0.05)
 

@@ -63,7 +63,7 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     whole = Path(write(tmp_path, {"key": ["a"], "image": [b"x"], "label": ["l"]}))
     for damaged in (b"", whole.read_bytes()[:-20], b"not parquet at all"):
         whole.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"set\.parquet: is not a readable parquet file"):
+        with pytest.raises(InputError, match=r"set\.parquet: cannot be read as parquet"):
             load_eval_set(str(whole))
 
 

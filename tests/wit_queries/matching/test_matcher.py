@@ -108,6 +108,28 @@ def test_ids_of_every_size_are_sorted() -> None:
     assert QueryMatcher(queries).match([" ".join(queries[n] for n in picked), "w5"]) == [sorted({*picked}), [5]]
 
 
+@pytest.mark.parametrize("num_queries", [1 << 11, (1 << 11) + 1, 1 << 22, (1 << 22) + 1, 1 << 31])
+def test_ids_of_large_lists_are_sorted_and_each_is_there_once(num_queries: int) -> None:
+    top = num_queries - 1
+    ids = np.array([top, 0, top // 2, top, 1, 3, 3, top - 1, 0], np.int32)
+    places = np.array([0, 5, 5, 9], np.int64)
+    found = kernel.sort_each(ids, places, num_queries).tolist()
+    assert [found[a:b] for a, b in itertools.pairwise(places.tolist())] == [
+        sorted({top, 0, top // 2, 1}), [], [0, 3, top - 1]
+    ]  # fmt: skip
+
+
+def test_nothing_is_written_behind_the_room_for_ids_however_small_it_is() -> None:
+    opened = QueryMatcher(["a", "a b", "b", "b c", "a b c", *["b"] * 5])
+    data, offsets = utf8_buffers(normalize_batch(text_array(["a b c", "b", "a b a b c b", "", "c b a"])))
+    for room in range(120):
+        ids = np.full(160, -7, np.int32)
+        places = np.zeros(len(offsets), np.int64)
+        done = kernel.match_tokens(data, offsets, 0, opened._table.arrays, ids[:room], places)
+        assert (ids[room:] == -7).all(), room
+        assert done == len(offsets) - 1 or room < 100
+
+
 @settings(deadline=None)
 @given(st.lists(st.none() | few_words, max_size=40), st.integers(0, 12), st.integers(1, 40), st.integers(1, 5))
 def test_chunks_and_slices_give_the_same_matches(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwit.errors import InputError
-from wit_queries.terms.query_list import QUERY_COLUMNS, SOURCES, Measures, merge, read_block_list
+from wit_queries.terms.query_list import QUERY_COLUMNS, SOURCES, Measures, by_count, merge, read_block_list
 
 lists = st.lists(st.sampled_from("abcdefgh"), unique=True)
 NOTHING = Measures({}, {}, {})
@@ -38,6 +38,12 @@ def test_rows_carry_all_that_was_measured_whatever_their_source() -> None:
         (2, "new york", "title", ["title"], 0, None, 90),
         (3, "a b c", "synset", ["synset"], None, None, None),
     ]
+
+
+def test_the_frequent_come_first_and_the_uncounted_last() -> None:
+    assert by_count(["rare", "never", "often", "seldom"], {"often": 9, "rare": 2, "seldom": 2}) == [
+        "often", "rare", "seldom", "never"
+    ]  # fmt: skip
 
 
 def test_a_blocked_term_is_left_out_of_every_source_and_its_place_goes_to_the_next() -> None:

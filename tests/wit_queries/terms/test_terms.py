@@ -65,6 +65,17 @@ def test_names_are_first_lemmas_or_all(tmp_path: Path) -> None:
     assert synset_queries(stream(tmp_path, NOUNS), only_first=False) == everything
 
 
+def test_the_number_of_lemmas_is_hexadecimal(tmp_path: Path) -> None:
+    lemmas = [f"lemma{letter}" for letter in "abcdefghijk"]
+    line = f"00001740 03 n {len(lemmas):02x} {' '.join(f'{lemma} 0' for lemma in lemmas)} 000 | eleven\n"
+    assert "n 0b lemmaa" in line
+    assert synset_queries(stream(tmp_path, line), only_first=False) == lemmas
+    sixteen = [f"x{letter}" for letter in "abcdefghijklmnop"]
+    line = f"00001740 03 n {len(sixteen):02x} {' '.join(f'{lemma} 0' for lemma in sixteen)} 000 | sixteen, written 10\n"
+    assert "n 10 xa" in line
+    assert synset_queries(stream(tmp_path, line), only_first=False) == sixteen
+
+
 def test_marks_of_adjectives_are_cut(tmp_path: Path) -> None:
     assert synset_queries(stream(tmp_path, ADJECTIVES), only_first=True) == ["galore"]
 

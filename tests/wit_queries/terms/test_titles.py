@@ -50,6 +50,10 @@ def test_thresholds_that_leave_no_title_name_the_most_viewed() -> None:
         resolve({"Cat": 9}, {"Cat": None}, min_total=70)
 
 
+def test_a_title_with_exactly_so_many_views_is_a_query() -> None:
+    assert resolve({"Cat": 9, "Dog": 8}, {"Cat": None, "Dog": None}, min_total=9) == {"cat": 9}
+
+
 @pytest.mark.parametrize("rows_at_once", [1, 2, 100])
 def test_pages_may_come_in_any_batches(rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(titles, "ROWS_AT_ONCE", rows_at_once)

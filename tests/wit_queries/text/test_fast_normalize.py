@@ -90,7 +90,13 @@ def test_long_texts_are_normalised_to_their_end() -> None:
     assert normalize_batch(pa.array(found)).to_pylist() == expected(found)
 
 
-@pytest.mark.parametrize("damaged", [b"a \xff", b"\xc3", b"\xe3\x81", b"\xf0\x9f\x98 ", b"\xc0\x80", b"\xed", b"\x80"])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"a \xff", b"\xc3", b"\xe3\x81", b"\xf0\x9f\x98 ", b"\xc0\x80", b"\xed", b"\x80", b"\xe0\x80\x80",
+        b"\xf0\x80\x80\x80", b"\xf4\x90\x80\x80",
+    ],
+)  # fmt: skip
 def test_bytes_that_are_no_utf8_are_refused(damaged: bytes) -> None:
     ends = pa.py_buffer(np.array([0, len(damaged), len(damaged) + 3], dtype=np.int32))
     array = pa.StringArray.from_buffers(2, ends, pa.py_buffer(damaged + "あ".encode()))

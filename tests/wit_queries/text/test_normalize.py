@@ -48,6 +48,7 @@ def test_words_hold_no_space_and_never_begin_with_a_mark(text: str) -> None:
         ("St. Louis, Missouri", ["st", "louis", "missouri"]),
         ("The dog's bowl, the dogs' bowl", ["the", "dog", "bowl", "the", "dogs", "bowl"]),
         ("Don’t at 12 o‘clock", ["don't", "at", "12", "o'clock"]),
+        ("donʼt", ["don't"]),  # U+02BC
         ("STRASSE Straße", ["strasse", "strasse"]),
         ("cafe\u0301 café", ["café", "café"]),
         ("ﬁre x² ½", ["fire", "x2", "1", "2"]),

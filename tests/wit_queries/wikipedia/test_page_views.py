@@ -38,6 +38,12 @@ def test_an_hour_keeps_its_project_s_titles_with_enough_views_on_desktop_and_mob
     assert counts == {"in": 7, "kept": 3, **dropped}
 
 
+def test_a_title_with_exactly_so_many_views_in_an_hour_is_kept(tmp_path: Path) -> None:
+    table, counts = read_views(hour(tmp_path, ["en Cat 50 0", "en Dog 49 0"]), ("en",), 50, WikiSite())
+    assert table["title"].to_pylist() == ["Cat"]
+    assert counts["dropped.hourly_views"] == 1
+
+
 def test_a_broken_line_among_many_is_counted(tmp_path: Path) -> None:
     lines = [f"en Title_{n} 60 0" for n in range(200)]
     _, counts = read_views(hour(tmp_path, [*lines, "en nonsense"]), ("en",), 50, WikiSite())

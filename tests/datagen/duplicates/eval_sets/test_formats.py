@@ -126,7 +126,7 @@ def test_a_damaged_tar_is_an_input_error_that_names_it(tmp_path: Path) -> None:
         ({"notes.txt": b""}, "", "holds no images"),
         ({"nshards.txt": b"two"}, "", r"nshards\.txt: expected the number of tars"),
         ({"nshards.txt": b"1"}, "", r"0\.tar: no such file"),
-        ({"e.csv": b"key,image"}, "e.csv", "is no parquet file, tar or folder of images"),
+        ({"e.csv": b"key,image"}, "e.csv", "expected a parquet file, a tar or a folder of images"),
     ],
 )
 def test_what_is_no_evaluation_set_is_an_input_error(

@@ -3,16 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pytest
 
 from datagen.duplicates.config import MergeConfig
-from datagen.duplicates.index.build import _neighbours, build_vector_index, merge, on_this_machine
+from datagen.duplicates.index.build import _neighbours, build_vector_index, merge
 from helpers.crawled import png, scene
 from helpers.descriptors import write_descriptor
 from helpers.eval_index import index_files
-from openwit import storage
 from openwit.errors import InputError
 from openwit.stage import Input, Source, Target
 
@@ -66,16 +64,3 @@ def test_a_key_in_two_parts_of_a_set_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="set things: the key 'k1' occurs twice"):
         merge(MergeConfig(exact_vectors=9, least_score=0.5), Source(index=0, inputs={"index": (part, part)}),
               Target(1, tmp_path / "search"))  # fmt: skip
-
-
-def test_a_remote_file_is_fetched_once_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    url = "memory://run/search/00000.first64.npy"
-    storage.write_bytes(url, b"content")
-    path = on_this_machine(Input(url=url, identity="abc"))
-    fsspec.filesystem("memory").rm("/run/search/00000.first64.npy")
-    assert on_this_machine(Input(url=url, identity="abc")) == path
-    assert path.read_bytes() == b"content"
-    assert path.parent.stat().st_mode & 0o077 == 0
-    local = tmp_path / "local.npy"
-    assert on_this_machine(Input(url=str(local), identity="x")) == local
