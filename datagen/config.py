@@ -101,12 +101,8 @@ class CapConfig:
 class CrawlConfig:
     """How images are fetched and stored. Free is what says how one fetches, not what is kept of it."""
 
-    user_agent: Free[str] = (
-        "openwit/0.1"  # how the crawler names itself; the open web needs a contact: "bot/1 (+https://…)"
-    )
-    connect_to: Free[
-        tuple[str, ...]
-    ] = ()  # HOST=ADDRESS:PORT (HOST may start with *.): the only way to private addresses
+    user_agent: Free[str] = "openwit/0.1"  # how the crawler names itself; the web needs a contact: "bot/1 (+https://…)"
+    connect_to: Free[tuple[str, ...]] = ()  # HOST=ADDRESS:PORT (or *.HOST=…): the only way to private addresses
     deadline_s: Free[float] = 10.0  # total time of one try, redirects and body included; waiting for a turn is not
     max_body_bytes: int = 20_000_000  # larger answers are cut off and counted
     max_held_bytes: Free[int] = 200_000_000  # of fetched bodies that a worker holds at once
@@ -123,7 +119,7 @@ class CrawlConfig:
     robots_tags: tuple[str, ...] = ROBOTS_TAGS  # directives of X-Robots-Tag that forbid an image
     tdm_reservation: bool = True  # tdm-reservation headers and /.well-known/tdmrep.json forbid images
     ledger_address: Free[str] = (
-        "127.0.0.1"  # where the driver keeps the workers' turns; on a cluster, its own address there
+        "127.0.0.1"  # where the driver keeps the workers' turns; on a cluster, its address there
     )
     resize_mode: ResizeMode = "keep_ratio"  # image_px is the shorter side; of border and keep_ratio_largest, the longer
     image_px: int = 256  # to which images are resized; center_crop and border make squares of it

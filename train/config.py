@@ -52,9 +52,7 @@ class StreamConfig:
     num_lanes: int = 64  # sequential streams that share a global batch equally; a multiple of the ranks
     shuffle_window: int = 2048  # samples of a lane that are shuffled together, held in memory as files
     threads: Free[int] = 4  # lanes of a process that are read and decoded at once
-    processes: Free[int] = (
-        1  # of a rank that read and decode; 1: its own. One gives some thousand samples a second at most
-    )
+    processes: Free[int] = 1  # of a rank that read and decode; 1: its own. One gives some thousand samples/s at most
     read_ahead: Free[int] = 4  # batches ready before they are asked for
     cache_decoded_mb: Free[int] = 0  # memory of each rank (its GPU's, where that decodes) for images decoded only once
     reduced_decode: bool = True  # a JPEG with twice the wanted pixels a side, or more, is decoded at 1/2, 1/4 or 1/8

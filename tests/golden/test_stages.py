@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from datagen.duplicates.index.fingerprint import INDEX_STAGE
 from datagen.duplicates.overlap.calibrate import COPIES_STAGE, OTHERS_STAGE
 from datagen.duplicates.overlap.scan import OVERLAP_STAGE
 from datagen.duplicates.within.captions import GATHER, MERGE
-from datagen.duplicates.within.config import WithinConfig
+from datagen.duplicates.within.config import GroupsConfig, WithinConfig
 from datagen.duplicates.within.fingerprint import FINGERPRINT
 from datagen.duplicates.within.groups import GROUP_STAGE
 from datagen.duplicates.within.pairs import PAIR_STAGE
@@ -37,6 +38,7 @@ from datagen.select.selection import STAGE as SELECT
 from datagen.select.shuffle import STAGE as SHUFFLE
 from datagen.shards.remove import STAGE as REMOVE
 from datagen.shards.remove import RemoveConfig
+from openwit.config import decisive
 from openwit.stage import Input, Source, Stage, partition_key
 from wit_queries.config import MatcherConfig, PagesConfig, TermsConfig, ViewsConfig
 from wit_queries.matching.stage import STAGE as QUERY_TABLE
@@ -62,8 +64,8 @@ STAGES: list[tuple[Stage[Any], Any]] = [
     (OVERLAP_STAGE, SearchConfig(limits=(LIMITS,), near_pairs=10)),
     (COPIES_STAGE, CopiesConfig(crop=0.1, images=10, seed=0)),
     (OTHERS_STAGE, OthersConfig(limits=(LIMITS,), share=0.5, seed=0)),
-    (FINGERPRINT, WithinConfig()), (PAIR_STAGE, WithinConfig()), (GROUP_STAGE, WithinConfig()),
-    (GATHER, WithinConfig()), (MERGE, WithinConfig()), (DUMPS, DumpsConfig(language="en")), (ARTICLES, PagesConfig()),
+    (FINGERPRINT, WithinConfig().prints), (PAIR_STAGE, WithinConfig()), (GROUP_STAGE, GroupsConfig()),
+    (GATHER, GroupsConfig()), (MERGE, GroupsConfig()), (DUMPS, DumpsConfig(language="en")), (ARTICLES, PagesConfig()),
     (PAGE_VIEWS, ViewsConfig()), (TERMS, VocabularyConfig(min_count=1, min_total_views=2, wordnet_names="first")),
     (DEAL, BucketsConfig(num_buckets=3)), (SUM, BigramsConfig(num_buckets=3, min_bigram_count=5)),
     (QUERIES, TermsConfig()),
@@ -71,9 +73,10 @@ STAGES: list[tuple[Stage[Any], Any]] = [
 SOURCE = Source(index=3, inputs={"given": (Input(url="a.parquet", identity="0123"), Input(url="b", identity="45"))})
 
 
-def free_fields(stage: Stage[Any]) -> list[str]:
-    """The fields on which no result depends."""
-    return sorted(stage.free_fields)
+def free_fields(stage: Stage[Any], config: Any) -> list[str]:
+    """The fields, of the section that the user sets, on which no result of the stage depends."""
+    section = WithinConfig if stage.name.startswith("within_") else type(config)
+    return sorted({field.name for field in dataclasses.fields(section)} - decisive(config).keys())
 
 
 def test_every_stage_has_the_name_and_version_that_it_had(golden: Callable[[str, object], None]) -> None:
@@ -99,7 +102,7 @@ def test_a_partition_finished_before_is_known_as_such_still(golden: Callable[[st
 
 
 def test_the_fields_on_which_no_result_depends_are_what_they_were(golden: Callable[[str, object], None]) -> None:
-    golden("free_fields", {stage.name: free_fields(stage) for stage, _ in STAGES if free_fields(stage)})
+    golden("free_fields", {stage.name: found for stage, config in STAGES if (found := free_fields(stage, config))})
 
 
 def test_the_software_that_a_manifest_names_is_what_it_was(golden: Callable[[str, object], None]) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from datagen.duplicates.eval_sets.formats import read
-from datagen.duplicates.within.config import WithinConfig
+from datagen.duplicates.within.config import PrintsConfig
 from datagen.duplicates.within.fingerprint import process
 from datagen.schemas import CAPTIONS, pair_uid
 from datagen.shards.rewrite import ShardFiles, rewrite
@@ -186,7 +186,7 @@ def by_copies_within(folder: Path, table: list[Found]) -> list[tuple[str, str]]:
     pq.write_table(table_of(table), folder / "00000.parquet")
     inputs = {role: (Input.outside(str(folder / f"00000.{role}")),) for role in ("tar", "parquet")}
     (folder / "made").mkdir()
-    counts = process(WithinConfig(), Source(index=0, inputs=inputs), Target(0, folder / "made"))
+    counts = process(PrintsConfig(), Source(index=0, inputs=inputs), Target(0, folder / "made"))
     assert (counts["in"], counts["kept"]) == (NUM_SAMPLES, NUM_SAMPLES)
     nodes = pq.read_table(folder / "made" / "00000.nodes.parquet").to_pylist()
     return [(row["key"], row["captions"][0]["caption"]) for row in nodes]
