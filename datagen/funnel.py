@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from openwit import manifest as manifests
 from openwit import storage
-from openwit.log.text_table import text_table
+from openwit.log.text_table import NO_BREAK, text_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def funnel(work: str) -> list[FunnelStep]:
 
 def funnel_table(steps: Sequence[FunnelStep]) -> str:
     """The steps as a person reads them at the terminal, each with its reasons."""
-    reasons = [", ".join(f"{name} {number:,}" for name, number in step.dropped.items()) for step in steps]
+    reasons = [", ".join(f"{name}{NO_BREAK}{number:,}" for name, number in step.dropped.items()) for step in steps]
     rows = [(*step.row, text) for step, text in zip(steps, reasons, strict=True)]
     return text_table((*COLUMNS, "dropped because"), rows)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from openwit import storage
-from openwit.log.text_table import text_table
+from openwit.log.text_table import NO_BREAK, text_table
 from openwit.storage.tables import read_table
 from wit_queries.terms.query_list import QUERIES_JSON, QUERIES_PARQUET, SOURCES
 
@@ -26,16 +27,17 @@ def summarize(folder: str) -> str:
     notes = {"bigram": f"PMI >= {pmi:.2f}"} if pmi is not None else {}
     notes["title"] = f"views >= {thresholds['min_total_views']}"
     notes["word"] = f"count >= {thresholds['min_count']}"
-    shown = []
+    shown, examples = [], []
     for source in SOURCES:
         rows = table.filter(pc.equal(table["source"], source))
         also = _also(record["queries_by_all_sources"], source)
-        shown.append((source + "s", rows.num_rows, notes.get(source, ""), also, _examples(rows)))
-    lines.append(text_table(("source", "terms", "threshold", "also", "examples"), shown))
+        shown.append((source + "s", rows.num_rows, notes.get(source, ""), also))
+        examples.append((source + "s", _examples(rows)))
     measured = table.filter(pc.is_valid(table["count"])).sort_by([("count", "descending"), ("query", "ascending")])
     seen = measured.filter(pc.greater(measured["count"], 0))
-    lines.append(f"  head of the counts: {_counted(seen.slice(0, NUM_EXAMPLES))}")
-    lines.append(f"  tail of the counts: {_counted(seen.slice(max(0, seen.num_rows - NUM_EXAMPLES)))}")
+    examples.append(("head of the counts", _counted(seen.slice(0, NUM_EXAMPLES))))
+    examples.append(("tail of the counts", _counted(seen.slice(max(0, seen.num_rows - NUM_EXAMPLES)))))
+    lines += [text_table(("source", "terms", "threshold", "also"), shown), text_table(("", "for example"), examples)]
     lines.append(f"  {table.num_rows - seen.num_rows:,} terms do not occur in the text or have more than two words")
     if dropped.get("max_queries"):
         lines.append(f"  {dropped['max_queries']:,} terms came too late for max_queries={thresholds['max_queries']:,}")
@@ -59,9 +61,14 @@ def _also(combinations: dict[str, int], source: str) -> str:
 def _examples(rows: pa.Table) -> str:
     """Terms at equal distances, so that the examples are not all of the head."""
     step = max(1, rows.num_rows // NUM_EXAMPLES)
-    return " · ".join(rows["query"].to_pylist()[::step][:NUM_EXAMPLES])
+    return _listed(rows["query"].to_pylist()[::step][:NUM_EXAMPLES])
 
 
 def _counted(rows: pa.Table) -> str:
     pairs = zip(rows["query"].to_pylist(), rows["count"].to_pylist(), strict=True)
-    return " · ".join(f"{query} {count:,}" for query, count in pairs)
+    return _listed([f"{query} {count:,}" for query, count in pairs])
+
+
+def _listed(entries: Sequence[str]) -> str:
+    """The entries side by side, none of which is folded."""
+    return f"{NO_BREAK}· ".join(entry.replace(" ", NO_BREAK) for entry in entries)

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 NUMBER = re.compile(r"n/a|(< )?[+−-]?\d[\d,]{0,15}(\.\d+)?%?( to \d[\d.]*%| [kMGT]?B)?")
+NO_BREAK = "\u00a0"
+_KEPT = "\ue000"  # stands for a no-break space while rich folds, which takes that for a space
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]], indent: int = 2) -> str:
     """The table as lines without a newline at the end, `indent` columns from the left. An empty header: none is
-    shown."""
+    shown. A cell's text is folded at its spaces, never at a no-break space, which is shown as a space."""
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
@@ -31,13 +33,14 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]], indent: 
         justify: Literal["left", "right"] = "right" if is_number else "left"
         table.add_column(name, justify=justify, no_wrap=is_number, min_width=longest, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row))
+        table.add_row(*(Text(cell(value).replace(NO_BREAK, _KEPT)) for value in row))
     shown = io.StringIO()
     width = shutil.get_terminal_size().columns - indent
     console = Console(file=shown, width=width, color_system=None, force_terminal=False, legacy_windows=False)
     console.width = max(width, Measurement.get(console, console.options.update(width=10_000), table).minimum)
     console.print(table)
-    return "\n".join(" " * indent + line.rstrip() for line in shown.getvalue().splitlines())
+    lines = shown.getvalue().replace(_KEPT, " ").splitlines()
+    return "\n".join(" " * indent + line.rstrip() for line in lines)
 
 
 def cell(value: object) -> str:

@@ -38,21 +38,27 @@ def write_list(folder: Path, reached_min_pmi: float | None, **changes: Any) -> s
 def test_it_shows_each_source_with_its_threshold_and_examples_of_all_its_range(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "80")
     lines = summarize(write_list(tmp_path, 9.5)).splitlines()
     assert lines[0] == "43 queries from 12,345 words of text, 2,345 of them different"
     examples = "word0 · word6 · word12 · word18 · word24 · word30"
-    assert lines[1].split() == "source terms threshold also examples".split()
-    assert lines[2].split() == f"words 40 count >= 60 2 synsets {examples}".split()
-    assert lines[3].split() == "bigrams 1 PMI >= 9.50 1 synsets grand slam".split()
+    assert lines[1].split() == "source terms threshold also".split()
+    assert lines[2].split() == "words 40 count >= 60 2 synsets".split()
+    assert lines[3].split() == "bigrams 1 PMI >= 9.50 1 synsets".split()
     assert lines[4].split()[:2] == ["titles", "0"]
-    assert "physical entity · a b c" in lines[5]
+    assert lines[7].split() == f"words {examples}".split()
+    assert lines[8].split() == "bigrams grand slam".split()
+    assert "physical entity · a b c" in lines[10]
+    assert max(map(len, lines)) <= 80
 
 
-def test_it_shows_both_ends_of_the_counts_and_what_has_none(tmp_path: Path) -> None:
+def test_it_shows_both_ends_of_the_counts_and_what_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     text = summarize(write_list(tmp_path, None))
-    assert "head of the counts: word0 100 · word1 99 · " in text
-    assert text.splitlines()[-2].endswith("grand slam 7")
+    head, _, tail, rest = text.splitlines()[-5:-1]
+    assert head.startswith("  head of the counts  word0 100 · word1 99 · ")
+    assert tail.startswith("  tail of the counts  word35 65 · ")
+    assert rest.endswith("grand slam 7")
     assert "2 terms do not occur in the text or have more than two words" in text
     assert "PMI" not in text
 

@@ -30,6 +30,14 @@ def test_long_text_is_folded_in_its_column_and_no_number_is_cut() -> None:
     assert " ".join(lines).split().count("1,234,") == 9
 
 
+def test_text_is_not_folded_at_a_no_break_space() -> None:
+    reasons = ", ".join(f"reason_{n}\u00a0{n:,}" for n in range(1000, 1012))
+    lines = text_table(("why",), [(reasons,)]).splitlines()[1:]
+    assert len(lines) > 1
+    assert all(line.strip().startswith("reason_") for line in lines)
+    assert " ".join(line.strip() for line in lines) == reasons.replace("\u00a0", " ")
+
+
 def test_a_wide_terminal_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert len(text_table((), [("x" * 150, 1)]).splitlines()) == 1
