@@ -118,9 +118,7 @@ class CrawlConfig:
     max_crawl_delay_s: Free[float] = 30.0  # a longer Crawl-delay of robots.txt is cut to this
     robots_tags: tuple[str, ...] = ROBOTS_TAGS  # directives of X-Robots-Tag that forbid an image
     tdm_reservation: bool = True  # tdm-reservation headers and /.well-known/tdmrep.json forbid images
-    ledger_address: Free[str] = (
-        "127.0.0.1"  # where the driver keeps the workers' turns; on a cluster, its address there
-    )
+    ledger_address: Free[str] = "127.0.0.1"  # where the driver keeps the workers' turns; its address on a cluster
     resize_mode: ResizeMode = "keep_ratio"  # image_px is the shorter side; of border and keep_ratio_largest, the longer
     image_px: int = 256  # to which images are resized; center_crop and border make squares of it
     resize_only_if_bigger: bool = True  # smaller images stay as they are
