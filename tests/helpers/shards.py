@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +38,7 @@ class ImagesConfig:
 class InThisProcess:
     """An executor without processes."""
 
-    def map(self, function, tasks):  # type: ignore[no-untyped-def]
+    def map(self, function: Any, tasks: Any) -> Iterator[Any]:  # type: ignore[no-untyped-def]
         for task in tasks:
             yield task, function(task)
 

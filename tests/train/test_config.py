@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from helpers.training import CONFIG
@@ -8,17 +10,17 @@ from openwit.errors import ConfigError
 from train.config import DetectorTrainingConfig, PretrainConfig, parse_duration
 
 
-def test_the_defaults_are_the_papers_and_valid():
+def test_the_defaults_are_the_papers_and_valid() -> None:
     config = PretrainConfig()
     assert config.batch_pairs == 32768
     assert config.batch_pairs * config.num_steps(400_000_000 // 32768) == pytest.approx(12.8e9, rel=1e-4)
 
 
-def test_every_field_has_help():
+def test_every_field_has_help() -> None:
     assert not [entry.path for entry in describe(PretrainConfig()) if not entry.help]
 
 
-def test_a_config_survives_json():
+def test_a_config_survives_json() -> None:
     assert from_json(PretrainConfig, to_json(CONFIG)) == CONFIG
 
 
@@ -38,12 +40,12 @@ def test_a_config_survives_json():
         ({"stream.decoder": "gpu"}, "no GPU decodes with device=cpu; write stream.decoder=cpu"),
     ],
 )
-def test_what_cannot_be_right_is_refused_with_what_to_write(change, advice):
+def test_what_cannot_be_right_is_refused_with_what_to_write(change: dict[str, Any], advice: str) -> None:
     with pytest.raises(ConfigError, match=advice):
         override(CONFIG, change)
 
 
-def test_the_detectors_images_are_decoded_by_the_cpu_which_makes_their_copies():
+def test_the_detectors_images_are_decoded_by_the_cpu_which_makes_their_copies() -> None:
     with pytest.raises(ConfigError, match="copies of images are made by the CPU; write cpu"):
         override(DetectorTrainingConfig(), {"stream.decoder": "gpu"})
 

@@ -60,7 +60,7 @@ def demo_losses(tmp_path: Path) -> list[float]:
     return [float(str(record["loss"])) for record in curve(tmp_path / "out")]
 
 
-def test_the_demos_losses_are_the_golden_ones(tmp_path):
+def test_the_demos_losses_are_the_golden_ones(tmp_path: Path) -> None:
     losses = demo_losses(tmp_path)
     assert len(losses) == 20
     if "OPENWIT_RENEW_GOLDEN" in os.environ:

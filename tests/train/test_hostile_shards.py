@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,60 +27,60 @@ SIZES = [16, 16, 16, 16]
 ONE_LANE = {"stream.num_lanes": "1", "ranks": "1"}
 
 
-def cut(folder):
+def cut(folder: Path) -> None:
     path = folder / "00001.tar"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def empty(folder):
+def empty(folder: Path) -> None:
     (folder / "00001.tar").write_bytes(b"")
 
 
-def garbage(folder):
+def garbage(folder: Path) -> None:
     (folder / "00001.tar").write_bytes(bytes(range(256)) * 999)
 
 
-def vanished(folder):
+def vanished(folder: Path) -> None:
     (folder / "00001.tar").unlink()
 
 
-def a_folder(folder):
+def a_folder(folder: Path) -> None:
     vanished(folder)
     (folder / "00001.tar").mkdir()
 
 
-def fewer(folder):
+def fewer(folder: Path) -> None:
     with rewritten(folder / "00001.tar") as members:
         for name in [name for name in members if name[:9] > "000010009"]:
             del members[name]
 
 
-def more(folder):
+def more(folder: Path) -> None:
     with rewritten(folder / "00001.tar") as members:
         members |= {name.replace("00001", "00009"): content for name, content in members.items()}
 
 
-def without_text(folder):
+def without_text(folder: Path) -> None:
     with rewritten(folder / "00001.tar") as members:
         del members["000010003.txt"], members["000010003.json"]
 
 
-def empty_caption(folder):
+def empty_caption(folder: Path) -> None:
     with rewritten(folder / "00001.tar") as members:
         members["000010003.json"] = json.dumps({"captions": [{"uid": "u", "caption": "  "}]}).encode()
 
 
-def broken_text(folder):
+def broken_text(folder: Path) -> None:
     with rewritten(folder / "00001.tar") as members:
         members["000010003.json"] = b'{"captions": ['
 
 
-def broken_image(folder):
+def broken_image(folder: Path) -> None:
     with rewritten(folder / "00001.tar") as members:
         members["000010003.jpg"] = members["000010003.jpg"][:300]
 
 
-def huge_member(folder):
+def huge_member(folder: Path) -> None:
     path = folder / "00001.tar"
     path.write_bytes(path.read_bytes()[:124] + b"77777777777\0" + path.read_bytes()[136:])
 
@@ -101,7 +103,9 @@ HARMS = [
 
 
 @pytest.mark.parametrize(("harm", "reason", "costs", "named"), HARMS, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_harm_costs_its_samples_only_and_is_counted_and_named(tmp_path, harm, reason, costs, named):
+def test_a_harm_costs_its_samples_only_and_is_counted_and_named(
+    tmp_path: Path, harm: Any, reason: Any, costs: Any, named: Any
+) -> None:
     write_shards(tmp_path, SIZES)
     harm(tmp_path)
     with Batches(open_data_set((str(tmp_path),)), override(CONFIG, ONE_LANE), 0, 1, Cursor()) as batches:
@@ -118,7 +122,7 @@ def test_a_harm_costs_its_samples_only_and_is_counted_and_named(tmp_path, harm, 
     assert not {key for key in keys if key.startswith("00009")}
 
 
-def test_the_metrics_of_two_ranks_name_all_harms_and_training_goes_on(tmp_path):
+def test_the_metrics_of_two_ranks_name_all_harms_and_training_goes_on(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [*SIZES, 16, 16])
     broken_image(tmp_path / "data")
     cut(tmp_path / "data")
@@ -134,7 +138,7 @@ def test_the_metrics_of_two_ranks_name_all_harms_and_training_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize("while_reading", [False, True])
-def test_a_tar_that_vanishes_later_is_skipped_from_then_on(tmp_path, while_reading):
+def test_a_tar_that_vanishes_later_is_skipped_from_then_on(tmp_path: Path, while_reading: bool) -> None:
     write_shards(tmp_path, SIZES)
     few = override(CONFIG, ONE_LANE | {"stream.shuffle_window": "4", "stream.read_ahead": "1"})
     with Batches(open_data_set((str(tmp_path),)), few, 0, 1, Cursor()) as batches:
@@ -149,7 +153,9 @@ def test_a_tar_that_vanishes_later_is_skipped_from_then_on(tmp_path, while_readi
     assert named == {"00000.tar", "00001.tar", "00002.tar"}
 
 
-def test_a_tar_that_a_store_lost_is_skipped_and_named_by_its_url(tmp_path, monkeypatch):
+def test_a_tar_that_a_store_lost_is_skipped_and_named_by_its_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_shards(tmp_path, SIZES)
     server = s3_server.running()
     server.use(monkeypatch)
@@ -164,7 +170,7 @@ def test_a_tar_that_a_store_lost_is_skipped_and_named_by_its_url(tmp_path, monke
     assert notices == {f"00001.tar: {bucket}/00001.tar: no such file"}
 
 
-def test_ranks_that_share_one_tar_learn_together(tmp_path):
+def test_ranks_that_share_one_tar_learn_together(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [40])
     one_tar = job(tmp_path / "data", tmp_path / "out", duration="7 steps", stream__num_lanes=8)
     run_ranks(train_here, 2, one_tar, join_group=False, timeout_s=90)
@@ -173,7 +179,7 @@ def test_ranks_that_share_one_tar_learn_together(tmp_path):
 
 
 @pytest.mark.parametrize("num_ranks", [2, 8])
-def test_with_fewer_shards_than_ranks_each_rank_gets_its_part_of_every_batch(tmp_path, num_ranks):
+def test_with_fewer_shards_than_ranks_each_rank_gets_its_part_of_every_batch(tmp_path: Path, num_ranks: int) -> None:
     write_shards(tmp_path, [40])
     keys = set()
     for rank in range(num_ranks):
@@ -185,14 +191,14 @@ def test_with_fewer_shards_than_ranks_each_rank_gets_its_part_of_every_batch(tmp
     assert len(keys) == 40
 
 
-def test_a_data_set_smaller_than_a_batch_ends_every_rank_with_what_to_write(tmp_path):
+def test_a_data_set_smaller_than_a_batch_ends_every_rank_with_what_to_write(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [7])
     with pytest.raises(RankError, match=r"batch_pairs=8: an epoch has 7 samples .* write 4 or less") as caught:
         run_ranks(train_here, 2, job(tmp_path / "data", tmp_path / "out"), join_group=False, timeout_s=90)
     assert "ConfigError" in str(caught.value)
 
 
-def test_when_all_tars_of_one_rank_are_gone_no_rank_waits_for_it(tmp_path):
+def test_when_all_tars_of_one_rank_are_gone_no_rank_waits_for_it(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", SIZES)
     for name in ("00000", "00001", "00002"):
         (tmp_path / "data" / f"{name}.tar").unlink()
@@ -200,14 +206,14 @@ def test_when_all_tars_of_one_rank_are_gone_no_rank_waits_for_it(tmp_path):
         run_ranks(train_here, 2, job(tmp_path / "data", tmp_path / "out"), join_group=False, timeout_s=90)
 
 
-def test_data_that_are_gone_before_the_start_are_named(tmp_path):
+def test_data_that_are_gone_before_the_start_are_named(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", SIZES)
     shutil.rmtree(tmp_path / "data")
     with alone(), pytest.raises(InputError, match=r"data/manifest\.json: no such file"):
         train_here(job(tmp_path / "data", tmp_path / "out", ranks=1))
 
 
-def test_a_lane_of_nothing_but_damage_ends_with_the_tar_and_a_smaller_set_with_advice(tmp_path):
+def test_a_lane_of_nothing_but_damage_ends_with_the_tar_and_a_smaller_set_with_advice(tmp_path: Path) -> None:
     write_shards(tmp_path, [8, 8])
     for name in ("00000.tar", "00001.tar"):
         (tmp_path / name).write_bytes(b"")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 
 import pytest
 
@@ -14,13 +15,13 @@ from train.evals.config import EvaluateConfig
 from train.job import make_record, on_this_machine, read_record, require_same, write_record
 
 
-def test_a_record_survives_its_file(tmp_path):
+def test_a_record_survives_its_file(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [4])
     record = make_record(job(tmp_path / "data", tmp_path / "out"))
     assert read_record(write_record(record)) == record
 
 
-def test_the_same_job_may_go_on_with_other_ranks_threads_and_intervals(tmp_path):
+def test_the_same_job_may_go_on_with_other_ranks_threads_and_intervals(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [4])
     before = make_record(job(tmp_path / "data", tmp_path / "out"))
     free = {"ranks": 4, "stream__threads": 1, "stream__cache_decoded_mb": 9, "save_every": 2, "log_every": 3}
@@ -29,7 +30,7 @@ def test_the_same_job_may_go_on_with_other_ranks_threads_and_intervals(tmp_path)
     require_same(before, now)
 
 
-def test_what_a_training_may_go_on_without_is_said_at_its_fields():
+def test_what_a_training_may_go_on_without_is_said_at_its_fields() -> None:
     """A new field must be placed: here and as Free in the config, or as part of what is learned."""
     every = {
         "data", "ranks", "nodes", "rendezvous", "log_every", "save_every", "keep_last", "spike", "tensorboard",
@@ -52,7 +53,9 @@ def test_what_a_training_may_go_on_without_is_said_at_its_fields():
         ("seed", 4, "3"),
     ],
 )
-def test_another_config_is_refused_with_the_field_and_its_old_value(tmp_path, path, value, written):
+def test_another_config_is_refused_with_the_field_and_its_old_value(
+    tmp_path: Path, path: str, value: float, written: str
+) -> None:
     write_shards(tmp_path / "data", [4])
     before = make_record(job(tmp_path / "data", tmp_path / "out"))
     now = make_record(job(tmp_path / "data", tmp_path / "out", **{path: value}))
@@ -60,7 +63,7 @@ def test_another_config_is_refused_with_the_field_and_its_old_value(tmp_path, pa
         require_same(before, now)
 
 
-def test_other_data_or_exclusions_are_refused_but_not_another_place(tmp_path):
+def test_other_data_or_exclusions_are_refused_but_not_another_place(tmp_path: Path) -> None:
     for name, sizes in (("data", [4]), ("moved", [4]), ("other", [5])):
         write_shards(tmp_path / name, sizes)
     before = make_record(job(tmp_path / "data", tmp_path / "out"))
@@ -76,7 +79,7 @@ def test_other_data_or_exclusions_are_refused_but_not_another_place(tmp_path):
         require_same(before, make_record(job(tmp_path / "data", tmp_path / "out", exclusions)))
 
 
-def test_another_vocabulary_under_the_same_name_is_refused(tmp_path):
+def test_another_vocabulary_under_the_same_name_is_refused(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [4])
     (tmp_path / "merges.gz").write_bytes(b"one")
     before = make_record(job(tmp_path / "data", tmp_path / "out", merges=tmp_path / "merges.gz"))
@@ -86,13 +89,15 @@ def test_another_vocabulary_under_the_same_name_is_refused(tmp_path):
         require_same(before, now)
 
 
-def test_a_vocabulary_is_found_from_another_folder(tmp_path, monkeypatch):
+def test_a_vocabulary_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     there = on_this_machine(job(tmp_path / "data", tmp_path / "out", merges="merges.gz"))
     assert there.config.merges == str(tmp_path / "merges.gz")
 
 
-def test_an_evaluation_set_is_found_from_another_folder_and_may_change(tmp_path, monkeypatch):
+def test_an_evaluation_set_is_found_from_another_folder_and_may_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_shards(tmp_path / "data", [4])
     before = job(tmp_path / "data", tmp_path / "out")
@@ -104,14 +109,14 @@ def test_an_evaluation_set_is_found_from_another_folder_and_may_change(tmp_path,
     require_same(make_record(before), make_record(now))
 
 
-def test_missing_inputs_are_named(tmp_path):
+def test_missing_inputs_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"manifest\.json: no such file"):
         make_record(job(tmp_path / "data", tmp_path / "out"))
     with pytest.raises(InputError, match=r"x\.parquet: no such file"):
         make_record(job(tmp_path / "data", tmp_path / "out", str(tmp_path / "x.parquet")))
 
 
-def test_local_paths_are_made_absolute_and_remote_ones_stay(tmp_path, monkeypatch):
+def test_local_paths_are_made_absolute_and_remote_ones_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     here = dataclasses.replace(
         job(tmp_path, tmp_path), data=("s3://bucket/shards", "here=0.5", "year=24/"), out="out", exclusions="x.parquet"

@@ -3,6 +3,8 @@ from __future__ import annotations
 import fcntl
 import math
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from train.checkpoints.layout import folder_of, latest, steps
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_shards(folder, [16, 20])
     with rewritten(folder / "00001.tar") as members:
@@ -26,11 +28,11 @@ def data(tmp_path_factory):
     return folder
 
 
-def weights(out):
+def weights(out: Any) -> Any:
     return load_model(latest(str(out / "checkpoints"))).state_dict()
 
 
-def test_two_ranks_learn_what_one_learns(data, tmp_path):
+def test_two_ranks_learn_what_one_learns(data: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     with alone():
         train_here(job(data, one, ranks=1))
@@ -46,12 +48,14 @@ def test_two_ranks_learn_what_one_learns(data, tmp_path):
         torch.testing.assert_close(value, weights(one)[name], atol=2e-4, rtol=0)
 
 
-def test_a_run_stopped_anywhere_goes_on_bit_for_bit(data, tmp_path, monkeypatch):
+def test_a_run_stopped_anywhere_goes_on_bit_for_bit(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Stop(Exception):
         pass
 
-    def stopped_at(step):
-        def due(now, every, num_steps):
+    def stopped_at(step: int) -> Any:
+        def due(now: int, every: int, num_steps: int) -> Any:
             if now == step and every == 1:
                 raise Stop
             return now % every == 0 or now == num_steps
@@ -75,7 +79,9 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(data, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("field", [{"precision": "fp16"}, {"optimizer_state_dtype": "bf16"}, {"accumulation": 2}])
-def test_halves_make_the_whole_with_a_gradient_scaler_bf16_statistics_or_parts_of_a_batch(data, tmp_path, field):
+def test_halves_make_the_whole_with_a_gradient_scaler_bf16_statistics_or_parts_of_a_batch(
+    data: Path, tmp_path: Path, field: dict[str, Any]
+) -> None:
     whole, halves = (job(data, tmp_path / name, ranks=1, duration="4 steps", save_every=2, **field) for name in "ab")
     with alone():
         train_here(whole)
@@ -91,7 +97,9 @@ def test_halves_make_the_whole_with_a_gradient_scaler_bf16_statistics_or_parts_o
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # it starts eight ranks
-def test_on_two_then_four_then_one_ranks_the_global_batches_are_those_of_an_undisturbed_run(data, tmp_path):
+def test_on_two_then_four_then_one_ranks_the_global_batches_are_those_of_an_undisturbed_run(
+    data: Path, tmp_path: Path
+) -> None:
     changed, undisturbed = (job(data, tmp_path / name, duration="5000 steps") for name in ("changed", "undisturbed"))
     done = 0
     for num_ranks in (2, 4, 1):
@@ -104,7 +112,7 @@ def test_on_two_then_four_then_one_ranks_the_global_batches_are_those_of_an_undi
     assert len(set(batches)) == done
 
 
-def test_it_learns_and_names_what_is_damaged(data, tmp_path):
+def test_it_learns_and_names_what_is_damaged(data: Path, tmp_path: Path) -> None:
     with alone():
         train_here(job(data, tmp_path, ranks=1, duration="80 steps", learning_rate=0.004, log_every=20))
     records = curve(tmp_path)
@@ -114,26 +122,28 @@ def test_it_learns_and_names_what_is_damaged(data, tmp_path):
     assert any("000010003: not a readable image" in name for record in records for name in record["damaged"])
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(data, tmp_path):
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(data: Path, tmp_path: Path) -> None:
     with alone(), pytest.raises(WorkError, match=r"step [23]: the loss is (nan|inf)"):
         train_here(job(data, tmp_path, ranks=1, learning_rate=1e38, warmup_steps=0, save_every=1))
     assert steps(str(tmp_path / "checkpoints"))
 
 
-def test_the_logit_scale_is_clipped(data, tmp_path):
+def test_the_logit_scale_is_clipped(data: Path, tmp_path: Path) -> None:
     with alone():
         train_here(job(data, tmp_path, ranks=1, max_logit_scale=14.0))
     assert load_model(folder_of(str(tmp_path / "checkpoints"), 6)).logit_scale.exp() <= 14.0001
 
 
-def test_bf16_towers_train_too(data, tmp_path):
+def test_bf16_towers_train_too(data: Path, tmp_path: Path) -> None:
     with alone():
         train_here(job(data, tmp_path, ranks=1, precision="bf16"))
     assert weights(tmp_path)["visual.proj"].dtype == torch.float32
     assert math.isfinite(curve(tmp_path)[-1]["loss"])
 
 
-def test_a_resnet_trains_and_goes_on_bit_for_bit_with_its_blocks_checkpointed_or_not(data, tmp_path):
+def test_a_resnet_trains_and_goes_on_bit_for_bit_with_its_blocks_checkpointed_or_not(
+    data: Path, tmp_path: Path
+) -> None:
     small = {
         "model": "RN50", "model__embed_dim": 16, "model__vision__image_px": 32, "model__vision__width": 8,
         "model__vision__heads": 4, "model__vision__layers": "1,1,1,1", "model__text__width": 16,
@@ -150,7 +160,7 @@ def test_a_resnet_trains_and_goes_on_bit_for_bit_with_its_blocks_checkpointed_or
     assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(halves).items())
 
 
-def test_two_runs_never_write_the_same_folder(data, tmp_path, monkeypatch):
+def test_two_runs_never_write_the_same_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "LOCK_WAIT_S", 0.2)
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,7 +114,7 @@ def reductions_of_parts(parts: int) -> int:
     assert isinstance(learner.network, DistributedDataParallel)
     reduced: list[int] = []
 
-    def hook(_, bucket):  # type: ignore[no-untyped-def]
+    def hook(_: Any, bucket: Any) -> Any:  # type: ignore[no-untyped-def]
         reduced.append(bucket.index())
         return default_hooks.allreduce_hook(None, bucket)
 
@@ -174,7 +175,7 @@ def assert_same(found: dict[str, Tensor], truth: dict[str, Tensor], tolerance: f
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> list[dict[object, Any]]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[object, Any]]:
     return run_ranks(
         in_groups_of_one_to_four, 4, str(tmp_path_factory.mktemp("groups")), join_group=False, timeout_s=200.0
     )
@@ -183,19 +184,23 @@ def found(tmp_path_factory) -> list[dict[object, Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", range(len(CASES)), ids=[f"{c.loss} in {c.accumulation}" for c in CASES])
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 4])
-def test_ranks_with_parts_find_the_loss_and_gradients_of_one_process(found, num_ranks: int, case: int, truth) -> None:
+def test_ranks_with_parts_find_the_loss_and_gradients_of_one_process(
+    found: list[dict[object, Any]], num_ranks: int, case: int, truth: dict[str, Tensor]
+) -> None:
     for rank in range(num_ranks):
         assert_same(found[rank][num_ranks, case], truth)
 
 
 @pytest.mark.slow
-def test_ranks_add_their_gradients_once_a_step_however_many_parts(found) -> None:
+def test_ranks_add_their_gradients_once_a_step_however_many_parts(found: list[dict[object, Any]]) -> None:
     for of_rank in found[:2]:
         assert of_rank["reductions"] == of_rank["reductions"][:1] * 3 != [0] * 3
 
 
 @pytest.mark.slow
-def test_a_compiled_network_learns_on_two_ranks_and_is_compiled_for_its_batches_alone(found) -> None:
+def test_a_compiled_network_learns_on_two_ranks_and_is_compiled_for_its_batches_alone(
+    found: list[dict[object, Any]],
+) -> None:
     for of_rank in found[:2]:
         shapes, compiled, plain = of_rank["compiled"]
         px = WHOLE.model.vision.image_px
@@ -278,7 +283,7 @@ def test_parts_need_less_memory() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"accumulation": 2}, {"precision": "fp16"}], ids=["in parts", "in fp16"])
-def test_a_run_goes_on_bit_for_bit(changes: dict[str, object], tmp_path) -> None:
+def test_a_run_goes_on_bit_for_bit(changes: dict[str, object], tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [16, 20])
     run = job(tmp_path / "data", tmp_path / "out", ranks=1, save_every=3, **changes)
     with alone():
@@ -294,7 +299,9 @@ def test_a_run_goes_on_bit_for_bit(changes: dict[str, object], tmp_path) -> None
 
 @pytest.mark.parametrize("parts", [1, 4])
 @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.1), ("fp16", 0.01)])
-def test_half_precision_finds_almost_the_same_gradients(precision: str, tolerance: float, parts: int, truth) -> None:
+def test_half_precision_finds_almost_the_same_gradients(
+    precision: str, tolerance: float, parts: int, truth: dict[str, Tensor]
+) -> None:
     config = dataclasses.replace(WHOLE, precision=precision, accumulation=parts)  # type: ignore[arg-type]
     found = loss_and_gradients(config)
     assert found["loss"].dtype == torch.float32
@@ -331,7 +338,7 @@ def test_other_precisions_have_no_scaler(precision: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [60, pytest.param(200, marks=pytest.mark.skipif(not ALL, reason="needs --all"))])
-def test_steps_from_shards_cost_what_they_cost_open_clip(num_steps: int, tmp_path) -> None:
+def test_steps_from_shards_cost_what_they_cost_open_clip(num_steps: int, tmp_path: Path) -> None:
     pytest.importorskip("open_clip")
     from open_clip.loss import ClipLoss
 
@@ -374,7 +381,7 @@ def test_steps_from_shards_cost_what_they_cost_open_clip(num_steps: int, tmp_pat
     assert ours == pytest.approx(peer, abs=1e-4)
 
 
-def test_only_what_lies_between_begin_and_end_counts_and_a_lap_begins_anew():
+def test_only_what_lies_between_begin_and_end_counts_and_a_lap_begins_anew() -> None:
     own = StragglerTimer(torch.device("cpu"))
     for _ in range(2):
         own.begin()
@@ -386,7 +393,7 @@ def test_only_what_lies_between_begin_and_end_counts_and_a_lap_begins_anew():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_on_a_gpu_it_is_the_streams_time():
+def test_on_a_gpu_it_is_the_streams_time() -> None:
     own = StragglerTimer(torch.device("cuda"))
     own.begin()
     torch.cuda._sleep(100_000_000)

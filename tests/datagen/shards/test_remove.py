@@ -5,6 +5,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -176,7 +177,7 @@ def test_after_a_kill_at_any_write_readers_find_the_old_the_new_or_no_manifest_a
             for name in ("publish", "delete", "move"):
                 real = getattr(storage, name)
 
-                def counted(*arguments: object, real=real) -> object:  # type: ignore[no-untyped-def]
+                def counted(*arguments: object, real: Any = real) -> object:  # type: ignore[no-untyped-def]
                     nonlocal left
                     left -= 1
                     if left < 0:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -34,7 +36,7 @@ def difference(image: np.ndarray, copy: np.ndarray) -> float:
     size=st.tuples(st.integers(12, 90), st.integers(12, 90)),
 )
 @settings(max_examples=60)
-def test_a_copy_of_any_image_is_an_image_that_its_seed_decides(name, strength, seed, size):
+def test_a_copy_of_any_image_is_an_image_that_its_seed_decides(name: Any, strength: Any, seed: int, size: int) -> None:
     image = photo(*size)
     before = image.copy()
     copy = copy_of(image, name, strength, seed)
@@ -47,7 +49,7 @@ def test_a_copy_of_any_image_is_an_image_that_its_seed_decides(name, strength, s
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("aspect", "jpeg")])
-def test_strength_0_changes_next_to_nothing_and_more_strength_changes_more(name):
+def test_strength_0_changes_next_to_nothing_and_more_strength_changes_more(name: Any) -> None:
     image = photo()
     means = [np.mean([difference(image, copy_of(image, name, s, n)) for n in range(12)]) for s in (0, *STRENGTHS)]
     assert means[0] < 1.5
@@ -55,15 +57,15 @@ def test_strength_0_changes_next_to_nothing_and_more_strength_changes_more(name)
     assert means[-1] > 3
 
 
-def test_each_transform_that_makes_up_pixels_uses_every_interpolation(monkeypatch):
+def test_each_transform_that_makes_up_pixels_uses_every_interpolation(monkeypatch: pytest.MonkeyPatch) -> None:
     used: set[int] = set()
     real_resize, real_warp = cv2.resize, cv2.warpAffine
 
-    def resize(image, size, interpolation):
+    def resize(image: Any, size: int, interpolation: Any) -> Any:
         used.add(interpolation)
         return real_resize(image, size, interpolation=interpolation)
 
-    def warp(image, matrix, size, flags, borderMode):
+    def warp(image: Any, matrix: Any, size: int, flags: Any, borderMode: Any) -> Any:
         used.add(flags)
         return real_warp(image, matrix, size, flags=flags, borderMode=borderMode)
 
@@ -77,7 +79,7 @@ def test_each_transform_that_makes_up_pixels_uses_every_interpolation(monkeypatc
         assert used == (expected - {cv2.INTER_AREA} if name == "rotation" else expected), name
 
 
-def test_a_crop_shows_a_part_of_the_image_at_its_size():
+def test_a_crop_shows_a_part_of_the_image_at_its_size() -> None:
     ramp = np.zeros((90, 120, 3), np.uint8)
     ramp[..., 0] = np.arange(120)[None]
     ramp[..., 1] = np.arange(90)[:, None]
@@ -89,12 +91,12 @@ def test_a_crop_shows_a_part_of_the_image_at_its_size():
         assert span == pytest.approx(kept * length, abs=3)
 
 
-def test_a_stretch_changes_the_shape_and_not_the_area():
+def test_a_stretch_changes_the_shape_and_not_the_area() -> None:
     shapes = {copy_of(photo(100, 100), "aspect", 1.0, seed).shape[:2] for seed in range(20)}
     assert shapes == {(141, 71), (71, 141)}
 
 
-def test_a_rotation_turns_by_its_angle_and_leaves_no_empty_corner():
+def test_a_rotation_turns_by_its_angle_and_leaves_no_empty_corner() -> None:
     white = np.full((90, 120, 3), 255, np.uint8)
     assert copy_of(white, "rotation", 1.0, 0).min() == 255
     line = np.zeros((201, 201, 3), np.uint8)
@@ -104,14 +106,14 @@ def test_a_rotation_turns_by_its_angle_and_leaves_no_empty_corner():
     assert abs(np.degrees(np.arctan2(rows[1] - rows[0], 80))) == pytest.approx(augmentations.MAX_ANGLE, abs=0.5)
 
 
-def test_compression_loses_more_with_strength_and_keeps_the_size():
+def test_compression_loses_more_with_strength_and_keeps_the_size() -> None:
     noisy = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     losses = [difference(noisy, copy_of(noisy, "jpeg", strength, 0)) for strength in (0.0, *STRENGTHS)]
     assert losses == sorted(losses)
     assert copy_of(noisy, "jpeg", 1.0, 0).shape == noisy.shape
 
 
-def test_color_changes_hue_saturation_and_value_and_leaves_grey_images_grey():
+def test_color_changes_hue_saturation_and_value_and_leaves_grey_images_grey() -> None:
     red = np.full((8, 8, 3), (200, 60, 60), np.uint8)
     made = {tuple(copy_of(red, "color", 1.0, seed)[0, 0].tolist()) for seed in range(40)}
     assert len(made) == 8  # up or down, of each of the three
@@ -119,11 +121,11 @@ def test_color_changes_hue_saturation_and_value_and_leaves_grey_images_grey():
     assert all(len(set(copy_of(grey, "color", 1.0, seed)[0, 0].tolist())) == 1 for seed in range(8))
 
 
-def test_training_copies_differ_by_seed_and_go_through_every_transform(monkeypatch):
+def test_training_copies_differ_by_seed_and_go_through_every_transform(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set()
     for name, transform in TRANSFORMS.items():
 
-        def noted(image, strength, draws, name=name, transform=transform):
+        def noted(image: Any, strength: Any, draws: Any, name: Any = name, transform: Any = transform) -> Any:
             seen.add((name, strength < 0.5))
             return transform(image, strength, draws)
 

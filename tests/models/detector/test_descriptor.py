@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
@@ -38,7 +40,7 @@ def detector(seed: int = 0) -> Detector:
     return Detector(CONFIG)
 
 
-def folder_of(path, model):
+def folder_of(path: Any, model: Any) -> Any:
     path.mkdir()
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path / "model.safetensors")
     (path / "config.json").write_bytes(msgspec.json.encode({"detector": model.config}))
@@ -55,7 +57,7 @@ def encoded(extension: str, height: int = 96, width: int = 128) -> bytes:
     return cv2.imencode(extension, image)[1].tobytes()
 
 
-def test_the_folder_that_training_writes_gives_the_networks_own_vectors(tmp_path):
+def test_the_folder_that_training_writes_gives_the_networks_own_vectors(tmp_path: Path) -> None:
     model = detector()
     loaded = load_descriptor(folder_of(tmp_path / "mine", model))
     assert (loaded.name, loaded.image_px, loaded.dim, loaded.device.type) == ("mine", 32, 8, "cpu")
@@ -64,13 +66,13 @@ def test_the_folder_that_training_writes_gives_the_networks_own_vectors(tmp_path
     torch.testing.assert_close(loaded.embed(images().numpy()), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_the_batch_changes_no_vector(tmp_path):
+def test_the_batch_changes_no_vector(tmp_path: Path) -> None:
     loaded = load_descriptor(folder_of(tmp_path / "mine", detector()))
     alone = torch.cat([loaded.embed(one[None]) for one in images()])
     torch.testing.assert_close(loaded.embed(images()), alone, atol=1e-6, rtol=1e-5)
 
 
-def test_the_digest_differs_where_weights_or_pixels_are_treated_differently(tmp_path):
+def test_the_digest_differs_where_weights_or_pixels_are_treated_differently(tmp_path: Path) -> None:
     one = load_descriptor(folder_of(tmp_path / "a", detector())).digest
     same = load_descriptor(folder_of(tmp_path / "b", detector())).digest
     other = load_descriptor(folder_of(tmp_path / "c", detector(1))).digest
@@ -80,7 +82,7 @@ def test_the_digest_differs_where_weights_or_pixels_are_treated_differently(tmp_
     assert len({one, other, load_descriptor(str(tmp_path / "a")).digest}) == 3
 
 
-def test_a_torchscript_file_equals_the_module_that_it_was_made_of(tmp_path):
+def test_a_torchscript_file_equals_the_module_that_it_was_made_of(tmp_path: Path) -> None:
     path = tmp_path / "sscd.torchscript.pt"
     module = Plain().eval()
     torch.jit.script(module).save(str(path))
@@ -94,7 +96,7 @@ def test_a_torchscript_file_equals_the_module_that_it_was_made_of(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_a_state_dict_is_read_into_the_network_that_its_notes_name(tmp_path, suffix):
+def test_a_state_dict_is_read_into_the_network_that_its_notes_name(tmp_path: Path, suffix: str) -> None:
     import torchvision
 
     torch.manual_seed(0)
@@ -107,9 +109,9 @@ def test_a_state_dict_is_read_into_the_network_that_its_notes_name(tmp_path, suf
     torch.testing.assert_close(load_descriptor(str(path)).embed(images()), expected.detach())
 
 
-def test_pickled_code_is_not_run(tmp_path):
+def test_pickled_code_is_not_run(tmp_path: Path) -> None:
     class Evil:
-        def __reduce__(self):
+        def __reduce__(self) -> Any:
             return (open, (str(tmp_path / "ran"), "w"))
 
     path = tmp_path / "evil.pt"
@@ -120,7 +122,7 @@ def test_pickled_code_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_what_is_missing_or_does_not_fit_is_named(tmp_path):
+def test_what_is_missing_or_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing: no such descriptor"):
         load_descriptor(str(tmp_path / "nothing"))
     (tmp_path / "empty").mkdir()
@@ -150,7 +152,7 @@ def test_what_is_missing_or_does_not_fit_is_named(tmp_path):
         load_descriptor(str(folder))
 
 
-def test_an_image_is_squeezed_whole_into_the_square_whatever_its_shape(tmp_path):
+def test_an_image_is_squeezed_whole_into_the_square_whatever_its_shape(tmp_path: Path) -> None:
     loaded = load_descriptor(folder_of(tmp_path / "mine", detector()))
     rows = np.zeros((60, 200, 3), np.uint8)
     rows[:, 100:] = (255, 128, 0)
@@ -163,7 +165,7 @@ def test_an_image_is_squeezed_whole_into_the_square_whatever_its_shape(tmp_path)
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png", ".webp"])
-def test_encoded_images_of_any_kind_are_prepared_alike(tmp_path, extension):
+def test_encoded_images_of_any_kind_are_prepared_alike(tmp_path: Path, extension: str) -> None:
     loaded = load_descriptor(folder_of(tmp_path / "mine", detector()))
     exact = np.asarray(Image.open(io.BytesIO(encoded(".png"))).convert("RGB"))
     made, expected = (part.astype(float) for part in (loaded.prepare(encoded(extension)), loaded.prepare(exact)))
@@ -171,12 +173,12 @@ def test_encoded_images_of_any_kind_are_prepared_alike(tmp_path, extension):
 
 
 @pytest.mark.parametrize(("side", "shorter"), [(32, 32), (63, 63), (64, 32), (130, 33), (600, 75)])
-def test_a_jpeg_is_decoded_at_the_smallest_scale_that_keeps_the_sides(side, shorter):
+def test_a_jpeg_is_decoded_at_the_smallest_scale_that_keeps_the_sides(side: int, shorter: int) -> None:
     image = decode_reduced(encoded(".jpg", side, side * 2), 32)
     assert min(image.shape[:2]) == shorter
 
 
-def test_jpegs_are_turned_upright_and_broken_ones_refused():
+def test_jpegs_are_turned_upright_and_broken_ones_refused() -> None:
     image = Image.new("RGB", (64, 48), (0, 0, 255))
     image.paste((255, 0, 0), (0, 0, 32, 48))
     exif = Image.Exif()

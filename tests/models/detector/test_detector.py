@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def tiny(config: DetectorConfig = TINY) -> Detector:
     return Detector(config)
 
 
-def test_the_default_network_is_a_resnet_50_without_batch_norm():
+def test_the_default_network_is_a_resnet_50_without_batch_norm() -> None:
     with torch.device("meta"):
         network = AntialiasedResNet(DetectorResNetConfig(), 512)
     kinds = [type(module) for module in network.modules()]
@@ -40,7 +41,7 @@ def test_the_default_network_is_a_resnet_50_without_batch_norm():
 
 
 @pytest.mark.parametrize("config", [TINY, TINY_VIT], ids=["resnet", "vit"])
-def test_descriptors_are_unit_vectors_and_the_scale_is_one_over_the_temperature(config):
+def test_descriptors_are_unit_vectors_and_the_scale_is_one_over_the_temperature(config: Any) -> None:
     model = tiny(config)
     one, other, scale = model(torch.randn(3, 3, 32, 32), torch.randn(3, 3, 32, 32))
     assert one.shape == other.shape == (3, 8)
@@ -50,7 +51,7 @@ def test_descriptors_are_unit_vectors_and_the_scale_is_one_over_the_temperature(
     assert "scale" not in model.state_dict()
 
 
-def test_a_pair_is_embedded_as_each_alone():
+def test_a_pair_is_embedded_as_each_alone() -> None:
     model = tiny()
     image, other = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32)
     one, two, _ = model(image, other)
@@ -58,7 +59,7 @@ def test_a_pair_is_embedded_as_each_alone():
     torch.testing.assert_close(two, model.embed(other), atol=1e-6, rtol=1e-5)
 
 
-def test_weight_norm_parts_each_output_channel_in_a_length_and_a_direction():
+def test_weight_norm_parts_each_output_channel_in_a_length_and_a_direction() -> None:
     stem = tiny().encoder.stem
     length, direction = stem.parametrizations.weight.original0, stem.parametrizations.weight.original1
     assert length.shape == (4, 1, 1, 1)
@@ -66,7 +67,7 @@ def test_weight_norm_parts_each_output_channel_in_a_length_and_a_direction():
     torch.testing.assert_close(stem.weight.flatten(1).norm(dim=1), torch.ones(4))
 
 
-def test_folding_weight_norm_changes_no_descriptor():
+def test_folding_weight_norm_changes_no_descriptor() -> None:
     model = tiny()
     folded = tiny()
     fold_weight_norm(folded)
@@ -75,12 +76,12 @@ def test_folding_weight_norm_changes_no_descriptor():
     torch.testing.assert_close(folded.embed(image), model.embed(image))
 
 
-def test_the_gain_of_gelu_keeps_the_second_moment():
+def test_the_gain_of_gelu_keeps_the_second_moment() -> None:
     x = torch.randn(1_000_000, generator=torch.Generator().manual_seed(0))
     assert (GELU_GAIN * F.gelu(x)).pow(2).mean().sqrt().item() == pytest.approx(1, rel=5e-3)
 
 
-def test_a_deep_new_network_neither_vanishes_nor_explodes_and_gives_every_block_a_gradient():
+def test_a_deep_new_network_neither_vanishes_nor_explodes_and_gives_every_block_a_gradient() -> None:
     torch.manual_seed(0)
     encoder = AntialiasedResNet(DetectorResNetConfig(blocks=(8, 8, 8, 8), width=8), 16)
     features = encoder.blocks(encoder.pool(F.gelu(encoder.stem(torch.randn(4, 3, 64, 64)))))
@@ -90,7 +91,7 @@ def test_a_deep_new_network_neither_vanishes_nor_explodes_and_gives_every_block_
         assert block.conv3.parametrizations.weight.original0.grad.abs().max() > 0
 
 
-def test_blurring_halves_a_side_and_keeps_the_mean():
+def test_blurring_halves_a_side_and_keeps_the_mean() -> None:
     pool = BlurPool(2)
     assert pool(torch.ones(1, 2, 9, 8)).shape == (1, 2, 5, 4)
     torch.testing.assert_close(pool(torch.full((1, 2, 8, 8), 3.0)), torch.full((1, 2, 4, 4), 3.0))
@@ -99,7 +100,7 @@ def test_blurring_halves_a_side_and_keeps_the_mean():
     assert checkers[..., ::2, ::2].abs().min() == 1
 
 
-def test_descriptors_of_shifted_images_stay_nearer_than_without_antialiasing():
+def test_descriptors_of_shifted_images_stay_nearer_than_without_antialiasing() -> None:
     smooth = F.interpolate(torch.randn(24, 3, 12, 12, generator=torch.Generator().manual_seed(1)), 72)
     one, shifted = smooth[..., 2:66, 2:66], smooth[..., 3:67, 3:67]
     model = tiny(DetectorConfig(image_px=64, embed_dim=16, resnet=DetectorResNetConfig(blocks=(1, 1, 1), width=8)))

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def vit() -> Clip:
     [(config, to) for config in (VIT, RESNET) for to in ("openwit", "openai", "open_clip")]
     + [(VIT, "huggingface"), (GELU, "openwit"), (GELU, "open_clip"), (GELU, "huggingface")],
 )
-def test_what_is_saved_is_loaded_again_bit_for_bit_with_its_config(tmp_path: Path, config: ClipConfig, to) -> None:
+def test_what_is_saved_is_loaded_again_bit_for_bit_with_its_config(tmp_path: Path, config: ClipConfig, to: Any) -> None:
     model = random_clip(config)
     save(model, tmp_path / "saved", to)
     found = load(tmp_path / "saved")
@@ -107,7 +108,7 @@ def test_the_wrong_activation_gives_other_features(tmp_path: Path, vit: Clip) ->
 
 
 @pytest.mark.parametrize("to", ["openwit", "openai", "open_clip", "huggingface"])
-def test_an_activation_against_what_the_files_say_is_refused(tmp_path: Path, vit: Clip, to) -> None:
+def test_an_activation_against_what_the_files_say_is_refused(tmp_path: Path, vit: Clip, to: str) -> None:
     save(vit, tmp_path / "saved", to)
     with pytest.raises(ConfigError, match=r"activation=gelu: .* says quick_gelu"):
         load(tmp_path / "saved", activation="gelu")
@@ -120,7 +121,7 @@ WEIGHTS_FILE = {
 
 
 @pytest.mark.parametrize("to", WEIGHTS_FILE)
-def test_a_tensor_of_another_shape_is_named_with_both_shapes(tmp_path: Path, vit: Clip, to) -> None:
+def test_a_tensor_of_another_shape_is_named_with_both_shapes(tmp_path: Path, vit: Clip, to: Any) -> None:
     save(vit, tmp_path / "saved", to)
     path = tmp_path / "saved" / WEIGHTS_FILE[to]
     tensors = load_file(path)
@@ -132,7 +133,7 @@ def test_a_tensor_of_another_shape_is_named_with_both_shapes(tmp_path: Path, vit
 
 
 @pytest.mark.parametrize("to", WEIGHTS_FILE)
-def test_missing_and_unexpected_tensors_are_named(tmp_path: Path, vit: Clip, to) -> None:
+def test_missing_and_unexpected_tensors_are_named(tmp_path: Path, vit: Clip, to: Any) -> None:
     save(vit, tmp_path / "saved", to)
     path = tmp_path / "saved" / WEIGHTS_FILE[to]
     tensors = load_file(path)
@@ -183,7 +184,7 @@ FORMATS = ("openwit", "openai", "open_clip", "huggingface")
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_what_exists_is_never_written_over(tmp_path: Path, to) -> None:
+def test_what_exists_is_never_written_over(tmp_path: Path, to: Any) -> None:
     (tmp_path / "there").write_text("mine")
     with pytest.raises(InputError, match="there: exists already; delete it, or give another target"):
         save(random_clip(VIT), tmp_path / "there", to)
@@ -192,7 +193,7 @@ def test_what_exists_is_never_written_over(tmp_path: Path, to) -> None:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_only_the_target_is_left_in_its_folder_which_is_made(tmp_path: Path, to) -> None:
+def test_only_the_target_is_left_in_its_folder_which_is_made(tmp_path: Path, to: Any) -> None:
     save(random_clip(VIT), tmp_path / "new" / "model.pt", to)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.pt"]
 

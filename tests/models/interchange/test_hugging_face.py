@@ -83,7 +83,9 @@ def test_their_image_processor_makes_our_pixels(tmp_path: Path, config: Preproce
         ("vision_config", {"image_size": 65}, "vision.image_px=65: must be a multiple"),
     ],
 )
-def test_a_network_that_ours_would_not_equal_is_refused(tmp_path: Path, section: str, change, message: str) -> None:
+def test_a_network_that_ours_would_not_equal_is_refused(
+    tmp_path: Path, section: str, change: dict[str, Any], message: str
+) -> None:
     save(random_clip(VIT), tmp_path / "saved", "huggingface")
     path = tmp_path / "saved" / "config.json"
     described = json.loads(path.read_text())

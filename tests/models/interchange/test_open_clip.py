@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,7 +69,9 @@ def test_their_networks_give_the_same_logits_here(tmp_path: Path, custom_text: b
         ({"embed_dim": "wide"}, "Expected `int`, got `str`"),
     ],
 )
-def test_a_network_of_another_kind_is_refused_by_the_field_that_says_so(tmp_path: Path, change, message: str) -> None:
+def test_a_network_of_another_kind_is_refused_by_the_field_that_says_so(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     save(random_clip(VIT), tmp_path / "saved", "open_clip")
     path = tmp_path / "saved" / "open_clip_config.json"
     described = json.loads(path.read_text())

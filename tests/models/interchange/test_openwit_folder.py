@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,9 @@ def test_a_bag_of_words_model_comes_back(tmp_path: Path) -> None:
         ("preprocess", {"mean": [1, 2]}, "Expected `array` of length 3, got 2"),
     ],
 )
-def test_a_field_that_cannot_be_right_is_named(tmp_path: Path, section: str, change, message: str) -> None:
+def test_a_field_that_cannot_be_right_is_named(
+    tmp_path: Path, section: str, change: dict[str, Any], message: str
+) -> None:
     save(random_clip(VIT), tmp_path / "saved")
     path = tmp_path / "saved" / "config.json"
     described = json.loads(path.read_text())
@@ -65,7 +68,7 @@ def test_a_missing_field_is_an_error_not_a_default(tmp_path: Path, section: str,
 
 
 @pytest.mark.parametrize("to", ["openwit", "open_clip", "huggingface"])
-def test_a_config_of_a_billion_layers_does_not_keep_us_busy(tmp_path: Path, to) -> None:
+def test_a_config_of_a_billion_layers_does_not_keep_us_busy(tmp_path: Path, to: str) -> None:
     save(random_clip(VIT), tmp_path / "saved", to)
     path = next((tmp_path / "saved").glob("*onfig.json"))
     path.write_text(re.sub(r'"(num_hidden_)?layers": 2', r'"\1layers": 1000000000', path.read_text()))

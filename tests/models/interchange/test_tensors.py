@@ -5,6 +5,7 @@ import errno
 import os
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -134,7 +135,7 @@ def test_random_damage_is_refused_or_harmless_never_another_error(tmp_path: Path
 
 
 @pytest.mark.parametrize("publish", [new_file, new_folder])
-def test_nothing_is_there_when_the_writer_fails(tmp_path: Path, publish) -> None:
+def test_nothing_is_there_when_the_writer_fails(tmp_path: Path, publish: Any) -> None:
     def write() -> None:
         with publish(tmp_path / "target") as made:
             (made / "part" if publish is new_folder else made).write_text("half")

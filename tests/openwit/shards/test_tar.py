@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ from openwit.shards.tar import (
 from train.data.order import draw
 
 
-def tar_of(samples, format=tarfile.USTAR_FORMAT) -> bytes:
+def tar_of(samples: int, format: Any = tarfile.USTAR_FORMAT) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=format) as tar:
         for key, members in samples:
@@ -32,7 +33,7 @@ def tar_of(samples, format=tarfile.USTAR_FORMAT) -> bytes:
     return buffer.getvalue()
 
 
-def samples_of(data: bytes, start: int = 0):
+def samples_of(data: bytes, start: int = 0) -> Any:
     return list(read_samples(io.BytesIO(data), start))
 
 
@@ -40,20 +41,20 @@ PAIRS = [(f"{n:04d}", {"jpg": bytes([n]) * (1400 * n), "txt": b"a caption", "jso
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_it_reads_what_tarfile_wrote_in_any_format_also_with_long_names(format):
+def test_it_reads_what_tarfile_wrote_in_any_format_also_with_long_names(format: Any) -> None:
     folder = "f" * 90 + "/" + "g" * 60
     pairs = [(f"{folder}/{key}", members) for key, members in PAIRS]
     expected = [TarSample(key, members) for key, members in PAIRS]
     assert samples_of(tar_of(pairs, format)) == expected
 
 
-def test_the_first_use_of_a_sample_draws_by_its_key_and_each_further_one_by_its_own_mark():
+def test_the_first_use_of_a_sample_draws_by_its_key_and_each_further_one_by_its_own_mark() -> None:
     marks = [TarSample("k", {}, copy).mark for copy in range(3)]
     assert marks[0] == "k"
     assert len({draw("crop", 0, 0, mark) for mark in marks}) == 3
 
 
-def test_larger_members_lie_in_buffers_of_the_pool_and_say_the_same():
+def test_larger_members_lie_in_buffers_of_the_pool_and_say_the_same() -> None:
     pairs = [(f"{n:04d}", {"jpg": draw("x", n).to_bytes(8, "little") * (600 * n), "txt": b"words"}) for n in range(5)]
     samples = list(read_samples(io.BytesIO(tar_of(pairs)), 0, BufferPool()))
     assert samples == [TarSample(key, members) for key, members in pairs]
@@ -61,11 +62,11 @@ def test_larger_members_lie_in_buffers_of_the_pool_and_say_the_same():
 
 
 @pytest.mark.parametrize("start", range(6))
-def test_it_starts_at_any_sample(start):
+def test_it_starts_at_any_sample(start: int) -> None:
     assert samples_of(tar_of(PAIRS), start) == [TarSample(key, members) for key, members in PAIRS[start:]]
 
 
-def test_an_empty_archive_has_no_samples_and_an_empty_file_is_broken():
+def test_an_empty_archive_has_no_samples_and_an_empty_file_is_broken() -> None:
     assert samples_of(tar_of([])) == []
     (only,) = samples_of(b"")
     assert isinstance(only, Unusable)
@@ -74,7 +75,7 @@ def test_an_empty_archive_has_no_samples_and_an_empty_file_is_broken():
 
 @settings(deadline=None)
 @given(st.integers(0, 20_000), st.booleans())
-def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length, is_pooled):
+def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length: int, is_pooled: Any) -> None:
     data = tar_of(PAIRS)
     pool = BufferPool() if is_pooled else None
     *whole, last = read_samples(io.BytesIO(data[:length] if length < 14_000 else data), 0, pool)
@@ -85,7 +86,7 @@ def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length, is_poole
 
 @settings(deadline=None)
 @given(st.integers(0, BLOCK - 1), st.integers(1, 255))
-def test_a_header_of_which_one_byte_is_wrong_is_damage(place, change):
+def test_a_header_of_which_one_byte_is_wrong_is_damage(place: int, change: int) -> None:
     data = bytearray(tar_of(PAIRS))
     (at,) = (n for n in range(0, len(data), BLOCK) if data[n:].startswith(b"0002.jpg"))
     data[at + place] ^= change
@@ -98,13 +99,13 @@ def test_a_header_of_which_one_byte_is_wrong_is_damage(place, change):
 
 @settings(deadline=None)
 @given(st.binary(min_size=BLOCK, max_size=BLOCK) | st.integers(0, 255).map(lambda byte: bytes([byte]) * BLOCK))
-def test_the_quick_sum_of_a_header_is_the_plain_one(block):
+def test_the_quick_sum_of_a_header_is_the_plain_one(block: Any) -> None:
     total = sum(block) - sum(block[148:156]) + 8 * ord(" ")
     assert _is_sum(total, block)
     assert not any(_is_sum(total + error, block) for error in (-255, -1, 1, 255))
 
 
-def test_a_member_of_less_than_no_bytes_is_damage():
+def test_a_member_of_less_than_no_bytes_is_damage() -> None:
     header = bytearray(tarfile.TarInfo("a.jpg").tobuf(tarfile.USTAR_FORMAT))
     header[124:136] = b"-0000001000\0"
     header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * ord(" "))
@@ -113,7 +114,7 @@ def test_a_member_of_less_than_no_bytes_is_damage():
 
 @settings(deadline=None)
 @given(st.binary(max_size=3000))
-def test_garbage_is_damage_and_never_an_error(data):
+def test_garbage_is_damage_and_never_an_error(data: Any) -> None:
     items = samples_of(tar_of(PAIRS[:2])[: 512 * 4] + data)
     assert all(isinstance(item, TarSample | Unusable) for item in items)
 
@@ -174,7 +175,7 @@ def test_what_needs_more_than_a_plain_header_is_refused() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(SIZES.start, SIZES.start * 8), st.booleans()), max_size=60))
-def test_a_buffer_that_was_not_released_is_never_given_again(requests):
+def test_a_buffer_that_was_not_released_is_never_given_again(requests: Any) -> None:
     pool, kept = BufferPool(), {}
     for number, (num_bytes, is_kept) in enumerate(requests):
         buffer = pool.acquire(num_bytes)
@@ -187,7 +188,7 @@ def test_a_buffer_that_was_not_released_is_never_given_again(requests):
     assert all(buffer == bytes([number]) * len(buffer) for number, buffer in kept.items())
 
 
-def test_a_released_buffer_is_given_again_to_the_next_of_nearly_its_size():
+def test_a_released_buffer_is_given_again_to_the_next_of_nearly_its_size() -> None:
     pool = BufferPool()
     first = pool.acquire(5000)
     place = first.obj
@@ -197,7 +198,7 @@ def test_a_released_buffer_is_given_again_to_the_next_of_nearly_its_size():
     assert pool.acquire(8000).obj is not place
 
 
-def test_reading_what_was_taken_back_is_an_error():
+def test_reading_what_was_taken_back_is_an_error() -> None:
     pool = BufferPool()
     buffer = pool.acquire(5000)
     pool.release(buffer)

@@ -36,7 +36,7 @@ def train_detector(work: Path, *more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_trains_on_the_shards_exports_the_last_weights_and_is_done_the_second_time(tmp_path):
+def test_it_trains_on_the_shards_exports_the_last_weights_and_is_done_the_second_time(tmp_path: Path) -> None:
     refused = train_detector(tmp_path)
     assert refused.returncode == 2
     assert f"run openwit build-dataset demo --work {tmp_path} first" in refused.stderr
@@ -64,7 +64,7 @@ def test_it_trains_on_the_shards_exports_the_last_weights_and_is_done_the_second
     assert "write --detector.seed 0 to go on with them" in other.stderr
 
 
-def test_the_model_of_a_run_on_an_object_store_is_exported_there(tmp_path):
+def test_the_model_of_a_run_on_an_object_store_is_exported_there(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     export(str(tmp_path), DetectorTrainingConfig(), "memory://exported/detector")
     assert storage.read_bytes("memory://exported/detector/model/model.safetensors") == b"weights"

@@ -62,7 +62,9 @@ def test_a_folder_of_checkpoints_stands_for_its_last_and_one_without_any_says_wh
     assert job_of(asked) == begun
 
 
-def test_a_dry_run_tells_what_the_training_costs_before_and_after_there_are_shards(tmp_path, capsys) -> None:
+def test_a_dry_run_tells_what_the_training_costs_before_and_after_there_are_shards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dry = invocation(tmp_path / "w", "vit_b32", dry_run=True, data=tmp_path / "data", nodes=4, rendezvous="n:1")
     run_pretrain(dry)
     told = capsys.readouterr().err

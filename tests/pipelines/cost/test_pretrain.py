@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from train.config import PretrainConfig
 from train.metrics.flops import training_flops
 
 
-def cost_of(name: str, **fields: object):
+def cost_of(name: str, **fields: object) -> Any:
     config = override(pretraining(name, "w"), {path: str(value) for path, value in fields.items()})
     return config, forecast(config, WIT_PAIRS // config.batch_pairs)
 

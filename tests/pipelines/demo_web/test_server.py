@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -52,7 +53,7 @@ def port(web: Path) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def faults(config) -> dict[str, list[tuple[str, str]]]:  # type: ignore[no-untyped-def]
+def faults(config: Any) -> dict[str, list[tuple[str, str]]]:  # type: ignore[no-untyped-def]
     """(host, path) by kind."""
     found: dict[str, list[tuple[str, str]]] = {}
     for fault in plan_faults(config, split(config, catalogue()).shown, HOSTS):

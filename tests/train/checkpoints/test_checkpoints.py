@@ -5,6 +5,9 @@ import os
 import resource
 import signal
 import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +38,7 @@ from train.optim.optimizer import build_optimizer, state_by_name
 from train.ranks import join_ranks
 
 
-def learned():
+def learned() -> Any:
     """A model and an optimizer that have taken a step."""
     torch.manual_seed(0)
     model = Clip(MODEL)
@@ -47,18 +50,18 @@ def learned():
 
 
 @pytest.fixture
-def trained():
+def trained() -> Any:
     return learned()
 
 
 @pytest.fixture
-def ranks():
+def ranks() -> Iterator[Any]:
     with alone(), join_ranks("cpu") as joined:
         yield joined
 
 
 @pytest.fixture(params=["local", "s3"])
-def folder(request, tmp_path, monkeypatch):
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     if request.param == "local":
         return str(tmp_path / "checkpoints")
     server = s3_server.running()
@@ -66,22 +69,22 @@ def folder(request, tmp_path, monkeypatch):
     return f"{server.new_bucket()}/run/checkpoints"
 
 
-def state_of(step):
+def state_of(step: int) -> Any:
     scaler = {"scale": 65536.0, "growth_interval": 2000, "_growth_tracker": step}
     return State(config=CONFIG, cursor=Cursor(step, {3: LaneCursor(7, {"image": 2})}), scaler=scaler)
 
 
-def save(folder, ranks, trained, *numbers, keep_last=2):
+def save(folder: Path, ranks: Any, trained: Any, *numbers: Any, keep_last: int = 2) -> None:
     with Checkpoints(str(folder), ranks, keep_last) as checkpoints:
         for step in numbers:
             checkpoints.save(state_of(step), *trained)
 
 
-def same_tensors(one, other):
+def same_tensors(one: Any, other: Any) -> Any:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_weights_statistics_and_state_come_back_bit_for_bit(folder, ranks, trained):
+def test_weights_statistics_and_state_come_back_bit_for_bit(folder: Path, ranks: Any, trained: Any) -> None:
     assert restore(folder, *trained) is None
     save(folder, ranks, trained, 5)
     model = Clip(MODEL)
@@ -92,7 +95,7 @@ def test_weights_statistics_and_state_come_back_bit_for_bit(folder, ranks, train
     assert same_tensors(state_by_name(optimizer, model), state_by_name(trained[1], trained[0]))
 
 
-def test_the_newest_are_kept_and_nothing_else_is_left(folder, ranks, trained):
+def test_the_newest_are_kept_and_nothing_else_is_left(folder: Path, ranks: Any, trained: Any) -> None:
     save(folder, ranks, trained, 4, 8, 12)
     assert steps(folder) == [8, 12]
     assert latest(folder).endswith("step-00000012")
@@ -100,7 +103,9 @@ def test_the_newest_are_kept_and_nothing_else_is_left(folder, ranks, trained):
     assert set(storage.list_tree(folder)) == {f"step-{step:08d}/{name}" for step in (8, 12) for name in files}
 
 
-def test_what_a_kill_left_half_written_is_no_checkpoint_and_goes_at_the_next_start(folder, ranks, trained):
+def test_what_a_kill_left_half_written_is_no_checkpoint_and_goes_at_the_next_start(
+    folder: Path, ranks: Any, trained: Any
+) -> None:
     save(folder, ranks, trained, 4)
     layout.begin(folder, 8)
     storage.write_bytes(storage.join(layout.unfinished(folder, 8), "model.safetensors"), b"half")
@@ -111,7 +116,7 @@ def test_what_a_kill_left_half_written_is_no_checkpoint_and_goes_at_the_next_sta
     assert steps(folder) == [4, 8]
 
 
-def test_it_is_written_in_the_background_as_it_was_when_save_returned(tmp_path, ranks, trained):
+def test_it_is_written_in_the_background_as_it_was_when_save_returned(tmp_path: Path, ranks: Any, trained: Any) -> None:
     model, optimizer = trained
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     goes_on = threading.Event()
@@ -130,7 +135,7 @@ def test_it_is_written_in_the_background_as_it_was_when_save_returned(tmp_path, 
 
 
 @contextlib.contextmanager
-def no_file_larger_than(size_bytes):
+def no_file_larger_than(size_bytes: int) -> Iterator[Any]:
     """As a full disk, to this process."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -142,7 +147,9 @@ def no_file_larger_than(size_bytes):
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_what_goes_wrong_in_the_background_is_raised_by_the_next_call_and_leaves_nothing(tmp_path, ranks, trained):
+def test_what_goes_wrong_in_the_background_is_raised_by_the_next_call_and_leaves_nothing(
+    tmp_path: Path, ranks: Any, trained: Any
+) -> None:
     save(tmp_path, ranks, trained, 4)
     with Checkpoints(str(tmp_path), ranks, 2) as checkpoints:
         with no_file_larger_than(1000):
@@ -155,7 +162,7 @@ def test_what_goes_wrong_in_the_background_is_raised_by_the_next_call_and_leaves
     assert steps(str(tmp_path)) == [4, 8]
 
 
-def written_together(folder):
+def written_together(folder: Path) -> Any:
     """A checkpoint of step 5 by all ranks; then one of step 8 for which the second has no space: what each says."""
     trained = learned()
     with join_ranks("cpu") as ranks, Checkpoints(folder, ranks, 2) as checkpoints:
@@ -168,7 +175,9 @@ def written_together(folder):
             return str(raised.value)
 
 
-def test_ranks_write_shares_equal_but_for_a_tensor_that_one_rank_reads_and_all_hear_of_an_error(tmp_path, trained):
+def test_ranks_write_shares_equal_but_for_a_tensor_that_one_rank_reads_and_all_hear_of_an_error(
+    tmp_path: Path, trained: Any
+) -> None:
     messages = run_ranks(written_together, 2, str(tmp_path), join_group=False)
     assert "optimizer-00001.safetensors" in messages[0]
     assert "File too large" in messages[0]
@@ -191,19 +200,19 @@ def test_ranks_write_shares_equal_but_for_a_tensor_that_one_rank_reads_and_all_h
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_is_named(tmp_path, ranks, trained):
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, ranks: Any, trained: Any) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(WorkError, match=r"closed.*cannot be written"):
         save(tmp_path / "closed", ranks, trained, 4)
 
 
-def test_ranks_without_a_common_disk_are_told(tmp_path, ranks, trained):
+def test_ranks_without_a_common_disk_are_told(tmp_path: Path, ranks: Any, trained: Any) -> None:
     layout.begin(str(tmp_path), 5)
     with pytest.raises(WorkError, match=r"optimizer-00001.*is not there; give a --work on a disk that all nodes share"):
         layout.commit(str(tmp_path), 5, ["optimizer-00001.safetensors"], {})
 
 
-def test_a_folder_without_checkpoints_or_none_at_all_has_no_latest(tmp_path):
+def test_a_folder_without_checkpoints_or_none_at_all_has_no_latest(tmp_path: Path) -> None:
     assert latest(str(tmp_path)) is None
     assert latest(str(tmp_path / "nothing")) is None
     (tmp_path / ".scratch" / "openwit-x" / "step-00000009").mkdir(parents=True)
@@ -211,7 +220,7 @@ def test_a_folder_without_checkpoints_or_none_at_all_has_no_latest(tmp_path):
     assert latest(str(tmp_path)) is None
 
 
-def test_the_evaluated_model_is_the_trained_one(folder, ranks, trained):
+def test_the_evaluated_model_is_the_trained_one(folder: Path, ranks: Any, trained: Any) -> None:
     save(folder, ranks, trained, 5)
     model = load_model(latest(folder))
     assert not model.training
@@ -220,14 +229,14 @@ def test_the_evaluated_model_is_the_trained_one(folder, ranks, trained):
     assert torch.equal(model.encode_text(tokens), trained[0].encode_text(tokens))
 
 
-def test_a_checkpoint_is_a_model_that_anyone_can_load(tmp_path, ranks, trained):
+def test_a_checkpoint_is_a_model_that_anyone_can_load(tmp_path: Path, ranks: Any, trained: Any) -> None:
     save(tmp_path, ranks, trained, 5)
     model = models.load(latest(str(tmp_path)))
     assert model.config == MODEL
     assert same_tensors(model.state_dict(), trained[0].state_dict())
 
 
-def test_what_is_no_checkpoint_or_a_damaged_one_is_named(tmp_path, ranks, trained):
+def test_what_is_no_checkpoint_or_a_damaged_one_is_named(tmp_path: Path, ranks: Any, trained: Any) -> None:
     with pytest.raises(InputError, match="is no checkpoint"):
         load_model(str(tmp_path))
     save(tmp_path, ranks, trained, 5)

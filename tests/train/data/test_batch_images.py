@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import queue
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,14 @@ from train.data.batch_images import BatchImages, DeviceImages, TensorPool
 SHAPE = (3, 20, 20, 3)
 
 
-def add_all(images, squares):
+def add_all(images: Any, squares: Any) -> Any:
     """Their batch, the last one added first."""
     for place in reversed(range(len(squares))):
         images.add(place, squares[place])
     return images.batch()
 
 
-def test_a_batch_has_its_images_in_their_places_channels_last_wherever_they_were_decoded():
+def test_a_batch_has_its_images_in_their_places_channels_last_wherever_they_were_decoded() -> None:
     squares = [np.asarray(photograph(24, 30, seed))[2:22, 5:25] for seed in range(3)]
     batch = add_all(BatchImages(TensorPool().acquire(SHAPE)), squares)
     assert batch.shape == (3, 3, 20, 20)
@@ -32,7 +33,7 @@ def test_a_batch_has_its_images_in_their_places_channels_last_wherever_they_were
     assert on_device.stride() == batch.stride()
 
 
-def test_memory_is_used_again_once_no_tensor_lies_in_it():
+def test_memory_is_used_again_once_no_tensor_lies_in_it() -> None:
     pool = TensorPool()
     acquired = pool.acquire(SHAPE)
     address = acquired.data_ptr()
@@ -54,7 +55,7 @@ def test_memory_is_used_again_once_no_tensor_lies_in_it():
     ],
     ids=["permuted", "sliced", "numpy", "there and back", "storage", "images"],
 )
-def test_memory_of_which_any_part_is_in_use_is_not_given_again(part):
+def test_memory_of_which_any_part_is_in_use_is_not_given_again(part: Any) -> None:
     pool = TensorPool()
     acquired = pool.acquire(SHAPE)
     address = acquired.data_ptr()
@@ -65,7 +66,7 @@ def test_memory_of_which_any_part_is_in_use_is_not_given_again(part):
     del kept
 
 
-def test_what_is_given_while_another_thread_uses_and_drops_batches_is_never_theirs():
+def test_what_is_given_while_another_thread_uses_and_drops_batches_is_never_theirs() -> None:
     pool, mixed = TensorPool(), []
     batches: queue.Queue[torch.Tensor | None] = queue.Queue(3)
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -26,7 +28,7 @@ START = Cursor()
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_shards(folder, [9, 14, 12])
     with rewritten(folder / "00001.tar") as members:
@@ -36,13 +38,13 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def mixture(data, tmp_path):
+def mixture(data: Path, tmp_path: Path) -> Any:
     """The data one and a half times an epoch, with others a third of a time, all of it local."""
     write_shards(tmp_path / "other", [0, 0, 0, 8, 13])
     return f"{data}=1.5", f"{tmp_path / 'other'}=0.3333"
 
 
-def parts(data, num_ranks, start=START, num_steps=NUM_STEPS, exclusions=""):
+def parts(data: Path, num_ranks: int, start: int = START, num_steps: int = NUM_STEPS, exclusions: Any = "") -> Any:
     """The batches of each rank."""
     data_set = open_data_set(data if isinstance(data, tuple) else (str(data),), exclusions)
     made = []
@@ -52,7 +54,7 @@ def parts(data, num_ranks, start=START, num_steps=NUM_STEPS, exclusions=""):
     return made
 
 
-def by_key(ranks, step):
+def by_key(ranks: Any, step: int) -> Any:
     """All pairs of a global batch, sorted; a mixture may have a key twice."""
     return sorted(
         (key, batch.inputs[0][i].numpy().tobytes(), batch.inputs[1][i].tolist())
@@ -61,7 +63,7 @@ def by_key(ranks, step):
     )
 
 
-def on_s3(entries, bucket):
+def on_s3(entries: Any, bucket: Any) -> Any:
     """The entries with their folders copied to the bucket."""
     moved = []
     for number, entry in enumerate(map(parse_entry, entries)):
@@ -72,12 +74,12 @@ def on_s3(entries, bucket):
     return tuple(moved)
 
 
-def whole_cursor(ranks, step):
+def whole_cursor(ranks: Any, step: int) -> Any:
     lanes = {lane: at for rank in ranks for lane, at in rank[step].cursor.lanes.items()}
     return msgspec.json.decode(msgspec.json.encode(Cursor(ranks[0][step].cursor.step, lanes)), type=Cursor)
 
 
-def test_a_batch_has_the_shapes_of_the_config_and_says_where_it_stands(data):
+def test_a_batch_has_the_shapes_of_the_config_and_says_where_it_stands(data: Path) -> None:
     ((batch, *_),) = parts(data, 1, num_steps=1)
     assert batch.inputs[0].shape == (8, 3, 16, 16)
     assert batch.inputs[0].dtype == torch.uint8
@@ -87,14 +89,14 @@ def test_a_batch_has_the_shapes_of_the_config_and_says_where_it_stands(data):
 
 
 @pytest.mark.parametrize("num_ranks", [2, 4])
-def test_any_number_of_ranks_sees_the_same_global_batches(data, num_ranks):
+def test_any_number_of_ranks_sees_the_same_global_batches(data: Path, num_ranks: int) -> None:
     one, many = parts(data, 1), parts(data, num_ranks)
     for step in range(NUM_STEPS):
         assert by_key(one, step) == by_key(many, step)
         assert whole_cursor(one, step) == whole_cursor(many, step)
 
 
-def test_the_order_of_one_data_set_never_moves(tmp_path):
+def test_the_order_of_one_data_set_never_moves(tmp_path: Path) -> None:
     write_shards(tmp_path, [9, 14, 12])
     (batches,) = parts(tmp_path, 1)
     first = "000010004 000010002 000010010 000010011 000000003 000000006 000020006 000020003"
@@ -104,7 +106,7 @@ def test_the_order_of_one_data_set_never_moves(tmp_path):
     assert hashlib.sha256(keys.encode()).hexdigest()[:16] == "3ef073025e93b6d8"
 
 
-def test_a_mixture_uses_each_data_set_as_often_as_it_says_and_copies_draw_anew(tmp_path):
+def test_a_mixture_uses_each_data_set_as_often_as_it_says_and_copies_draw_anew(tmp_path: Path) -> None:
     write_shards(tmp_path / "one", [9, 14, 12])
     write_shards(tmp_path / "other", [0, 0, 0, 8, 13])
     (batches,) = parts((f"{tmp_path}/one=1.5", f"{tmp_path}/other=0.3333"), 1, num_steps=40)
@@ -121,7 +123,9 @@ def test_a_mixture_uses_each_data_set_as_often_as_it_says_and_copies_draw_anew(t
 
 
 @pytest.mark.slow
-def test_a_mixture_on_a_faltering_store_goes_on_with_2_4_and_1_ranks_as_local_files_do(mixture, monkeypatch):
+def test_a_mixture_on_a_faltering_store_goes_on_with_2_4_and_1_ranks_as_local_files_do(
+    mixture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = s3_server.running()
     server.use(monkeypatch)
     moved = on_s3(mixture, server.new_bucket())
@@ -141,7 +145,7 @@ def test_a_mixture_on_a_faltering_store_goes_on_with_2_4_and_1_ranks_as_local_fi
 
 
 @contextmanager
-def on_a_failing_store(data, monkeypatch, kind):
+def on_a_failing_store(data: Path, monkeypatch: pytest.MonkeyPatch, kind: Any) -> Iterator[Any]:
     """The data set, and the proxy that lets no request through."""
     server = s3_server.running()
     server.use(monkeypatch)
@@ -152,7 +156,9 @@ def on_a_failing_store(data, monkeypatch, kind):
         yield data_set, proxy
 
 
-def test_leaving_while_a_store_fails_does_not_wait_for_its_patience_to_end(data, monkeypatch):
+def test_leaving_while_a_store_fails_does_not_wait_for_its_patience_to_end(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with on_a_failing_store(data, monkeypatch, "503") as (data_set, proxy):
         with Batches(data_set, override(CONFIG, {"stream.remote_patience_s": "1e6"}), 0, 1, Cursor()) as batches:
             while not proxy.refused:
@@ -160,7 +166,7 @@ def test_leaving_while_a_store_fails_does_not_wait_for_its_patience_to_end(data,
         assert not batches._ahead.thread.is_alive()
 
 
-def test_an_outage_ends_the_training_where_the_batch_is_wanted(data, monkeypatch):
+def test_an_outage_ends_the_training_where_the_batch_is_wanted(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with on_a_failing_store(data, monkeypatch, "hang up") as (data_set, _):
         hasty = override(CONFIG, {"stream.remote_patience_s": "0.3"})
         with (
@@ -172,7 +178,7 @@ def test_an_outage_ends_the_training_where_the_batch_is_wanted(data, monkeypatch
             next(batches)
 
 
-def test_a_sample_comes_at_most_once_an_epoch(tmp_path):
+def test_a_sample_comes_at_most_once_an_epoch(tmp_path: Path) -> None:
     write_shards(tmp_path, [9, 14, 12])
     (batches,) = parts(tmp_path, 1)
     seen: dict[int, list[str]] = {}
@@ -183,7 +189,7 @@ def test_a_sample_comes_at_most_once_an_epoch(tmp_path):
         assert len(keys) == len(set(keys))
 
 
-def test_it_goes_on_from_any_step_on_another_number_of_ranks(data):
+def test_it_goes_on_from_any_step_on_another_number_of_ranks(data: Path) -> None:
     whole = parts(data, 2)
     for done in (3, 4, 9):
         rest = parts(data, 4, whole_cursor(whole, done - 1), NUM_STEPS - done)
@@ -191,7 +197,7 @@ def test_it_goes_on_from_any_step_on_another_number_of_ranks(data):
             assert by_key(rest, step) == by_key(whole, done + step)
 
 
-def test_damage_is_named_and_counted_and_exclusions_hold(data, tmp_path):
+def test_damage_is_named_and_counted_and_exclusions_hold(data: Path, tmp_path: Path) -> None:
     excluded = {f"00000000{n}" for n in range(3)}
     uids = [f"{key}-{c}" for key in excluded for c in range(3)]
     (batches,) = parts(data, 1, exclusions=write_exclusions(tmp_path / "x.parquet", uids))
@@ -202,13 +208,13 @@ def test_damage_is_named_and_counted_and_exclusions_hold(data, tmp_path):
     assert {"excluded", "image", "text"} <= reasons
 
 
-def test_a_data_set_smaller_than_a_batch_is_refused(tmp_path):
+def test_a_data_set_smaller_than_a_batch_is_refused(tmp_path: Path) -> None:
     write_shards(tmp_path, [7])
     with pytest.raises(ConfigError, match="write 4 or less"):
         parts(tmp_path, 1)
 
 
-def test_what_goes_wrong_in_the_reading_thread_is_raised_where_the_batch_is_wanted(tmp_path):
+def test_what_goes_wrong_in_the_reading_thread_is_raised_where_the_batch_is_wanted(tmp_path: Path) -> None:
     write_shards(tmp_path, [8, 8])
     for name in ("00000.tar", "00001.tar"):
         (tmp_path / name).write_bytes(b"")
@@ -216,7 +222,7 @@ def test_what_goes_wrong_in_the_reading_thread_is_raised_where_the_batch_is_want
         parts(tmp_path, 1)
 
 
-def test_more_threads_or_a_cache_change_nothing(data):
+def test_more_threads_or_a_cache_change_nothing(data: Path) -> None:
     data_set = open_data_set((str(data),))
     changes = {"stream.threads": "1", "stream.read_ahead": "1", "stream.cache_decoded_mb": "5"}
     with Batches(data_set, override(CONFIG, changes), 0, 1, Cursor()) as batches:
@@ -226,7 +232,7 @@ def test_more_threads_or_a_cache_change_nothing(data):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_what_a_gpu_fetches_lies_in_memory_that_it_can_fetch_from_beside_its_work(data):
+def test_what_a_gpu_fetches_lies_in_memory_that_it_can_fetch_from_beside_its_work(data: Path) -> None:
     with Batches(open_data_set((str(data),)), CONFIG, 0, 1, Cursor(), torch.device("cuda", 0)) as batches:
         batch = next(batches)
     assert all(part.is_pinned() for part in batch.inputs)

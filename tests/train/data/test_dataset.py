@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,18 +14,18 @@ from train.data.dataset import LaneRows, data_digest, open_data_set
 from train.data.order import Segment
 
 
-def read_rows(data_set, lane, start):
+def read_rows(data_set: Any, lane: int, start: int) -> Any:
     return LaneRows(data_set, lane, TarFiles(1, 0), BufferPool()).read(start)
 
 
-def test_a_data_set_is_what_its_manifest_says(tmp_path):
+def test_a_data_set_is_what_its_manifest_says(tmp_path: Path) -> None:
     write_shards(tmp_path, [3, 0, 5])
     data_set = open_data_set((str(tmp_path),))
     assert [(shard.name, shard.num_samples) for shard in data_set.shards] == [("00000.tar", 3), ("00002.tar", 5)]
     assert data_set.num_samples == 8
 
 
-def test_missing_or_wrong_inputs_are_named(tmp_path):
+def test_missing_or_wrong_inputs_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"manifest\.json: no such file"):
         open_data_set((str(tmp_path / "nothing"),))
     write_shards(tmp_path / "empty", [0])
@@ -37,7 +39,7 @@ def test_missing_or_wrong_inputs_are_named(tmp_path):
     assert open_data_set((str(tmp_path / "data"),), other).excluded == {"a", "b"}
 
 
-def test_the_rows_of_all_lanes_are_all_samples_from_any_start(tmp_path):
+def test_the_rows_of_all_lanes_are_all_samples_from_any_start(tmp_path: Path) -> None:
     write_shards(tmp_path, [5, 7, 2])
     data_set = open_data_set((str(tmp_path),))
     lanes = data_set.lanes(4, 0, 0)
@@ -50,7 +52,7 @@ def test_the_rows_of_all_lanes_are_all_samples_from_any_start(tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["cut", "empty", "gone", "short", "garbage", "folder"])
-def test_a_damaged_tar_still_gives_every_row_those_that_are_lost_named(tmp_path, harm):
+def test_a_damaged_tar_still_gives_every_row_those_that_are_lost_named(tmp_path: Path, harm: str) -> None:
     write_shards(tmp_path, [4])
     path = tmp_path / "00000.tar"
     if harm == "cut":
@@ -76,7 +78,7 @@ def test_a_damaged_tar_still_gives_every_row_those_that_are_lost_named(tmp_path,
     assert all(isinstance(row, TarSample) for row in rows[: 4 - len(lost)])
 
 
-def test_a_tar_with_more_samples_than_its_manifest_gives_those_of_the_manifest(tmp_path):
+def test_a_tar_with_more_samples_than_its_manifest_gives_those_of_the_manifest(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [4])
     write_shards(tmp_path / "more", [6])
     shutil.copy(tmp_path / "more" / "00000.tar", tmp_path / "data")
@@ -84,7 +86,7 @@ def test_a_tar_with_more_samples_than_its_manifest_gives_those_of_the_manifest(t
     assert [row.key for row in rows] == [f"00000000{n}" for n in range(4)]
 
 
-def test_a_mixture_has_the_shards_of_all_each_so_often_as_its_passes_say(tmp_path):
+def test_a_mixture_has_the_shards_of_all_each_so_often_as_its_passes_say(tmp_path: Path) -> None:
     write_shards(tmp_path / "a", [3, 0, 5])
     write_shards(tmp_path / "b", [0, 4])
     data_set = open_data_set((f"{tmp_path}/a=2", f"{tmp_path}/b=0.5"))
@@ -99,13 +101,13 @@ def test_a_mixture_has_the_shards_of_all_each_so_often_as_its_passes_say(tmp_pat
         assert sum(copy for _, copy in uses) == 8
 
 
-def test_the_order_of_one_data_set_is_that_of_the_same_folder_with_one_pass(tmp_path):
+def test_the_order_of_one_data_set_is_that_of_the_same_folder_with_one_pass(tmp_path: Path) -> None:
     write_shards(tmp_path, [5, 7, 2])
     plain, one = open_data_set((str(tmp_path),)), open_data_set((f"{tmp_path}=1",))
     assert [plain.lanes(3, 0, epoch) for epoch in range(3)] == [one.lanes(3, 0, epoch) for epoch in range(3)]
 
 
-def test_the_steps_of_an_epoch_count_passes_and_their_part_of_the_exclusions(tmp_path):
+def test_the_steps_of_an_epoch_count_passes_and_their_part_of_the_exclusions(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [60, 40])
     exclusions = write_exclusions(tmp_path / "x.parquet", [str(n) for n in range(10)])
     steps = {
@@ -115,7 +117,7 @@ def test_the_steps_of_an_epoch_count_passes_and_their_part_of_the_exclusions(tmp
     assert steps == {0.5: 4, 1: 9, 2: 18, 2.5: 22}
 
 
-def test_an_image_is_left_out_once_however_many_captions_it_has(tmp_path):
+def test_an_image_is_left_out_once_however_many_captions_it_has(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [20])
     uids = [f"00000000{image}-{caption}" for image in range(5) for caption in range(3)]
     data_set = open_data_set((str(tmp_path / "data"),), write_exclusions(tmp_path / "x.parquet", uids))
@@ -124,7 +126,7 @@ def test_an_image_is_left_out_once_however_many_captions_it_has(tmp_path):
     assert data_set.steps_per_epoch(5, 1) == 3
 
 
-def test_entries_that_cannot_be_right_are_told_what_to_write(tmp_path):
+def test_entries_that_cannot_be_right_are_told_what_to_write(tmp_path: Path) -> None:
     write_shards(tmp_path, [4])
     with pytest.raises(ConfigError, match=r"none of its 4 samples an epoch; write .*=0\.25 or more"):
         open_data_set((f"{tmp_path}=0.1",))
@@ -132,7 +134,7 @@ def test_entries_that_cannot_be_right_are_told_what_to_write(tmp_path):
         open_data_set((str(tmp_path), f"{tmp_path}/"))
 
 
-def test_the_digest_is_that_of_the_samples_and_their_passes_wherever_they_lie(tmp_path):
+def test_the_digest_is_that_of_the_samples_and_their_passes_wherever_they_lie(tmp_path: Path) -> None:
     for name, sizes in (("a", [4]), ("b", [5])):
         write_shards(tmp_path / name, sizes)
     a, b = (data_digest((f"{tmp_path}/{name}",)) for name in "ab")

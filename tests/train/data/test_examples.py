@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,13 +25,13 @@ def sample(number: int = 2, **changes: bytes | None) -> TarSample:
     return TarSample("k", {name: content for name, content in members.items() if content is not None})
 
 
-def test_an_example_has_a_square_and_one_of_the_captions_by_epoch():
+def test_an_example_has_a_square_and_one_of_the_captions_by_epoch() -> None:
     made = [builder().build(sample(), epoch) for epoch in range(30)]
     assert all(isinstance(example, Example) and example.pixels.shape == (16, 16, 3) for example in made)
     assert {example.caption[-3:] for example in made} == {"(0)", "(1)", "(2)"}
 
 
-def test_the_same_epoch_draws_the_same_crop_and_caption_and_another_does_not():
+def test_the_same_epoch_draws_the_same_crop_and_caption_and_another_does_not() -> None:
     gradient = np.mgrid[:24, :32].sum(0).astype(np.uint8)
     one = sample(jpg=jpeg(np.stack([gradient * 4] * 3, -1)))
     first, again = builder().build(one, 0), builder(cache_bytes=1 << 20).build(one, 0)
@@ -39,7 +40,7 @@ def test_the_same_epoch_draws_the_same_crop_and_caption_and_another_does_not():
     assert any(not np.array_equal(first.pixels, builder().build(one, epoch).pixels) for epoch in range(1, 6))
 
 
-def test_only_patch_dropout_draws_for_patches_and_it_changes_nothing_else():
+def test_only_patch_dropout_draws_for_patches_and_it_changes_nothing_else() -> None:
     plain, drawing = builder(), replace(builder(), draws_patches=True)
     pairs = [(plain.build(sample(), epoch), drawing.build(sample(), epoch)) for epoch in range(5)]
     assert {one.patches_seed for one, _ in pairs} == {0}
@@ -47,7 +48,7 @@ def test_only_patch_dropout_draws_for_patches_and_it_changes_nothing_else():
     assert all(np.array_equal(one.pixels, other.pixels) and one.caption == other.caption for one, other in pairs)
 
 
-def test_excluded_captions_are_never_used_and_a_pair_without_others_is_left_out():
+def test_excluded_captions_are_never_used_and_a_pair_without_others_is_left_out() -> None:
     excluded = ("k-0", "k-2")
     assert {builder(excluded).build(sample(), epoch).caption[-3:] for epoch in range(20)} == {"(1)"}
     refused = builder(("k-0", "k-1", "k-2")).build(sample(), 0)
@@ -55,7 +56,7 @@ def test_excluded_captions_are_never_used_and_a_pair_without_others_is_left_out(
     assert refused.reason == "excluded"
 
 
-def test_a_plain_pair_without_json_is_used_with_its_text_and_its_uid_counts():
+def test_a_plain_pair_without_json_is_used_with_its_text_and_its_uid_counts() -> None:
     assert builder().build(sample(json=None), 0).caption.endswith("(0)")
     lone = json.dumps({"uid": "u"}).encode()
     assert builder(("u",)).build(sample(json=lone), 0).reason == "excluded"
@@ -88,7 +89,7 @@ LARGE = {
 
 
 @pytest.mark.parametrize("changes", LARGE.values(), ids=LARGE)
-def test_what_lies_in_a_pools_buffers_gives_the_same_and_can_be_released(changes):
+def test_what_lies_in_a_pools_buffers_gives_the_same_and_can_be_released(changes: Any) -> None:
     plain, pool = sample(**changes), BufferPool()
     buffers = {name: pool.acquire(len(content)) for name, content in plain.members.items() if len(content) in SIZES}
     assert buffers
@@ -115,14 +116,14 @@ def test_what_lies_in_a_pools_buffers_gives_the_same_and_can_be_released(changes
         ({"jpg": b"<html>no image</html>"}, "image"),
     ],
 )
-def test_what_cannot_be_used_says_why(changes, reason):
+def test_what_cannot_be_used_says_why(changes: dict[str, Any], reason: str) -> None:
     made = builder().build(sample(**changes), 0)
     assert isinstance(made, Unusable)
     assert made.reason == reason
     assert made.key == "k"
 
 
-def test_the_cache_keeps_no_more_than_its_bytes():
+def test_the_cache_keeps_no_more_than_its_bytes() -> None:
     cache = DecodedCache(3 * 20 * 26 * 3)
     encoded = sample().members["jpg"]
     for key in "abcdefgh":
@@ -130,7 +131,7 @@ def test_the_cache_keeps_no_more_than_its_bytes():
     assert 0 < sum(pixels.nbytes for pixels in cache.pixels.values()) <= 3 * 20 * 26 * 3
 
 
-def test_a_crop_is_the_same_with_and_without_the_cache_in_any_order():
+def test_a_crop_is_the_same_with_and_without_the_cache_in_any_order() -> None:
     images = [sample(jpg=encoded(photograph(90, 130, seed))) for seed in range(3)]
     cached = builder(cache_bytes=1 << 20)
     for epoch in range(3):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,18 +18,20 @@ from train.data.lanes import LaneCursor, LaneReader
 START = LaneCursor()
 
 
-def reader(folder, at=START, exclusions="", num_lanes=1, lane=0, epoch=0) -> LaneReader:
+def reader(
+    folder: Path, at: Any = START, exclusions: Any = "", num_lanes: int = 1, lane: int = 0, epoch: int = 0
+) -> LaneReader:
     data_set = open_data_set((str(folder),), exclusions)
     builder = ClipExampleBuilder(0, 20, 16, data_set.excluded, DecodedCache(0))
     rows = LaneRows(data_set, data_set.lanes(num_lanes, 0, epoch)[lane], TarFiles(1, 0), BufferPool())
     return LaneReader(rows, builder, 4, (epoch, lane), at)
 
 
-def keys(lane, number) -> list[str]:
+def keys(lane: int, number: int) -> list[str]:
     return [example.key for example in islice(lane, number)]
 
 
-def test_a_lane_gives_each_sample_once_in_a_shuffled_order_that_epochs_change(tmp_path):
+def test_a_lane_gives_each_sample_once_in_a_shuffled_order_that_epochs_change(tmp_path: Path) -> None:
     write_shards(tmp_path, [6, 7])
     orders = [keys(reader(tmp_path, epoch=epoch), 13) for epoch in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
@@ -35,7 +39,7 @@ def test_a_lane_gives_each_sample_once_in_a_shuffled_order_that_epochs_change(tm
     assert len(set(orders[0])) == 13
 
 
-def test_it_goes_on_from_its_cursor_anywhere_as_if_never_stopped(tmp_path):
+def test_it_goes_on_from_its_cursor_anywhere_as_if_never_stopped(tmp_path: Path) -> None:
     write_shards(tmp_path, [6, 7])
     with rewritten(tmp_path / "00001.tar") as members:
         members["000010003.jpg"] = b"broken"
@@ -50,7 +54,7 @@ def test_it_goes_on_from_its_cursor_anywhere_as_if_never_stopped(tmp_path):
         assert again.cursor == cursors[30]
 
 
-def test_it_never_holds_more_than_a_window_and_reads_as_evenly_as_it_gives(tmp_path):
+def test_it_never_holds_more_than_a_window_and_reads_as_evenly_as_it_gives(tmp_path: Path) -> None:
     write_shards(tmp_path, [6, 7])
     for at in (0, 2, 5):
         lane = reader(tmp_path, LaneCursor(at))
@@ -64,7 +68,7 @@ def test_it_never_holds_more_than_a_window_and_reads_as_evenly_as_it_gives(tmp_p
         assert steady.count(1) >= 2 * 8 - 6
 
 
-def test_the_memory_of_used_samples_is_used_again_and_no_image_suffers(tmp_path):
+def test_the_memory_of_used_samples_is_used_again_and_no_image_suffers(tmp_path: Path) -> None:
     write_shards(tmp_path, [25])
     noise = np.random.default_rng(0)
     with rewritten(tmp_path / "00000.tar") as members:
@@ -79,7 +83,7 @@ def test_the_memory_of_used_samples_is_used_again_and_no_image_suffers(tmp_path)
     assert 1 <= sum(map(len, lane.rows.pool._free.values())) <= 4 + 1
 
 
-def test_what_cannot_be_used_is_replaced_counted_and_named_once(tmp_path):
+def test_what_cannot_be_used_is_replaced_counted_and_named_once(tmp_path: Path) -> None:
     write_shards(tmp_path, [6, 4])
     with rewritten(tmp_path / "00000.tar") as members:
         members["000000002.jpg"] = b"broken"
@@ -97,7 +101,7 @@ def test_what_cannot_be_used_is_replaced_counted_and_named_once(tmp_path):
     assert lane.take_notices() == []
 
 
-def test_a_lane_without_any_usable_sample_ends_the_run_instead_of_hanging(tmp_path):
+def test_a_lane_without_any_usable_sample_ends_the_run_instead_of_hanging(tmp_path: Path) -> None:
     write_shards(tmp_path, [3])
     (tmp_path / "00000.tar").unlink()
     with pytest.raises(WorkError, match=r"none of the 3 samples.*00000\.tar.*no such file"):

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ START = Cursor()
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_shards(folder, [9, 14, 12])
     with rewritten(folder / "00001.tar") as members:
@@ -34,19 +35,23 @@ def data(tmp_path_factory):
     return folder
 
 
-def batches_of(data, num_processes, rank=0, num_ranks=1, start=START):
+def batches_of(data: Path, num_processes: int, rank: int = 0, num_ranks: int = 1, start: int = START) -> Any:
     config = override(CONFIG, {"ranks": "1", "stream.processes": str(num_processes)})
     return Batches(open_data_set((str(data),)), config, rank, num_ranks, start)
 
 
-def some(data, num_processes, rank=0, num_ranks=1, start=START, num_steps=NUM_STEPS):
+def some(
+    data: Path, num_processes: int, rank: int = 0, num_ranks: int = 1, start: int = START, num_steps: int = NUM_STEPS
+) -> Any:
     with batches_of(data, num_processes, rank, num_ranks, start) as batches:
         return [next(batches) for _ in range(num_steps)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("num_processes", "rank", "num_ranks", "done"), [(4, 0, 1, 0), (2, 1, 2, 4)])
-def test_batches_are_bit_for_bit_those_of_one_process_from_any_cursor(data, num_processes, rank, num_ranks, done):
+def test_batches_are_bit_for_bit_those_of_one_process_from_any_cursor(
+    data: Path, num_processes: int, rank: int, num_ranks: int, done: int
+) -> None:
     expected = some(data, 1, rank, num_ranks)
     start = expected[done - 1].cursor if done else START
     for fed, made in zip(
@@ -59,7 +64,7 @@ def test_batches_are_bit_for_bit_those_of_one_process_from_any_cursor(data, num_
             assert part.stride()[1:] == plain.stride()[1:]
 
 
-def test_what_goes_wrong_in_a_process_is_raised_where_the_batch_is_wanted(tmp_path):
+def test_what_goes_wrong_in_a_process_is_raised_where_the_batch_is_wanted(tmp_path: Path) -> None:
     write_shards(tmp_path, [8, 8])
     for name in ("00000.tar", "00001.tar"):
         (tmp_path / name).write_bytes(b"")
@@ -67,7 +72,7 @@ def test_what_goes_wrong_in_a_process_is_raised_where_the_batch_is_wanted(tmp_pa
         some(tmp_path, 2)
 
 
-def test_a_killed_process_ends_the_training_with_a_word(data):
+def test_a_killed_process_ends_the_training_with_a_word(data: Path) -> None:
     with batches_of(data, 2) as batches:
         next(batches)
         process, _ = batches._ahead._source._processes
@@ -77,7 +82,7 @@ def test_a_killed_process_ends_the_training_with_a_word(data):
 
 
 @pytest.mark.parametrize("num_taken", [0, 3])
-def test_leaving_ends_the_processes(data, num_taken):
+def test_leaving_ends_the_processes(data: Path, num_taken: int) -> None:
     with batches_of(data, 2) as batches:
         processes = batches._ahead._source._processes
         while processes[-1].pid is None:
@@ -104,7 +109,7 @@ if __name__ == "__main__":
 """
 
 
-def test_processes_end_with_a_rank_that_was_killed(data, tmp_path):
+def test_processes_end_with_a_rank_that_was_killed(data: Path, tmp_path: Path) -> None:
     script = tmp_path / "rank.py"
     script.write_text(RANK)
     path = os.pathsep.join(str(ROOT / folder) for folder in ("", "tests"))
@@ -131,6 +136,6 @@ def is_alive(pid: int) -> bool:
         ({"device": "cuda", "stream.decoder": "gpu", "stream.processes": "2"}, "the rank decodes itself; write 1"),
     ],
 )
-def test_a_number_of_processes_that_cannot_be_is_refused(changes, message):
+def test_a_number_of_processes_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         override(CONFIG, {"ranks": "1", **changes})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from hypothesis import given
@@ -17,13 +18,15 @@ class Member:
     num_ranks: int
     rows: tuple[torch.Tensor, ...] = ()
 
-    def gather(self, value):  # type: ignore[no-untyped-def]
+    def gather(self, value: Any) -> Any:  # type: ignore[no-untyped-def]
         assert torch.equal(value, self.rows[self.rank])
         return list(self.rows)
 
 
 @given(st.integers(0, 40), st.integers(1, 7), st.integers(1, 5))
-def test_every_image_belongs_to_one_process_in_whole_batches_and_their_rows_come_back_in_order(num, size, num_ranks):
+def test_every_image_belongs_to_one_process_in_whole_batches_and_their_rows_come_back_in_order(
+    num: int, size: int, num_ranks: int
+) -> None:
     places = [own_places(num, size, Member(rank, num_ranks)) for rank in range(num_ranks)]
     assert sorted(place for own in places for place in own) == list(range(num))
     for own in places:

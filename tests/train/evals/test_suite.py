@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +81,7 @@ def scores_of_one_model(images: str, digits: bool) -> Scores:
 
 
 @pytest.mark.slow
-def test_three_ranks_find_together_exactly_what_one_finds(tmp_path):
+def test_three_ranks_find_together_exactly_what_one_finds(tmp_path: Path) -> None:
     images = write_set(tmp_path, 41)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -94,7 +95,7 @@ def test_three_ranks_find_together_exactly_what_one_finds(tmp_path):
     assert run_ranks(scores_of_one_model, 3, images, True) == [alone] * 3
 
 
-def test_sets_are_read_once_and_more_ranks_than_batches_do_no_harm(tmp_path):
+def test_sets_are_read_once_and_more_ranks_than_batches_do_no_harm(tmp_path: Path) -> None:
     images = write_set(tmp_path, 8)
 
     class Third:
@@ -102,7 +103,7 @@ def test_sets_are_read_once_and_more_ranks_than_batches_do_no_harm(tmp_path):
 
         rank, num_ranks = 2, 3
 
-        def gather(self, value):  # type: ignore[no-untyped-def]
+        def gather(self, value: Any) -> Any:  # type: ignore[no-untyped-def]
             return [parts[0], parts[1], value] if isinstance(value, torch.Tensor) else [value]
 
     torch.manual_seed(0)
@@ -116,7 +117,7 @@ def test_sets_are_read_once_and_more_ranks_than_batches_do_no_harm(tmp_path):
     assert found["num_images"] == 8.0
 
 
-def test_a_training_that_wants_evaluations_must_say_which(tmp_path):
+def test_a_training_that_wants_evaluations_must_say_which(tmp_path: Path) -> None:
     for evals in (None, EvaluateConfig(digits=False)):
         with pytest.raises(ConfigError, match=r"asks for nothing; write --evaluate\.digits true"):
             Periodic(CONFIG, evals)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ SMALL = {
 }
 
 
-def counted(run) -> int:  # type: ignore[no-untyped-def]
+def counted(run: Any) -> int:  # type: ignore[no-untyped-def]
     """What torch counts while it runs; attention written out, for its fused forms are not all known to the counter."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         run()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ from train.step import Measured
 class Alone(Ranks):
     """One rank without a process group."""
 
-    def gather(self, value):  # type: ignore[no-untyped-def]
+    def gather(self, value: Any) -> Any:  # type: ignore[no-untyped-def]
         return [value]
 
 
@@ -45,7 +46,7 @@ def monitor_of(out: Path, start_step: int = 0, **changes: object) -> LossMonitor
     return LossMonitor(job(out / "data", out, **changes), ALONE, start_step)
 
 
-def test_a_step_is_not_read_before_it_is_looked_at(tmp_path):
+def test_a_step_is_not_read_before_it_is_looked_at(tmp_path: Path) -> None:
     monitor = monitor_of(tmp_path)
     for step in range(1, MAX_UNSEEN):
         monitor.add(step, measured(math.nan if step == 3 else 1.0), 0.1, ("a",))
@@ -60,7 +61,7 @@ def test_a_step_is_not_read_before_it_is_looked_at(tmp_path):
         (measured(2.5, math.nan), r"step 15: the gradient's norm is nan \(the loss 2\.5000\)"),
     ],
 )
-def test_the_steps_before_a_stop_are_written_with_their_keys(tmp_path, bad, message):
+def test_the_steps_before_a_stop_are_written_with_their_keys(tmp_path: Path, bad: Any, message: str) -> None:
     monitor = monitor_of(tmp_path)
     for step in range(1, 14):
         monitor.add(step, measured(step / 10), step / 1000, (f"{step}-a", f"{step}-b"))
@@ -84,7 +85,7 @@ def test_the_steps_before_a_stop_are_written_with_their_keys(tmp_path, bad, mess
     assert held["steps"][-1]["loss"] == "nan"
 
 
-def test_fp16_may_overflow_but_not_for_ever(tmp_path):
+def test_fp16_may_overflow_but_not_for_ever(tmp_path: Path) -> None:
     monitor = monitor_of(tmp_path, precision="fp16")
     for step in range(1, 4 * MAX_OVERFLOWS):
         monitor.add(step, measured(1.0, 1.0 if step % MAX_OVERFLOWS == 0 else math.inf), 0.1, ())
@@ -108,7 +109,7 @@ def log(monitor: LossMonitor, out: Path, step: int, loss: float) -> None:
         file.write(json.dumps({"step": step, "loss": loss}) + "\n")
 
 
-def test_a_leap_is_a_spike_after_a_warm_start_and_a_run_that_goes_on_finds_the_same(tmp_path):
+def test_a_leap_is_a_spike_after_a_warm_start_and_a_run_that_goes_on_finds_the_same(tmp_path: Path) -> None:
     losses = [9.0, *[2.0] * (MIN_LINES - 1), 2.5, 5.0, 2.0, 6.0]
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for out, stop in ((whole, len(losses)), (halves, len(losses) - 1)):
@@ -136,7 +137,7 @@ def test_a_leap_is_a_spike_after_a_warm_start_and_a_run_that_goes_on_finds_the_s
     assert second["step"] == len(losses)
 
 
-def test_a_spike_between_the_logged_steps_is_found_too(tmp_path):
+def test_a_spike_between_the_logged_steps_is_found_too(tmp_path: Path) -> None:
     monitor = monitor_of(tmp_path)
     for step in range(1, MIN_LINES + 1):
         log(monitor, tmp_path, step, 2.0)
@@ -148,7 +149,7 @@ def test_a_spike_between_the_logged_steps_is_found_too(tmp_path):
 
 
 @given(st.lists(st.floats(0.0, 20.0)))
-def test_the_usual_loss_is_the_mean_of_the_newest_lines(losses):
+def test_the_usual_loss_is_the_mean_of_the_newest_lines(losses: Any) -> None:
     usual = UsualLoss(losses[:7])
     for loss in losses[7:]:
         usual.add(loss)
@@ -170,7 +171,7 @@ def stopped_together(out: str) -> str:
     return "went on"
 
 
-def test_all_ranks_stop_for_what_one_sees_and_the_file_holds_the_keys_of_all(tmp_path):
+def test_all_ranks_stop_for_what_one_sees_and_the_file_holds_the_keys_of_all(tmp_path: Path) -> None:
     first, second = run_ranks(stopped_together, 2, str(tmp_path))
     assert "step 2: the loss is nan" in first
     assert first == second

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ def record(step: int) -> dict[str, object]:
     return {"step": step, "loss": 1.5, "step_s": 2.0, "samples_per_s": 96.0, "data_wait_share": 0.25}
 
 
-def test_lines_after_the_checkpoint_and_a_half_written_one_are_cut_off(tmp_path):
+def test_lines_after_the_checkpoint_and_a_half_written_one_are_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     metrics = Metrics(path, 0)
     for step in range(1, 8):
@@ -39,7 +41,7 @@ def test_lines_after_the_checkpoint_and_a_half_written_one_are_cut_off(tmp_path)
     ]
 
 
-def test_a_missing_or_empty_file_has_no_records(tmp_path):
+def test_a_missing_or_empty_file_has_no_records(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     assert read_records(path) == []
     assert last_record(path) is None
@@ -47,7 +49,7 @@ def test_a_missing_or_empty_file_has_no_records(tmp_path):
     assert last_record(path) is None
 
 
-def test_a_lap_says_how_long_steps_took_and_what_share_was_waiting():
+def test_a_lap_says_how_long_steps_took_and_what_share_was_waiting() -> None:
     clock = Clock()
     clock.step(0.0)
     clock.step(0.0)
@@ -57,7 +59,7 @@ def test_a_lap_says_how_long_steps_took_and_what_share_was_waiting():
     assert clock.num_steps == 0
 
 
-def test_time_that_is_left_out_belongs_to_no_step():
+def test_time_that_is_left_out_belongs_to_no_step() -> None:
     clock = Clock()
     clock.step(0.0)
     clock.started -= 100.0  # as if the lap had begun a hundred seconds ago
@@ -65,7 +67,7 @@ def test_time_that_is_left_out_belongs_to_no_step():
     assert 40.0 <= clock.lap(8)["step_s"] < 100.0
 
 
-def test_of_all_ranks_the_middle_the_slowest_and_the_worst_are_told():
+def test_of_all_ranks_the_middle_the_slowest_and_the_worst_are_told() -> None:
     works = [Work(0.2, 0.1, 1.0), Work(0.9, 0.0, 3.25), Work(0.3, 0.6, 2.0)]
     told = of_all_ranks(works)
     assert told == {"own_s": 0.3, "own_max_s": 0.9, "slowest_rank": 1, "data_wait_worst": 0.6, "memory_gb": 3.25}
@@ -73,7 +75,9 @@ def test_of_all_ranks_the_middle_the_slowest_and_the_worst_are_told():
 
 
 @given(st.lists(st.text(max_size=5), min_size=1), st.randoms(use_true_random=False), st.integers(1, 4))
-def test_a_batchs_digest_knows_its_keys_and_neither_their_order_nor_their_ranks(keys, chance, num_ranks):
+def test_a_batchs_digest_knows_its_keys_and_neither_their_order_nor_their_ranks(
+    keys: Any, chance: Any, num_ranks: int
+) -> None:
     def digest(keys: Sequence[str], num_ranks: int) -> str:
         return batch_digest(key_sum(keys[rank::num_ranks]) for rank in range(num_ranks))
 
@@ -83,11 +87,11 @@ def test_a_batchs_digest_knows_its_keys_and_neither_their_order_nor_their_ranks(
     assert digest([*keys[:-1], keys[-1] + "'"], num_ranks) != digest(keys, num_ranks)
 
 
-def test_a_digest_is_the_same_everywhere():
+def test_a_digest_is_the_same_everywhere() -> None:
     assert batch_digest([key_sum(["000010003", "000010004"])]) == "92566900925e0901"
 
 
-def test_the_live_line_says_loss_rate_wait_and_time_left_and_repeats_nothing():
+def test_the_live_line_says_loss_rate_wait_and_time_left_and_repeats_nothing() -> None:
     stream = io.StringIO()
     line = LiveLine(stream, "pretrain", 10, every_s=0.0)
     line.show(record(4))
@@ -99,7 +103,7 @@ def test_the_live_line_says_loss_rate_wait_and_time_left_and_repeats_nothing():
     ]
 
 
-def test_between_its_times_only_the_last_step_is_shown():
+def test_between_its_times_only_the_last_step_is_shown() -> None:
     stream = io.StringIO()
     line = LiveLine(stream, "pretrain", 10, every_s=1000.0)
     for step in (1, 2, 10):
@@ -107,7 +111,7 @@ def test_between_its_times_only_the_last_step_is_shown():
     assert len(stream.getvalue().splitlines()) == 1
 
 
-def test_the_live_line_tells_the_mfu_where_it_is_known_and_never_needs_a_second_row():
+def test_the_live_line_tells_the_mfu_where_it_is_known_and_never_needs_a_second_row() -> None:
     stream = io.StringIO()
     line = LiveLine(stream, "train-detector", 12_345_678, every_s=0.0)
     large = {"step": 12_000_000, "loss": 10.12345, "step_s": 24.0, "samples_per_s": 1234567.8, "data_wait_share": 1.0}

@@ -28,7 +28,7 @@ from train.metrics.metrics import CLOCK_FIELDS, batch_digest, key_sum, read_reco
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_shards(folder, [16, 20])
     return folder
@@ -44,7 +44,9 @@ def write_set(folder: Path) -> str:
     return str(folder / "set.parquet")
 
 
-def test_evaluations_while_training_are_those_of_the_checkpoints_and_the_curve_never_knows(data, tmp_path):
+def test_evaluations_while_training_are_those_of_the_checkpoints_and_the_curve_never_knows(
+    data: Path, tmp_path: Path
+) -> None:
     evals = EvaluateConfig(
         zero_shot_set=write_set(tmp_path), zero_shot=ZeroShotConfig(prompts=("{label} on red",)), digits=False
     )
@@ -75,7 +77,7 @@ def event_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {name: [(e.step, e.value) for e in read.Scalars(name)] for name in read.Tags()["scalars"]}
 
 
-def test_a_line_tells_speed_memory_ranks_and_the_share_of_the_peak(data, tmp_path):
+def test_a_line_tells_speed_memory_ranks_and_the_share_of_the_peak(data: Path, tmp_path: Path) -> None:
     made = job(data, tmp_path, ranks=1, peak_tflops="0.001", tensorboard="false")
     with alone():
         train_here(made)
@@ -90,7 +92,7 @@ def test_a_line_tells_speed_memory_ranks_and_the_share_of_the_peak(data, tmp_pat
         assert line["mfu"] * 1e9 / line["samples_per_s"] * 0.99 < most
 
 
-def test_without_a_known_peak_there_is_no_mfu_and_fp16_tells_of_its_scale(data, tmp_path):
+def test_without_a_known_peak_there_is_no_mfu_and_fp16_tells_of_its_scale(data: Path, tmp_path: Path) -> None:
     with alone():
         train_here(job(data, tmp_path, ranks=1, precision="fp16", duration="2 steps"))
     for text in (tmp_path / "metrics.jsonl").read_text().splitlines():
@@ -100,7 +102,7 @@ def test_without_a_known_peak_there_is_no_mfu_and_fp16_tells_of_its_scale(data, 
         assert line["overflowed_steps"] >= 0
 
 
-def test_a_lines_digest_is_that_of_the_steps_batch(data, tmp_path):
+def test_a_lines_digest_is_that_of_the_steps_batch(data: Path, tmp_path: Path) -> None:
     made = job(data, tmp_path, ranks=1, duration="5 steps")
     with alone():
         train_here(made)
@@ -110,7 +112,7 @@ def test_a_lines_digest_is_that_of_the_steps_batch(data, tmp_path):
     assert len(set(keys)) == 5
 
 
-def test_no_checkpoint_is_written_after_a_bad_loss_though_nobody_looked_before(data, tmp_path):
+def test_no_checkpoint_is_written_after_a_bad_loss_though_nobody_looked_before(data: Path, tmp_path: Path) -> None:
     changes = {"learning_rate": 1e38, "warmup_steps": 0, "save_every": 2, "log_every": 6}
     with alone(), pytest.raises(WorkError, match=r"step [23]: the loss is (nan|inf)"):
         train_here(job(data, tmp_path, ranks=1, **changes))
@@ -121,7 +123,9 @@ def test_no_checkpoint_is_written_after_a_bad_loss_though_nobody_looked_before(d
     assert read_records(tmp_path / "metrics.jsonl") == []
 
 
-def test_what_cannot_be_reported_is_refused_before_the_first_step(data, tmp_path, monkeypatch):
+def test_what_cannot_be_reported_is_refused_before_the_first_step(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with alone(), pytest.raises(ConfigError, match="the section evaluate asks for nothing"):
         train_here(job(data, tmp_path, ranks=1, eval_every=2))
     find = importlib.util.find_spec

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def read_back(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {name: [(e.step, e.value) for e in read.Scalars(name)] for name in read.Tags()["scalars"]}
 
 
-def test_tensorboard_shows_every_step_once_though_the_run_was_killed_in_between(tmp_path):
+def test_tensorboard_shows_every_step_once_though_the_run_was_killed_in_between(tmp_path: Path) -> None:
     made = job(tmp_path / "data", tmp_path)
     with open_trackers(made, 0) as (tracker,):
         for step in (1, 2, 3, 4):
@@ -32,14 +33,16 @@ def test_tensorboard_shows_every_step_once_though_the_run_was_killed_in_between(
     assert shown["skipped/image"] == [(1, 1.0), (2, 1.0)]
 
 
-def test_without_trackers_nothing_is_written(tmp_path):
+def test_without_trackers_nothing_is_written(tmp_path: Path) -> None:
     with open_trackers(job(tmp_path / "data", tmp_path, tensorboard="false"), 0) as trackers:
         assert trackers == ()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
-def test_wandb_keeps_a_run_without_a_network_and_goes_on_with_it(tmp_path, monkeypatch):
+def test_wandb_keeps_a_run_without_a_network_and_goes_on_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     made = job(tmp_path / "data", tmp_path, tensorboard="false", wandb_project="openwit-test")
     names = []
@@ -62,7 +65,9 @@ def test_wandb_keeps_a_run_without_a_network_and_goes_on_with_it(tmp_path, monke
         ("wandb", {"wandb_project": "mine"}, r"pip install wandb, or write --pretrain\.wandb_project"),
     ],
 )
-def test_a_missing_package_is_told_with_what_to_do(tmp_path, monkeypatch, package, changes, advice):
+def test_a_missing_package_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, changes: dict[str, Any], advice: str
+) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else found(name))
     with pytest.raises(ConfigError, match=advice):
@@ -70,7 +75,7 @@ def test_a_missing_package_is_told_with_what_to_do(tmp_path, monkeypatch, packag
     require_packages(job(tmp_path, tmp_path, tensorboard="false").config)
 
 
-def test_a_records_numbers_are_flat_and_its_step_texts_and_lists_are_left_out():
+def test_a_records_numbers_are_flat_and_its_step_texts_and_lists_are_left_out() -> None:
     record = {
         "step": 3, "loss": 1.5, "spikes": 2, "batch": "00ff", "damaged": ["x"], "skipped": {"image": 4},
         "eval": {"digits": {"accuracy": 0.5, "converged": True}},

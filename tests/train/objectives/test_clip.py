@@ -120,7 +120,7 @@ SEEDS = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=8)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_shards(folder, [16, 20])
     return folder
@@ -158,7 +158,7 @@ def test_a_share_of_the_patches_is_kept_and_at_least_one(dropped: float, kept: i
     assert number_kept(196, dropped) == kept
 
 
-def kept_by_key(data, num_ranks: int, seed: int = 3) -> dict[str, list[int]]:
+def kept_by_key(data: Path, num_ranks: int, seed: int = 3) -> dict[str, list[int]]:
     """What each image of two epochs keeps."""
     found = {}
     config = job(data, data, patch_dropout=0.5, seed=seed).config
@@ -172,7 +172,7 @@ def kept_by_key(data, num_ranks: int, seed: int = 3) -> dict[str, list[int]]:
     return found
 
 
-def test_an_image_keeps_the_same_patches_on_any_number_of_ranks_and_others_in_the_next_epoch(data) -> None:
+def test_an_image_keeps_the_same_patches_on_any_number_of_ranks_and_others_in_the_next_epoch(data: Path) -> None:
     one = kept_by_key(data, 1)
     assert kept_by_key(data, 2) == one
     assert all(len(set(row)) == 2 and set(row) < set(range(4)) for row in one.values())
@@ -182,7 +182,7 @@ def test_an_image_keeps_the_same_patches_on_any_number_of_ranks_and_others_in_th
     assert any(one[name] != other[name] for name in one.keys() & other.keys())
 
 
-def test_two_ranks_learn_with_fewer_patches_what_one_learns(data, tmp_path) -> None:
+def test_two_ranks_learn_with_fewer_patches_what_one_learns(data: Path, tmp_path: Path) -> None:
     one, two, whole = tmp_path / "one", tmp_path / "two", tmp_path / "whole"
     with alone():
         train_here(job(data, one, ranks=1, patch_dropout=0.5))
@@ -195,7 +195,7 @@ def test_two_ranks_learn_with_fewer_patches_what_one_learns(data, tmp_path) -> N
     assert load_model(latest(str(one / "checkpoints"))).encode_image(image).shape == (1, 16)
 
 
-def test_a_dropped_patch_is_not_run(data) -> None:
+def test_a_dropped_patch_is_not_run(data: Path) -> None:
     config = job(data, data, patch_dropout=0.75).config
     objective, seen = ClipObjective(config), []
     model = objective.build()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,37 +27,37 @@ from train.objectives.detector import CopyPair, CopyPairBuilder, DetectorObjecti
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     write_photos(folder, [20, 20])
     return folder
 
 
-def trained(out) -> Detector:
+def trained(out: Any) -> Detector:
     model = Detector(CONFIG.model)
     load_weights(latest(str(out / "checkpoints")), model)
     return model.eval()
 
 
-def builder(excluded=()) -> CopyPairBuilder:
+def builder(excluded: Any = ()) -> CopyPairBuilder:
     return CopyPairBuilder(3, 40, 32, frozenset(excluded), DecodedCache(0))
 
 
-def sample(photos, **changes) -> TarSample:
+def sample(photos: Any, **changes: Any) -> TarSample:
     with rewritten(photos / "00000.tar") as members:
         parts = {name.partition(".")[2]: content for name, content in members.items() if name.startswith("000000000.")}
     members = parts | changes
     return TarSample("k", {name: content for name, content in members.items() if content is not None})
 
 
-def test_the_defaults_are_the_papers():
+def test_the_defaults_are_the_papers() -> None:
     config = DetectorTrainingConfig()
     assert (config.batch_pairs, config.temperature, config.model.resnet.blocks) == (1712, 0.07, (3, 4, 6, 3))
     assert config.batch_pairs * config.num_steps(1) == pytest.approx(30e6, rel=1e-4)
     assert not [entry.path for entry in describe(config) if not entry.help]
 
 
-def test_the_loss_is_the_n_pair_loss_at_temperature_007_by_hand():
+def test_the_loss_is_the_n_pair_loss_at_temperature_007_by_hand() -> None:
     draws = np.random.default_rng(0)
     image, copy = (draws.normal(size=(5, 3)) for _ in range(2))
     image, copy = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (image, copy))
@@ -69,7 +71,7 @@ def test_the_loss_is_the_n_pair_loss_at_temperature_007_by_hand():
     assert contrastive_loss(*sides, scale).item() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_a_pair_is_an_image_and_a_copy_that_seed_epoch_and_key_decide(photos):
+def test_a_pair_is_an_image_and_a_copy_that_seed_epoch_and_key_decide(photos: Any) -> None:
     made = [builder().build(sample(photos), epoch) for epoch in (0, 0, 1)]
     assert all(isinstance(pair, CopyPair) for pair in made)
     assert all(part.shape == (32, 32, 3) for pair in made for part in (pair.pixels, pair.copy))
@@ -78,7 +80,7 @@ def test_a_pair_is_an_image_and_a_copy_that_seed_epoch_and_key_decide(photos):
     assert np.array_equal(made[0].pixels, made[2].pixels)
 
 
-def test_images_without_text_are_used_and_excluded_or_broken_ones_say_why(photos):
+def test_images_without_text_are_used_and_excluded_or_broken_ones_say_why(photos: Any) -> None:
     assert isinstance(builder().build(sample(photos, txt=None, json=None), 0), CopyPair)
     assert builder(["000000000"]).build(sample(photos), 0).reason == "excluded"
     for changes, reason in (({"jpg": None}, "image"), ({"jpg": b"broken"}, "image"), ({"json": b"broken"}, "text")):
@@ -87,7 +89,7 @@ def test_images_without_text_are_used_and_excluded_or_broken_ones_say_why(photos
         assert refused.reason == reason
 
 
-def test_inputs_are_prepared_as_the_network_takes_them():
+def test_inputs_are_prepared_as_the_network_takes_them() -> None:
     objective = objective_of(CONFIG)
     assert isinstance(objective, DetectorObjective)
     one, other, scale = objective.build()(*objective.prepare(objective.blank()))
@@ -95,7 +97,7 @@ def test_inputs_are_prepared_as_the_network_takes_them():
     assert scale.item() == pytest.approx(1 / CONFIG.temperature)
 
 
-def test_training_finds_more_copies_than_a_new_network(photos, tmp_path):
+def test_training_finds_more_copies_than_a_new_network(photos: Any, tmp_path: Path) -> None:
     torch.manual_seed(CONFIG.seed)
     before = recall(Detector(CONFIG.model).eval())
     with alone():
@@ -107,11 +109,11 @@ def test_training_finds_more_copies_than_a_new_network(photos, tmp_path):
     assert "logit_scale" not in curve(tmp_path)[0]
 
 
-def test_a_stopped_training_goes_on_bit_for_bit(photos, tmp_path, monkeypatch):
+def test_a_stopped_training_goes_on_bit_for_bit(photos: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stop(Exception):
         pass
 
-    def stopping(now, every, num_steps):
+    def stopping(now: int, every: int, num_steps: int) -> Any:
         if now == 5 and every == 1:
             raise Stop
         return now % every == 0 or now == num_steps
@@ -130,7 +132,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(photos, tmp_path, monkeypatch):
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_two_ranks_learn_what_one_learns(photos, tmp_path):
+def test_two_ranks_learn_what_one_learns(photos: Any, tmp_path: Path) -> None:
     with alone():
         train_here(detector_job(photos, tmp_path / "one", ranks=1))
     run_ranks(train_here, 2, detector_job(photos, tmp_path / "two"), join_group=False)
@@ -142,7 +144,7 @@ def test_two_ranks_learn_what_one_learns(photos, tmp_path):
         torch.testing.assert_close(value, before[name], atol=1e-3, rtol=0)
 
 
-def test_a_detectors_checkpoint_is_not_taken_for_a_clips(photos, tmp_path):
+def test_a_detectors_checkpoint_is_not_taken_for_a_clips(photos: Any, tmp_path: Path) -> None:
     with alone():
         train_here(detector_job(photos, tmp_path, ranks=1, duration="1 steps", warmup_steps=0))
     folder = latest(str(tmp_path / "checkpoints"))
@@ -159,6 +161,6 @@ def test_a_detectors_checkpoint_is_not_taken_for_a_clips(photos, tmp_path):
         ({"batch_pairs": "10"}, "write 8"),
     ],
 )
-def test_what_cannot_be_right_is_refused_with_what_to_write(change, advice):
+def test_what_cannot_be_right_is_refused_with_what_to_write(change: dict[str, Any], advice: str) -> None:
     with pytest.raises(ConfigError, match=advice):
         override(CONFIG, change)

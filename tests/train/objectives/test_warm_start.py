@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ AT_24 = dataclasses.replace(MODEL, vision=dataclasses.replace(MODEL.vision, imag
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory) -> Path:
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of other weights than a new training's."""
     torch.manual_seed(99)
     path = tmp_path_factory.mktemp("models") / "begun"
@@ -31,7 +32,7 @@ def begun(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_shards(folder, [16, 20])
     return folder
@@ -66,7 +67,9 @@ def test_at_another_resolution_it_begins_with_the_model_resized(begun: Path) -> 
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_a_training_at_another_resolution_resumes_without_the_model_that_it_began_with(begun, data, tmp_path) -> None:
+def test_a_training_at_another_resolution_resumes_without_the_model_that_it_began_with(
+    begun: Path, data: Path, tmp_path: Path
+) -> None:
     changes = {"model__vision__image_px": 24, "stream__resize_px": 26, "duration": "4 steps", "save_every": 2}
     gone = shutil.copytree(begun, tmp_path / "gone")
     undisturbed, resumed = tmp_path / "undisturbed", tmp_path / "resumed"
@@ -99,7 +102,9 @@ def test_a_training_at_another_resolution_resumes_without_the_model_that_it_bega
         ("activation", {"activation": "gelu"}, "activation=gelu: .* says quick_gelu"),
     ],
 )  # fmt: skip
-def test_a_model_of_other_sizes_is_refused_with_what_to_write(path, changed, message, begun: Path) -> None:
+def test_a_model_of_other_sizes_is_refused_with_what_to_write(
+    path: str, changed: dict[str, Any], message: str, begun: Path
+) -> None:
     with pytest.raises(ConfigError, match=message):
         warm_start(new(dataclasses.replace(MODEL, **changed)), str(begun))
 

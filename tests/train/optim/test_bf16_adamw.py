@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import shutil
 import statistics
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_all_bits_together_keep_the_mean_exactly(value: float) -> None:
     assert len(rounded.unique()) == 2
 
 
-def test_the_first_step_is_that_of_float32_statistics_in_one_bucket_or_several(monkeypatch) -> None:
+def test_the_first_step_is_that_of_float32_statistics_in_one_bucket_or_several(monkeypatch: pytest.MonkeyPatch) -> None:
     for elements in (1 << 24, 100):
         monkeypatch.setattr(bf16_adamw, "BUCKET_ELEMENTS", elements)
         model, peer = network(), network()
@@ -135,7 +136,7 @@ def test_a_parameter_without_a_gradient_is_refused() -> None:
         optimizer_of(model).step()
 
 
-def test_a_clip_learns_as_with_float32_statistics_and_goes_on_bit_for_bit(tmp_path) -> None:
+def test_a_clip_learns_as_with_float32_statistics_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [20, 20])
     changes = {"ranks": 1, "duration": "80 steps", "learning_rate": 0.004, "beta2": 0.999, "save_every": 40}
     runs = {

@@ -18,7 +18,7 @@ from train.optim.optimizer import (
 )
 
 
-def test_matrices_decay_and_gains_biases_and_the_scale_do_not():
+def test_matrices_decay_and_gains_biases_and_the_scale_do_not() -> None:
     model = Clip(MODEL)
     optimizer = build_optimizer(model, CONFIG)
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
@@ -28,7 +28,7 @@ def test_matrices_decay_and_gains_biases_and_the_scale_do_not():
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
 
 
-def test_bf16_statistics_decay_the_same_parameters_and_draw_from_the_jobs_seed():
+def test_bf16_statistics_decay_the_same_parameters_and_draw_from_the_jobs_seed() -> None:
     model = Clip(MODEL)
     optimizer = build_optimizer(model, dataclasses.replace(CONFIG, optimizer_state_dtype="bf16"))
     assert isinstance(optimizer, Bf16AdamW)
@@ -41,7 +41,7 @@ def test_bf16_statistics_decay_the_same_parameters_and_draw_from_the_jobs_seed()
 
 
 @pytest.mark.parametrize("statistics", ["fp32", "bf16"])
-def test_steps_are_counted_over_a_resume(statistics):
+def test_steps_are_counted_over_a_resume(statistics: str) -> None:
     model, config = Clip(MODEL), dataclasses.replace(CONFIG, optimizer_state_dtype=statistics)
     optimizer, resumed = build_optimizer(model, config), build_optimizer(model, config)
     assert steps_taken(optimizer) == 0
@@ -51,7 +51,7 @@ def test_steps_are_counted_over_a_resume(statistics):
     assert steps_taken(optimizer) == steps_taken(resumed) == 3
 
 
-def test_the_rate_rises_to_its_highest_then_falls_to_almost_nothing():
+def test_the_rate_rises_to_its_highest_then_falls_to_almost_nothing() -> None:
     config = dataclasses.replace(CONFIG, duration="100 steps", warmup_steps=10, learning_rate=1.0)
     rates = [scheduled_learning_rate(step, 100, config) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
@@ -62,7 +62,7 @@ def test_the_rate_rises_to_its_highest_then_falls_to_almost_nothing():
     assert scheduled_learning_rate(100, 100, dataclasses.replace(config, warmup_steps=100)) == 1.0
 
 
-def test_the_state_by_names_goes_into_another_optimizer_and_moves_it_the_same():
+def test_the_state_by_names_goes_into_another_optimizer_and_moves_it_the_same() -> None:
     models, optimizers = [], []
     for _ in range(2):
         torch.manual_seed(1)
