@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -47,8 +48,8 @@ def content(work: Path) -> dict[str, bytes]:
 
 
 def test_shards_hold_every_selected_image_and_their_lineage(undisturbed: dict[str, bytes]) -> None:
-    shards = manifest.msgspec.json.decode(undisturbed["shards/manifest.json"], type=manifest.Manifest)
-    selected = manifest.msgspec.json.decode(undisturbed["selected/manifest.json"], type=manifest.Manifest)
+    shards = msgspec.json.decode(undisturbed["shards/manifest.json"], type=manifest.Manifest)
+    selected = msgspec.json.decode(undisturbed["selected/manifest.json"], type=manifest.Manifest)
     assert shards.rows == selected.rows > 60
     assert set(shards.inputs) == {"queries", "matched", "selected", "ledger", "removed"}
     assert shards.software["img2dataset"].startswith("1.47.")

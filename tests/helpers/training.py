@@ -8,11 +8,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from openwit.config import override
 from openwit.errors import OpenwitError
 from openwit.log.events import Log
+from train.checkpoints.layout import latest
 from train.config import PretrainConfig, StreamConfig
 from train.job import Job, read_record
 from train.launch.torchrun import launch
@@ -30,18 +32,25 @@ CONFIG = PretrainConfig(
 )  # fmt: skip
 
 
-def job(data: Path, out: Path, exclusions: str = "", **changes: object) -> Job:
+def job(data: object, out: object, exclusions: str = "", /, **changes: object) -> Job:
     """A job with some fields of CONFIG changed; a dot of a path is written as two underscores."""
     texts = {path.replace("__", "."): str(value) for path, value in changes.items()}
     return Job(data=(str(data),), exclusions=exclusions, out=str(out), config=override(CONFIG, texts))
 
 
-def curve(out: Path) -> list[dict[str, object]]:
+def curve(out: Path) -> list[dict[str, Any]]:
     """The metrics without what the clock decides."""
     return [
         {name: value for name, value in record.items() if name not in CLOCK_FIELDS}
         for record in read_records(out / "metrics.jsonl")
     ]
+
+
+def newest(checkpoints: str) -> str:
+    """The folder of the newest checkpoint, which is there."""
+    found = latest(checkpoints)
+    assert found is not None
+    return found
 
 
 @contextmanager

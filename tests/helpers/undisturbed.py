@@ -7,15 +7,15 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from helpers.shards import write_shards
-from helpers.training import curve, job
+from helpers.training import curve, job, newest
 from openwit.log.events import Log
 from train.checkpoints.checkpoints import load_model
-from train.checkpoints.layout import latest
 from train.job import Job
 from train.launch.torchrun import launch
 
@@ -33,13 +33,13 @@ class Undisturbed:
         """The same training with its results at `out`, with some fields changed."""
         return job(self.data, out, **{"duration": f"{NUM_STEPS} steps", **changes})
 
-    def assert_same(self, records: list[dict[str, object]], checkpoints: str) -> None:
+    def assert_same(self, records: list[dict[str, Any]], checkpoints: str) -> None:
         """That the other's metrics (see helpers.training.curve) and weights are these, bit for bit."""
         expected = curve(self.out)
         assert len(expected) == NUM_STEPS
         assert records == expected
-        found = load_model(latest(checkpoints)).state_dict()
-        true = load_model(latest(str(self.out / "checkpoints"))).state_dict()
+        found = load_model(newest(checkpoints)).state_dict()
+        true = load_model(newest(str(self.out / "checkpoints"))).state_dict()
         assert found.keys() == true.keys()
         assert [name for name, value in true.items() if not torch.equal(found[name], value)] == []
 

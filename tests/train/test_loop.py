@@ -12,11 +12,11 @@ import torch
 from helpers.launching import steps_done, train_until
 from helpers.ranks import run_ranks
 from helpers.shards import rewritten, write_shards
-from helpers.training import alone, curve, job, train_here
+from helpers.training import alone, curve, job, newest, train_here
 from openwit.errors import WorkError
 from train import loop
 from train.checkpoints.checkpoints import load_model, load_state
-from train.checkpoints.layout import folder_of, latest, steps
+from train.checkpoints.layout import folder_of, steps
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def weights(out: Any) -> Any:
-    return load_model(latest(str(out / "checkpoints"))).state_dict()
+    return load_model(newest(str(out / "checkpoints"))).state_dict()
 
 
 def test_two_ranks_learn_what_one_learns(data: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_halves_make_the_whole_with_a_gradient_scaler_bf16_statistics_or_parts_o
         train_here(halves)
     assert curve(tmp_path / "b") == curve(tmp_path / "a")
     assert all(torch.equal(value, weights(tmp_path / "a")[name]) for name, value in weights(tmp_path / "b").items())
-    states = [load_state(latest(made.checkpoints)) for made in (whole, halves)]
+    states = [load_state(newest(made.checkpoints)) for made in (whole, halves)]
     assert states[0].scaler == states[1].scaler
     assert bool(states[0].scaler) == ("precision" in field)
 

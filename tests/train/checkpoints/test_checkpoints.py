@@ -17,7 +17,7 @@ import models
 from helpers import s3_server
 from helpers.patience import patience
 from helpers.ranks import run_ranks
-from helpers.training import CONFIG, MODEL, alone
+from helpers.training import CONFIG, MODEL, alone, newest
 from models.clip import Clip
 from openwit import storage
 from openwit.errors import InputError, WorkError
@@ -222,7 +222,7 @@ def test_a_folder_without_checkpoints_or_none_at_all_has_no_latest(tmp_path: Pat
 
 def test_the_evaluated_model_is_the_trained_one(folder: Path, ranks: Any, trained: Any) -> None:
     save(folder, ranks, trained, 5)
-    model = load_model(latest(folder))
+    model = load_model(newest(folder))
     assert not model.training
     image, tokens = torch.randn(2, 3, 16, 16), torch.tensor([[49406, 5, 49407], [49406, 9, 49407]])
     assert torch.equal(model.encode_image(image), trained[0].encode_image(image))

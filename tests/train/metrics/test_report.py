@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from helpers.shards import COLOURS, VALUES, write_shards
-from helpers.training import alone, curve, job, train_here
+from helpers.training import alone, curve, job, newest, train_here
 from models.tokenizer.tokenizer import Tokenizer
 from openwit.errors import ConfigError, WorkError
 from train.checkpoints.checkpoints import load_model
-from train.checkpoints.layout import latest, steps
+from train.checkpoints.layout import steps
 from train.data.batches import Batches
 from train.data.dataset import open_data_set
 from train.data.loader import Cursor
@@ -55,7 +55,7 @@ def test_evaluations_while_training_are_those_of_the_checkpoints_and_the_curve_n
         evaluated = dataclasses.replace(job(data, tmp_path / "with", ranks=1, eval_every=4), evals=evals)
         train_here(evaluated)
     assert curve(tmp_path / "with") == curve(tmp_path / "without")
-    one, other = (load_model(latest(str(tmp_path / name / "checkpoints"))) for name in ("with", "without"))
+    one, other = (load_model(newest(str(tmp_path / name / "checkpoints"))) for name in ("with", "without"))
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
     lines = read_records(tmp_path / "with" / "evals.jsonl")
     assert [line["step"] for line in lines] == [4, 6]

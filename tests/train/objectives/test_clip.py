@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers.compiler import graphs_alone
 from helpers.ranks import run_ranks
 from helpers.shards import write_shards
-from helpers.training import CONFIG, alone, curve, job, train_here
+from helpers.training import CONFIG, alone, curve, job, newest, train_here
 from models.clip import Clip
 from models.compiling import require_compiler
 from models.tokenizer.tokenizer import Tokenizer
@@ -20,7 +20,6 @@ from models.tokenizer.training import TokenizerConfig, train_vocabulary
 from models.tokenizer.vocabulary import to_bytes
 from openwit.errors import ConfigError
 from train.checkpoints.checkpoints import load_model
-from train.checkpoints.layout import latest
 from train.config import PretrainConfig
 from train.data.batches import Batches
 from train.data.dataset import open_data_set
@@ -192,7 +191,7 @@ def test_two_ranks_learn_with_fewer_patches_what_one_learns(data: Path, tmp_path
     assert losses["two"] == pytest.approx(losses["one"], abs=1e-5)
     assert losses["whole"] != pytest.approx(losses["one"], abs=1e-5)
     image = torch.randn(1, 3, 16, 16)
-    assert load_model(latest(str(one / "checkpoints"))).encode_image(image).shape == (1, 16)
+    assert load_model(newest(str(one / "checkpoints"))).encode_image(image).shape == (1, 16)
 
 
 def test_a_dropped_patch_is_not_run(data: Path) -> None:

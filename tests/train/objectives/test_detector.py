@@ -11,7 +11,7 @@ import torch
 from helpers.detector import CONFIG, detector_job, recall, write_photos
 from helpers.ranks import run_ranks
 from helpers.shards import rewritten
-from helpers.training import alone, curve, train_here
+from helpers.training import alone, curve, newest, train_here
 from models.detector.detector import Detector
 from openwit.config import describe, override
 from openwit.errors import ConfigError, InputError
@@ -35,7 +35,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(out: Any) -> Detector:
     model = Detector(CONFIG.model)
-    load_weights(latest(str(out / "checkpoints")), model)
+    load_weights(newest(str(out / "checkpoints")), model)
     return model.eval()
 
 

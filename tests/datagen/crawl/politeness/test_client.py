@@ -101,14 +101,16 @@ def test_a_host_that_one_worker_found_down_is_refused_to_the_others() -> None:
 def test_whoever_waits_when_the_ledger_ends_is_told_so_at_once_and_so_is_whoever_asks_later() -> None:
     with ThreadPoolExecutor(4) as threads:
         with serving(config(host_connections=1)) as served:
-            client = LedgerClient(served.url)
+            client, held, gone = LedgerClient(served.url), threading.Event(), threading.Event()
 
             def work(_: int) -> None:
                 with client.turn("a.test", 80, 0.0):
-                    time.sleep(0.3)
+                    held.set()
+                    gone.wait(patience(60))
 
             waiting = [threads.submit(work, number) for number in range(4)]
-            time.sleep(0.1)
+            assert held.wait(patience(10))
+        gone.set()
         problems = [future.exception(patience(10)) for future in waiting]
     assert sum(isinstance(problem, LedgerGone) for problem in problems) == 3
     with pytest.raises(LedgerGone, match=rf"the crawl's ledger at {served.address} does not answer"):
