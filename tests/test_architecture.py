@@ -154,7 +154,8 @@ def test_configs_are_frozen_keyword_only_and_every_field_has_its_help_behind_it(
         for entry in node.body:
             if isinstance(entry, ast.AnnAssign) and not isinstance(entry.value, ast.Call):  # a call makes a section
                 where = f"{node.name}.{ast.unparse(entry.target)}"
-                assert entry.lineno in commented, f"{where} has no comment on its line"
+                lines = range(entry.lineno, (entry.end_lineno or entry.lineno) + 1)
+                assert commented.intersection(lines), f"{where} has no comment on its line"
                 whole = isinstance(entry.value, ast.Constant) and type(entry.value.value) is int
                 assert not (ast.unparse(entry.annotation) == "float" and whole), f"{where} is a float: write 1.0"
 
