@@ -1,4 +1,4 @@
-"""OpenAI's byte-level BPE: the same ids for the same text, from the merges that open_clip_torch ships, or from merges
+"""OpenAI's byte-level BPE: the same ids for the same text, from the merges that OpenAI published, or from merges
 trained on one's own captions.
 
 Order of work (facts of the released tokenizer): ftfy, HTML entities twice, white space, lower case, a pattern that
@@ -44,7 +44,7 @@ class Tokenizer:
     """Texts to ids and back; `start_token` and `end_token` are the two highest ids of `vocabulary_size`."""
 
     def __init__(self, context_length: int | None = None, merges_path: Path | None = None) -> None:
-        """`merges_path`: of `openwit train-tokenizer`; None: OpenAI's, inside open_clip_torch. `context_length` None:
+        """`merges_path`: of `openwit train-tokenizer`; None: OpenAI's, from the extra `clip`. `context_length` None:
         the one that goes with the merges, 77 for OpenAI's. Raises InputError where the merges are missing or damaged.
         """
         vocabulary = read_vocabulary(Path(merges_path) if merges_path else find_merges())

@@ -1,7 +1,7 @@
 """The words that a tokenizer knows: 256 bytes, the same at the end of a word, then one for each merge.
 
 A file of merges is gzipped text, a first line that says what it is and then one pair of symbols a line, earlier ones
-merged first. OpenAI's file comes with open_clip_torch; `openwit train-tokenizer` writes others of the same form.
+merged first. OpenAI's file comes with open_clip_torch, the extra `clip`; `openwit train-tokenizer` writes others of the same form.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from openwit.errors import InputError
 
+SHIPPED_BY = ("open_clip", "clip")  # packages with OpenAI's file: open_clip_torch, and OpenAI's own
 MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
 NUM_MERGES = 49152 - 256 - 2  # of OpenAI's file, which holds more
 CONTEXT_LENGTH = 77  # paper, section 2.4
@@ -53,12 +54,16 @@ class Vocabulary:
 
 
 def find_merges() -> Path:
-    """The merges file inside the installed open_clip_torch, which is not imported. Raises InputError without it."""
-    spec = importlib.util.find_spec("open_clip")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (path := Path(folder) / MERGES_FILE).is_file():
-            return path
-    raise InputError(f"tokenizer: {MERGES_FILE} is not installed; it comes with `pip install open_clip_torch`")
+    """OpenAI's merges file inside an installed package, which is not imported. Raises InputError where none has it."""
+    for package in SHIPPED_BY:
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            if (path := Path(folder) / MERGES_FILE).is_file():
+                return path
+    raise InputError(
+        f"tokenizer: OpenAI's merges ({MERGES_FILE}) are not installed; write pip install -e '.[clip]' (it installs "
+        "open_clip_torch, which ships them), or name merges of your own, from openwit train-tokenizer"
+    )
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
@@ -68,7 +73,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
             head, *lines = file.read().split("\n")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(
-            f"tokenizer: {path} cannot be read: {error}; reinstall open_clip_torch or train anew"
+            f"tokenizer: {path} cannot be read: {error}; reinstall the package that ships it, or train anew"
         ) from None
     num_merges, context_length = NUM_MERGES, CONTEXT_LENGTH
     if head.startswith(TRAINED_MARK):

@@ -60,9 +60,9 @@ def test_a_file_that_is_no_gzipped_text_is_named(tmp_path: Path, content: bytes)
 def test_missing_merges_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "path_importer_cache", {})
-    for name in [n for n in sys.modules if n.split(".")[0] == "open_clip"]:
+    for name in [n for n in sys.modules if n.split(".")[0] in ("open_clip", "clip")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(InputError, match="pip install open_clip_torch"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[clip\]'"):
         find_merges()
 
 
