@@ -1,7 +1,7 @@
 """The crawl of one worker against stock img2dataset: CPU time and rate an image, over https and http, and memory.
 
 A server process on loopback answers with JPEGs of about 100 KB. Both sides have 64 threads, fetch the same addresses in
-turn and reduce to 256 pixels. CPU is that of the client process (ours with its ledger in it), the server's is not
+turn and reduce to 256 pixels. CPU is that of the client process (ours with its limiter in it), the server's is not
 counted: its ratios stand on a busy machine too, where those of rates do not. The certificates that a context loads are
 those of certifi and our own, as in real life. `shard_overhead` is what a worker spends on starting and on a shard of
 one row, as a share of what 10,000 rows take it over http: all that is not rows, at its worst.
@@ -89,7 +89,7 @@ def ours(work: Connection, folder: str) -> None:
     """The client process with our crawl."""
     from datagen.config import CrawlConfig
     from datagen.crawl import crawl
-    from datagen.crawl.politeness import scheduler
+    from datagen.crawl.politeness import limiter
     from datagen.schemas import SELECTED
     from openwit.stage import Input, Source, Target
 
@@ -102,8 +102,11 @@ def ours(work: Connection, folder: str) -> None:
         pq.write_table(pa.table([urls, captions], schema=SELECTED), path)
         target = Target(index, Path(folder) / f"ours{index}")
         target.scratch.mkdir()
-        with scheduler.serving(config) as served:
-            inputs = {"selected": (Input(url=str(path), identity=""),), "ledger": (Input(url=served.url, identity=""),)}
+        with limiter.serving(config) as served:
+            inputs = {
+                "selected": (Input(url=str(path), identity=""),),
+                "limiter": (Input(url=served.url, identity=""),),
+            }
             before = start()
             counts = crawl.process(config, Source(index=index, inputs=inputs), target)
             work.send(measured(before, counts["kept"]))

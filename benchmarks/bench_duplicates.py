@@ -60,7 +60,7 @@ from planted_copies import (  # noqa: E402
     choose,
     plant,
     read_photographs,
-    strangers,
+    unrelated,
 )
 from stored_images import stored  # noqa: E402
 
@@ -114,7 +114,7 @@ def main() -> None:
     torch.set_num_threads(1)
     photographs = read_photographs(given.photos, given.trained_on.read_text().split("\n") if given.trained_on else ())
     held_out = dict(itertools.islice(photographs.held_out.items(), 40 if quick else None))
-    others = list(itertools.islice(strangers(photographs), 800 if quick else None))
+    others = list(itertools.islice(unrelated(photographs), 800 if quick else None))
     sample = list(photographs.training.values())[: 256 if quick else 1024]
     kept = [stored(Image.open(io.BytesIO(data))) for data in sample]
     ratios, details = hash_speed(kept, rounds=3 if quick else 9)

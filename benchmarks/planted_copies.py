@@ -147,7 +147,7 @@ def drawings() -> Iterator[tuple[str, bytes]]:
         yield path.stem, encode(MotifDrawing(path.stem, DRAWING_PX, seed=0, format="jpg"))
 
 
-def strangers(photographs: Photographs) -> Iterator[bytes]:
+def unrelated(photographs: Photographs) -> Iterator[bytes]:
     """Images that are in neither part, of what there is: small photographs of CIFAR, then drawings."""
     path = SHARED / "cifar10_jpeg_test10k_train5k.zip"
     if path.is_file():
@@ -219,8 +219,8 @@ def _alike(images: Mapping[str, bytes]) -> list[list[str]]:
         return place
 
     for place in range(len(keys)):
-        near = distance(prints.hash64[place], prints.hash64, prints.firm64[place]) < ALIKE[0]
-        near |= distance(prints.hash256[place], prints.hash256, prints.firm256[place]) < ALIKE[1]
+        near = distance(prints.hash64[place], prints.hash64, prints.reliable64[place]) < ALIKE[0]
+        near |= distance(prints.hash256[place], prints.hash256, prints.reliable256[place]) < ALIKE[1]
         for other in np.flatnonzero(near).tolist():
             one, two = first(place), first(other)
             parent[max(one, two)] = min(one, two)

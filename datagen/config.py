@@ -103,7 +103,7 @@ class CrawlConfig:
 
     user_agent: Free[str] = "openwit/0.1"  # how the crawler names itself; the web needs a contact: "bot/1 (+https://…)"
     connect_to: Free[tuple[str, ...]] = ()  # HOST=ADDRESS:PORT (or *.HOST=…): the only way to private addresses
-    deadline_s: Free[float] = 10.0  # total time of one try, redirects and body included; waiting for a turn is not
+    deadline_s: Free[float] = 10.0  # total time of one try, redirects and body included; waiting for a slot is not
     max_body_bytes: int = 20_000_000  # larger answers are cut off and counted
     max_held_bytes: Free[int] = 200_000_000  # of fetched bodies that a worker holds at once
     max_redirects: Free[int] = 5  # redirects followed
@@ -118,7 +118,7 @@ class CrawlConfig:
     max_crawl_delay_s: Free[float] = 30.0  # a longer Crawl-delay of robots.txt is cut to this
     robots_tags: tuple[str, ...] = ROBOTS_TAGS  # directives of X-Robots-Tag that forbid an image
     tdm_reservation: bool = True  # tdm-reservation headers and /.well-known/tdmrep.json forbid images
-    ledger_address: Free[str] = "127.0.0.1"  # where the driver keeps the workers' turns; its address on a cluster
+    limiter_address: Free[str] = "127.0.0.1"  # where the driver limits requests to hosts; its address on a cluster
     resize_mode: ResizeMode = "keep_ratio"  # image_px is the shorter side; of border and keep_ratio_largest, the longer
     image_px: int = 256  # to which images are resized; center_crop and border make squares of it
     resize_only_if_bigger: bool = True  # smaller images stay as they are

@@ -16,7 +16,7 @@ from datagen.config import (
 )
 from datagen.crawl import crawl, retries
 from datagen.crawl.adopt import refuse_adopted
-from datagen.crawl.politeness import scheduler
+from datagen.crawl.politeness import limiter
 from datagen.crawl.retries import Rounds, shard_inputs
 from datagen.funnel import last_dropped
 from datagen.match import match
@@ -101,20 +101,20 @@ def cap_queries(run: Run, found: Manifest, pairs: Sequence[Input], config: CapCo
     return Input.made(run.folder("cap"), decided.parts[0].file("queries.parquet"))
 
 
-def crawl_sources(run: Run, selected: Manifest, shard_rows: int, ledger_url: str = "") -> list[Source]:
+def crawl_sources(run: Run, selected: Manifest, shard_rows: int, limiter_url: str = "") -> list[Source]:
     """The partitions of the crawl: each selected one in runs of at most `shard_rows` image URLs of equal length. Where
-    the ledger is served differs from run to run, what was asked to be left out grows, and what the partitions are does
+    the limiter is served differs from run to run, what was asked to be left out grows, and what the partitions are does
     not depend on them."""
-    turns, removed = Input(url=ledger_url, identity="ledger"), Input(url=run.folder(REMOVED), identity="removed")
+    limits, removed = Input(url=limiter_url, identity="limiter"), Input(url=run.folder(REMOVED), identity="removed")
     return [
-        Source(index=index, inputs={"selected": (entry,), "ledger": (turns,), "removed": (removed,)})
+        Source(index=index, inputs={"selected": (entry,), "limiter": (limits,), "removed": (removed,)})
         for index, entry in enumerate(shard_inputs(run.folder("selected"), selected, shard_rows))
     ]
 
 
-def crawl_rounds(run: Run, selected: Manifest, config: CrawlConfig, ledger_url: str = "") -> Rounds:
+def crawl_rounds(run: Run, selected: Manifest, config: CrawlConfig, limiter_url: str = "") -> Rounds:
     """All partitions of the crawl, those of its retries too."""
-    return Rounds(run, config, crawl_sources(run, selected, config.shard_rows, ledger_url))
+    return Rounds(run, config, crawl_sources(run, selected, config.shard_rows, limiter_url))
 
 
 def crawl_images(run: Run, selected: Manifest, config: CrawlConfig) -> Manifest:
@@ -124,17 +124,17 @@ def crawl_images(run: Run, selected: Manifest, config: CrawlConfig) -> Manifest:
     refuse_adopted(run.folder("shards"))
     matched = manifests.read(run.folder("matched"))
     lineage = {"queries": _queries(run).identity, "matched": matched.digest}
-    with scheduler.serving(config) as served:
+    with limiter.serving(config) as served:
         rounds = crawl_rounds(run, selected, config, served.url)
-        shards, underway = run.folder("shards"), served.ledger.underway
+        shards, underway = run.folder("shards"), served.limiter.underway
         made = run.stage(crawl.STAGE, rounds.config, rounds.sources(), shards, lineage, underway)
-        if given_up := served.ledger.given_up:
+        if given_up := served.limiter.given_up:
             run.log.event("hosts_given_up", number=len(given_up), first=dict(list(given_up.items())[:100]))
     return made
 
 
 def retry_images(run: Run, selected: Manifest, config: CrawlConfig, wanted: RetryConfig) -> Manifest:
-    """The crawl with one more round: the rows whose last word is a failure for one of the reasons are fetched again,
+    """The crawl with one more round: the rows whose latest attempt failed for one of the reasons are fetched again,
     into further shards. A round that a kill interrupted is finished instead. Raises ConfigError where the shards were
     made with other settings (its free fields apart), as nothing of them would stay."""
     settle(run)

@@ -1,7 +1,7 @@
 """The crawl: one selected partition → one WebDataset shard, by img2dataset's downloader, writer and formats.
 
 Every selected URL ends as one row of the shard's parquet file, fetched or with its error. What img2dataset writes in
-the order of arrival is sealed in the order of keys, so equal answers of the web give equal bytes.
+the order of arrival is written in the order of keys, so equal answers of the web give equal bytes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.config import CrawlConfig
-from datagen.crawl.finalize import count_rows, seal_table, seal_tar
+from datagen.crawl.finalize import canonicalise_table, canonicalise_tar, count_rows
 from datagen.crawl.img2dataset_seams import CountingWriter, Tally, return_large_blocks, slim_import
 from datagen.crawl.policy import FetchPolicy
-from datagen.crawl.politeness.client import LedgerClient, LedgerGone
+from datagen.crawl.politeness.client import LimiterClient, LimiterGone
 from datagen.crawl.resizer import ImageResizer, Resized
 from datagen.schemas import CAPTIONS, RETRIED
 from datagen.shards.tombstones import tombstones
@@ -42,8 +42,8 @@ COLUMNS = pa.schema([("uid", pa.string()), ("url", pa.string()), ("caption", pa.
 
 def process(config: CrawlConfig, source: Source, target: Target) -> Counts:
     """Fetches a partition's image URLs into NNNNN.tar and NNNNN.parquet, with img2dataset's names and columns, and
-    NNNNN_stats.json. Counts URLs (see count_rows) and the `bytes` of fetched bodies. The source's "ledger" is where
-    turns are asked for, "removed" the folder of requests to leave something out. Raises LedgerGone where the ledger
+    NNNNN_stats.json. Counts URLs (see count_rows) and the `bytes` of fetched bodies. The source's "limiter" is where
+    slots are asked for, "removed" the folder of requests to leave something out. Raises LimiterGone where the limiter
     ends meanwhile, ConfigError where the open web is asked without a contact."""
     selected = source.input("selected")
     table = read_table(selected.url, rows=selected.span)
@@ -53,31 +53,31 @@ def process(config: CrawlConfig, source: Source, target: Target) -> Counts:
     rows = _rows(table)
     if len(rows) > config.shard_rows:
         raise WorkError(f"{selected.url}: {len(rows)} images, a shard holds at most {config.shard_rows}")
-    policy = _policy(config, source.url("ledger"))
+    policy = _policy(config, source.url("limiter"))
     policy.require_contact(rows["url"].to_pylist())
     with tempfile.TemporaryDirectory(dir=target.scratch) as folder:
         listing = Path(folder) / "rows.feather"
         with pa.OSFile(str(listing), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
             writer.write_table(rows)
-        tally = Tally(len(rows), functools.partial(policy.ledger.tell, source.index))
+        tally = Tally(len(rows), functools.partial(policy.limiter.report, source.index))
         with _quiet() as said:
             _downloader(policy, tally, folder).download_shard((source.index, str(listing)))
-        if policy.ledger.problem:
+        if policy.limiter.problem:
             _policy.cache_clear()  # the next try has a new connection
-            raise LedgerGone(f"shard {target.name}: the crawl's ledger is gone ({policy.ledger.problem})")
+            raise LimiterGone(f"shard {target.name}: the crawl's rate limiter is gone ({policy.limiter.problem})")
         made = Path(folder) / target.name
         _check_whole(made.with_suffix(".parquet"), len(rows), said.getvalue())
-        sealed = seal_table(made.with_suffix(".parquet"), target.path(".parquet"), retries)
-        seal_tar(made.with_suffix(".tar"), target.path(".tar"))
+        table = canonicalise_table(made.with_suffix(".parquet"), target.path(".parquet"), retries)
+        canonicalise_tar(made.with_suffix(".tar"), target.path(".tar"))
         shutil.move(f"{made}_stats.json", target.note("_stats.json"))
-    counts = count_rows(sealed, retries)
+    counts = count_rows(table, retries)
     counts["bytes"] = tally.counts["bytes"]
     return counts
 
 
 STAGE: Stage[CrawlConfig] = Stage(
     "crawl",
-    4,
+    5,
     process,
     software=("img2dataset", "webdataset", "pillow", "simplejpeg", "opencv-python-headless"),
 )
@@ -129,10 +129,10 @@ def _writer(made: WebDatasetSampleWriter, tally: Tally) -> CountingWriter:
 
 
 @functools.cache
-def _policy(config: CrawlConfig, ledger_url: str) -> FetchPolicy:
+def _policy(config: CrawlConfig, limiter_url: str) -> FetchPolicy:
     """One a worker: connections, looked-up names and sites' rules outlast a partition."""
     return_large_blocks()
-    return FetchPolicy(config, LedgerClient(ledger_url))
+    return FetchPolicy(config, LimiterClient(limiter_url))
 
 
 class _Resizer:

@@ -1,4 +1,4 @@
-"""What img2dataset wrote in the order of arrival, as it is published: in the order of keys, with every row's last word.
+"""Img2dataset's files in canonical form, as they are published: in the order of keys, with the reason of each failure.
 
 Equal answers of the web give equal bytes.
 """
@@ -16,7 +16,7 @@ from openwit.shards.tar import PlainTar, members
 from openwit.stage import Counts
 
 
-def seal_table(made: Path, path: Path, retries: pa.Table | None = None) -> pa.Table:
+def canonicalise_table(made: Path, path: Path, retries: pa.Table | None = None) -> pa.Table:
     """The shard's rows, written to `path` with three more columns: `reason` (a word; null where the image was
     fetched), `duplicate_of` (the key of the shard's first image with the same bytes) and `retry_of` (the key of the
     failed row that this one takes the place of, from `retries`, which is in the order of keys)."""
@@ -41,14 +41,14 @@ def _duplicates(table: pa.Table) -> list[str | None]:
     return found
 
 
-def seal_tar(made: Path, path: Path) -> None:
+def canonicalise_tar(made: Path, path: Path) -> None:
     """The same members in the order of their names, without times or owners."""
     with made.open("rb") as source, path.open("wb") as file:
-        sealed = PlainTar(file)
+        tar = PlainTar(file)
         for name, start, num_bytes in sorted(members(source)):
             source.seek(start)
-            sealed.add(name, source.read(num_bytes))
-        sealed.close()
+            tar.add(name, source.read(num_bytes))
+        tar.close()
 
 
 def count_rows(table: pa.Table, retries: pa.Table | None = None) -> Counts:

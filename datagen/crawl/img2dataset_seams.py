@@ -7,7 +7,7 @@ Memory of large bodies goes back to the system as soon as it is free.
 
 What a shard has come to while img2dataset still works on it, told once a second.
 
-It is for whoever looks on. What counts is what the finished shard's table says (see seal.count_rows).
+It is for whoever looks on. What counts is what the finished shard's table says (see finalize.count_rows).
 """
 
 from __future__ import annotations
@@ -65,29 +65,29 @@ def return_large_blocks() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)  # which would be 128 kB then, and small blocks come and go
 
 
-TELL_S = 1.0
+REPORT_S = 1.0
 
 
 class Tally:
-    """Counts rows and bytes of a shard of `rows` rows; `tell` is given the share that is done, and the counts. Used by
+    """Counts rows and bytes of a shard of `rows` rows; `report` gets the share that is done, and the counts. Used by
     one thread: img2dataset resizes and writes in the same one."""
 
-    def __init__(self, rows: int, tell: Callable[[float, Mapping[str, int]], None]) -> None:
+    def __init__(self, rows: int, report: Callable[[float, Mapping[str, int]], None]) -> None:
         self.counts: Counter[str] = Counter()
-        self._rows, self._tell, self._told = rows, tell, time.monotonic()
+        self._rows, self._report, self._reported = rows, report, time.monotonic()
 
     def add_bytes(self, number: int) -> None:
         """A body of so many bytes was fetched."""
         self.counts["bytes"] += number
 
     def add_row(self, status: str, error_message: str | None) -> None:
-        """A row has its last word."""
+        """A row was attempted for the last time."""
         self.counts["in"] += 1
         self.counts["kept" if status == "success" else f"dropped.{reason(error_message or '')}"] += 1
         now = time.monotonic()
-        if now - self._told >= TELL_S:
-            self._told = now
-            self._tell(self.counts["in"] / self._rows, self.counts)
+        if now - self._reported >= REPORT_S:
+            self._reported = now
+            self._report(self.counts["in"] / self._rows, self.counts)
 
 
 class Writer(Protocol):

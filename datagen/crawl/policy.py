@@ -2,8 +2,8 @@
 
 img2dataset fetches through `urllib.request.urlopen`, so installing a FetchPolicy as the opener puts every fetch under
 it: scheme, addresses, redirects, one deadline, bytes, kind of content (connections, addresses, image_kinds); robots.txt
-and reservations (robots, reservations); turns and rests of hosts over all workers (ledger). A redirect passes the same
-gate as the first address.
+and reservations (robots, reservations); slots and pauses of hosts over all workers (limiter). A redirect passes the
+same gate as the first address.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from datagen.crawl.fetch.client import Exchange, HttpClient
 from datagen.crawl.fetch.failures import FetchFailed
 from datagen.crawl.fetch.limits import BodyBudget, Deadline
 from datagen.crawl.fetch.url import WebAddress
-from datagen.crawl.politeness.client import LedgerClient, Turn
+from datagen.crawl.politeness.client import LimiterClient, Slot
 from datagen.crawl.politeness.reservations import check_headers
 from datagen.crawl.politeness.robots import SiteRules
 from datagen.shards.tombstones import REMOVED_URL
@@ -66,8 +66,8 @@ class _Elsewhere:
 class FetchPolicy:
     """The rules of one crawl in one worker, and the connections that keep them. Used by many threads at once."""
 
-    def __init__(self, config: CrawlConfig, ledger: LedgerClient, look_up: LookUp = system_look_up) -> None:
-        self.config, self.ledger = config, ledger
+    def __init__(self, config: CrawlConfig, limiter: LimiterClient, look_up: LookUp = system_look_up) -> None:
+        self.config, self.limiter = config, limiter
         self.agent = config.user_agent.partition("/")[0].strip().lower()
         self.resolver = Resolver(config.connect_to, look_up)
         self.client = HttpClient(self.resolver, config.user_agent, config.deadline_s)
@@ -77,7 +77,7 @@ class FetchPolicy:
     def open(self, request: urllib.request.Request | str, data: object = None, timeout: object = None) -> FetchedImage:
         """The image at an address; its bytes are held against `bodies` until they are given back there.
 
-        Raises FetchFailed, and LedgerGone. The deadline is the config's, whatever `timeout` says.
+        Raises FetchFailed, and LimiterGone. The deadline is the config's, whatever `timeout` says.
         """
         url = request if isinstance(request, str) else request.full_url
         if url == REMOVED_URL:
@@ -133,11 +133,11 @@ class FetchPolicy:
                 interval_s = admit(address)
             with contextlib.ExitStack() as stack:
                 with deadline.paused():
-                    turn = stack.enter_context(self.ledger.turn(address.host, address.port, interval_s))
+                    slot = stack.enter_context(self.limiter.slot(address.host, address.port, interval_s))
                 try:
                     answer = self._ask(address, take, deadline)
                 except FetchFailed as failure:
-                    self._note(failure, turn, attempt)
+                    self._note(failure, slot, attempt)
                     raise
             if not isinstance(answer, _Elsewhere):
                 return answer
@@ -152,17 +152,17 @@ class FetchPolicy:
                 return _Elsewhere(address.joined(location))
             return take(exchange)
 
-    def _note(self, failure: FetchFailed, turn: Turn, attempt: int) -> None:
+    def _note(self, failure: FetchFailed, slot: Slot, attempt: int) -> None:
         """What the other fetches from this host must know of the failure."""
         if failure.host_failed or failure.is_busy:
-            turn.failure = str(failure)
+            slot.failure = str(failure)
         if failure.is_busy:
             if failure.wait_s is None:
-                turn.rest_s = self._delay_s(attempt)
+                slot.rest_s = self._delay_s(attempt)
             elif failure.again:
-                turn.rest_s = failure.wait_s
+                slot.rest_s = failure.wait_s
             else:
-                turn.shut_s = failure.wait_s
+                slot.shut_s = failure.wait_s
 
     def _delay_s(self, attempt: int) -> float:
         return limits.delay_s(attempt, self.config.backoff_s, self.config.max_backoff_s)

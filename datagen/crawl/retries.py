@@ -3,9 +3,9 @@
 So the partitions of a crawl follow from the work folder alone: whoever comes after a kill, or asks for no retry, finds
 the same ones.
 
-Which rows of a crawl are fetched again: those whose last word is a failure for one of the given reasons.
+Which rows of a crawl are fetched again: those whose latest attempt failed for one of the given reasons.
 
-What was published stays as it is. A row that is fetched again has its last word in a later shard, where `retry_of`
+What was published stays as it is. A row that is fetched again has its latest attempt in a later shard, where `retry_of`
 names the key of the row that it takes the place of.
 """
 
@@ -36,10 +36,10 @@ Keys = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
 
 def process(config: RetryConfig, source: Source, target: Target) -> Counts:
-    """Writes the rows (columns RETRIED) of the shards whose last word is a failure for one of the reasons. Counts rows:
-    kept, or dropped as fetched, retried (a later shard has the last word), or other_reason."""
+    """Writes the rows (columns RETRIED) of the shards whose latest attempt failed for one of the reasons. Counts
+    rows: kept, or dropped as fetched, retried (a later shard has the latest attempt), or other_reason."""
     words = re.compile(pattern_of(config.reasons))
-    later = last_words([entry.url for entry in source.inputs.get("later", ())])
+    later = latest_attempts([entry.url for entry in source.inputs.get("later", ())])
     counts: Counts = Counter({"in": 0, "kept": 0})
     with pq.ParquetWriter(target.path(".parquet"), RETRIED, compression="zstd") as writer:
         for entry in source.inputs["shards"]:
@@ -70,7 +70,7 @@ def pattern_of(reasons: Sequence[str]) -> str:
     return "|".join(rf"http_{reason[0]}\d\d" if re.fullmatch(r"[1-5]xx", reason) else reason for reason in reasons)
 
 
-def last_words(tables: Sequence[str]) -> Keys:
+def latest_attempts(tables: Sequence[str]) -> Keys:
     """The keys, sorted, that rows of these tables take the place of."""
     found = [read_table(url, ["retry_of"])["retry_of"].drop_null() for url in tables]
     numbers = [keys.cast(pa.uint64()).to_numpy() for keys in found if len(keys)]
@@ -78,7 +78,7 @@ def last_words(tables: Sequence[str]) -> Keys:
 
 
 def is_superseded(keys: pa.ChunkedArray | pa.Array, later: Keys) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Of each key whether a later row has the last word."""
+    """Of each key whether a later row is its latest attempt."""
     if not len(later):
         return np.zeros(len(keys), np.bool_)
     return np.isin(pc.cast(keys, pa.uint64()).to_numpy(), later)

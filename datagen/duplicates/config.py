@@ -70,8 +70,8 @@ class OverlapConfig:
 
     eval_sets: tuple[str, ...] = ()  # as name=url of a parquet file, image folder, tars, or torchvision:CLASS?root=DIR
     crop: float = 0.03  # evaluation images are also indexed with this share cut off any of their sides; 0: not
-    max_distance64: float = 0.20  # of the 64-bit hash, as a share of its firm bits; a first look, so lenient
-    max_distance256: float = 0.12  # of the 256-bit hash, as a share of its firm bits; this one decides
+    max_distance64: float = 0.20  # of the 64-bit hash, as a share of its reliable bits; a first look, so lenient
+    max_distance256: float = 0.12  # of the 256-bit hash, as a share of its reliable bits; this one decides
     max_color_distance: float = 15.0  # mean difference in Cr and Cb, in levels of 255; hashes see no colour
     min_contrast: float = 4.0  # standard deviation in levels of 255; hashes do not compare images below
     detector: str = ""  # path on all workers: train-detector's detector/model, another descriptor; empty: only hashes

@@ -2,8 +2,8 @@
 
 Both hashes are signs of low frequencies of the grey image's cosine transform (DCT), so that scale, compression and
 a change of brightness or contrast hardly touch them. A sign says little where the coefficient is next to nothing (half
-of them in a symmetric drawing), so each hash comes with a mask of its firm bits, and two images are compared by
-the firm bits of one of them. Hashes see no colour; the grid does.
+of them in a symmetric drawing), so each hash comes with a mask of its reliable bits, and two images are compared by
+the reliable bits of one of them. Hashes see no colour; the grid does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GRAY_PX = 32  # side of the grey image that is transformed, as in pHash
 DECODED_PX = 48  # shorter side of an image that is to be made so small, at least
 REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 COLOR_CELLS = 4  # side of the grid of colours
-FIRM = 0.2  # of the image's root-mean-square coefficient: how far from the median a firm coefficient is
+RELIABLE = 0.2  # of the image's root-mean-square coefficient: how far from the median a reliable coefficient is
 SHOWN_PX = 128  # longer side of an image in the report
 
 U8 = npt.NDArray[np.uint8]
@@ -38,13 +38,13 @@ CHROMA = np.stack([0.713 * (np.eye(3)[2] - LUMA), 0.564 * (np.eye(3)[0] - LUMA)]
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """N images: hash64 (N, 1) and hash256 (N, 4) uint64 with masks firm64 and firm256 alike, colors (N, 32) uint8,
-    contrast (N,) float32, the standard deviation of the grey image in levels of 255."""
+    """N images: hash64 (N, 1) and hash256 (N, 4) uint64 with masks reliable64 and reliable256 alike, colors (N, 32)
+    uint8, contrast (N,) float32, the standard deviation of the grey image in levels of 255."""
 
     hash64: U64
-    firm64: U64
+    reliable64: U64
     hash256: U64
-    firm256: U64
+    reliable256: U64
     colors: U8
     contrast: F32
 
@@ -58,18 +58,18 @@ class Fingerprints:
         gray = small @ LUMA
         contrast = gray.std(axis=(1, 2))
         spectrum = _waves() @ gray @ _waves().T
-        hash64, firm64 = _signs(spectrum[:, :8, :8], contrast)
-        hash256, firm256 = _signs(spectrum, contrast)
+        hash64, reliable64 = _signs(spectrum[:, :8, :8], contrast)
+        hash256, reliable256 = _signs(spectrum, contrast)
         rows = _cells() @ small.reshape(-1, GRAY_PX, GRAY_PX * 3)
         grid = _cells() @ rows.reshape(-1, COLOR_CELLS, GRAY_PX, 3) @ CHROMA + 128
         colors = np.clip(np.rint(grid), 0, 255).astype(np.uint8).reshape(len(small), 2 * COLOR_CELLS**2)
-        return cls(hash64, firm64, hash256, firm256, colors, contrast)
+        return cls(hash64, reliable64, hash256, reliable256, colors, contrast)
 
 
-def distance(a: U64, b: U64, firm: U64) -> F32:
-    """The share of the firm bits in which two hashes differ, over the last axis; shapes broadcast. 1 where none is."""
-    differing = np.bitwise_count((a ^ b) & firm).sum(-1, dtype=np.int32)
-    bits = np.bitwise_count(firm).sum(-1, dtype=np.int32)
+def distance(a: U64, b: U64, reliable: U64) -> F32:
+    """The share of the reliable bits in which two hashes differ, over the last axis; shapes broadcast; 1 where none."""
+    differing = np.bitwise_count((a ^ b) & reliable).sum(-1, dtype=np.int32)
+    bits = np.bitwise_count(reliable).sum(-1, dtype=np.int32)
     return np.where(bits > 0, differing / np.maximum(bits, 1), 1).astype(np.float32)
 
 
@@ -144,12 +144,12 @@ def _cells() -> F32:
 
 
 def _signs(block: F32, contrast: F32) -> tuple[U64, U64]:
-    """Bits and firm bits (N, side * side / 64) of coefficients (N, side, side), which are compared with the median
+    """Bits and reliable bits (N, side * side / 64) of coefficients (N, side, side), which are compared with the median
     of their image. With these waves the root-mean-square coefficient is contrast * 32 / 2."""
     flat = block.reshape(len(block), block.shape[1] * block.shape[2])
     above = flat - np.median(flat, axis=1, keepdims=True)
-    firm = np.abs(above) >= (FIRM * GRAY_PX / 2) * contrast[:, None]
-    return _words(above > 0), _words(firm)
+    reliable = np.abs(above) >= (RELIABLE * GRAY_PX / 2) * contrast[:, None]
+    return _words(above > 0), _words(reliable)
 
 
 def _words(bits: npt.NDArray[np.bool_]) -> U64:

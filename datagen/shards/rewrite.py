@@ -31,7 +31,7 @@ GONE: dict[str, object] = {
     "error_message": MESSAGE,
     "reason": "removed",
 }
-KEPT_OF_GONE = ("key", "retry_of")  # the row's place, and whose last word it is
+KEPT_OF_GONE = ("key", "retry_of")  # the row's place, and whose latest attempt it is
 _COPY_BYTES = 1 << 20
 
 

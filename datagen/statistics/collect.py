@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from datagen.config import StatisticsConfig
 from datagen.crawl.fetch.failures import reason
-from datagen.crawl.retries import Keys, is_superseded, last_words
+from datagen.crawl.retries import Keys, is_superseded, latest_attempts
 from datagen.duplicates.fingerprints import decode, shown
 from datagen.funnel import DroppedReason, FunnelStep, funnel, most_dropped
 from datagen.statistics.distribution import Distribution, distribution
@@ -128,7 +128,7 @@ def collect(
     steps, selected = funnel(work), _manifest(work, "selected")
     tally = _Tally()
     tables = [storage.join(folder, name) for name in sizes if SHARD.fullmatch(name)]
-    later = last_words(tables) if storage.exists(storage.join(work, "retries")) else None
+    later = latest_attempts(tables) if storage.exists(storage.join(work, "retries")) else None
     for table in tables:
         _add_shard(tally, table, later)
     return Statistics(

@@ -1,4 +1,4 @@
-"""A descriptor of images, loaded from a file: unit vectors whose inner product tells copies from strangers.
+"""A descriptor of images, loaded from a file: unit vectors whose inner product tells copies from other images.
 
 What can be loaded:
     FOLDER/                  model.safetensors and config.json, as train-detector writes them

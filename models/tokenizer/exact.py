@@ -15,7 +15,7 @@ from tokenizers import models, pre_tokenizers
 
 from models.tokenizer.vocabulary import END_OF_WORD, Vocabulary
 
-# The reference matches without regard to case, which in lower-case text matters for two signs: the long s (an s) and
+# The reference matches without regard to case, which in lower-case text matters for two letters: the long s (an s) and
 # U+0345 (an iota, then neither letter nor other: dropped). Its special tokens are left out on purpose: a text from the
 # web that spells one must not end itself. Signs that Unicode gained after the Rust engine's tables (version 16) count
 # as "other", as they did for the released tokenizer.

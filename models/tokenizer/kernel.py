@@ -1,9 +1,9 @@
 """The compiled loop of Tokenizer: UTF-8 in, rows of ids out, without a cache and without a lock.
 
 Legend: B texts · L tokens of a row · S slots of a hash table, a power of two: pairs_S2 holds two ids in one number and
-the id that they merge to, words_S4 two times eight bytes of a word, its id, and nothing. A sign is a code point. What
-it does depends on its kind (sign_tables), and UNSURE leaves the whole text to the plain twin. A word of the vocabulary
-is found by one look-up, any other is merged.
+the id that they merge to, words_S4 two times eight bytes of a word, its id, and nothing. What
+a code point does depends on its kind (tables.py), and UNSURE leaves the whole text to the plain twin. A word of the
+vocabulary is found by one look-up, any other is merged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ QUOTE, AMPERSAND, BLANK = 39, 38, 32
 Ints: TypeAlias = npt.NDArray[np.int64]
 Small: TypeAlias = npt.NDArray[np.int32]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
-SignTable: TypeAlias = tuple[Bytes, Small, bool]  # kind and replacement of a sign; whether the texts are cleaned
+CodePointTable: TypeAlias = tuple[Bytes, Small, bool]  # kinds and replacements; whether the texts are cleaned
 Merging: TypeAlias = tuple[Ints, Ints]  # pairs_S2, and the id of each byte
 
 
@@ -87,10 +87,12 @@ def merge(pairs_S2: Ints, ids: Ints, made: Ints, size: int) -> int:
 
 
 @inlined
-def read_sign(data: Bytes, at: Whole, end: Whole, signs: SignTable, after_ascii: bool) -> tuple[Whole, Whole, int]:
-    """The kind of the sign at `at`, what it becomes, and its number of bytes. In a text that is not cleaned two signs
-    beyond ASCII together, and an ampersand that may begin an entity, are UNSURE."""
-    kinds, becomes, cleaned = signs
+def read_code_point(
+    data: Bytes, at: Whole, end: Whole, code_points: CodePointTable, after_ascii: bool
+) -> tuple[Whole, Whole, int]:
+    """The kind of the code point at `at`, what it becomes, and its number of bytes. In a text that is not cleaned,
+    two of them beyond ASCII together, and an ampersand that may begin an entity, are UNSURE."""
+    kinds, becomes, cleaned = code_points
     code, num_bytes = decode(data, at, end)
     if code < 0 or code >= len(kinds):
         return UNSURE, code, num_bytes
@@ -144,9 +146,9 @@ def ids_of_word(word: Bytes, size: int, words_S4: Ints, merging: Merging, scratc
 
 @compiled
 def encode_texts(
-    texts: tuple[Bytes, Ints], signs: SignTable, words_S4: Ints, merging: Merging, rows: Ints, ids_BL: Ints
+    texts: tuple[Bytes, Ints], code_points: CodePointTable, words_S4: Ints, merging: Merging, rows: Ints, ids_BL: Ints
 ) -> Ints:
-    """Writes the ids of the texts into ids_BL[rows], behind the place of the start token. Returns how many each has:
+    """Writes the ids of the texts into ids_BL[rows], behind the position of the start token. Returns how many each has:
     at most L - 1, which is one more than fit, or LEFT_TO_TWIN."""
     data, offsets = texts
     num_fitting = ids_BL.shape[1] - 2
@@ -162,7 +164,7 @@ def encode_texts(
             kind: Whole = SPACE  # behind the end too
             code: Whole = BLANK
             if at < end:
-                kind, code, num_bytes = read_sign(data, at, end, signs, num_bytes == 1)
+                kind, code, num_bytes = read_code_point(data, at, end, code_points, num_bytes == 1)
                 if kind == UNSURE:
                     count = LEFT_TO_TWIN
                     break

@@ -3,7 +3,7 @@ trained on one's own captions.
 
 Order of work (facts of the released tokenizer): ftfy, HTML entities twice, white space, lower case, a pattern that
 splits words, UTF-8 bytes, merges with a mark at the end of each word. A compiled loop does all of it for texts whose
-signs are cleaned one by one, then again for those that had to be cleaned; the rest goes through the plain twin. No
+characters are cleaned one by one, then again for those that had to be cleaned; the rest goes through the plain twin. No
 step remembers anything, so threads and forked loaders may share a tokenizer.
 """
 
@@ -19,8 +19,8 @@ from torch import Tensor
 
 from models.config import TextConfig
 from models.tokenizer.exact import ExactEncoder, clean
-from models.tokenizer.kernel import LEFT_TO_TWIN, Ints, SignTable, encode_texts
-from models.tokenizer.tables import build_tables, cleaned_signs, raw_signs
+from models.tokenizer.kernel import LEFT_TO_TWIN, CodePointTable, Ints, encode_texts
+from models.tokenizer.tables import build_tables, cleaned_code_points, raw_code_points
 from models.tokenizer.vocabulary import END_OF_WORD, byte_order, byte_symbols, find_merges, read_vocabulary
 from openwit.errors import ConfigError
 
@@ -85,10 +85,10 @@ class Tokenizer:
         if wrong := [i for i, text in enumerate(texts) if not isinstance(text, str)]:
             raise TypeError(f"texts[{wrong[0]}] is {type(texts[wrong[0]]).__name__}, expected str")
         ids_BL = np.zeros((len(texts), self.context_length), dtype=np.int64)
-        counts_B = self._encode_rows(texts, raw_signs(), np.arange(len(texts)), ids_BL)
+        counts_B = self._encode_rows(texts, raw_code_points(), np.arange(len(texts)), ids_BL)
         left = np.flatnonzero(counts_B == LEFT_TO_TWIN)
         cleaned = [clean(texts[row]) for row in left.tolist()]
-        counts_B[left] = self._encode_rows(cleaned, cleaned_signs(), left, ids_BL)
+        counts_B[left] = self._encode_rows(cleaned, cleaned_code_points(), left, ids_BL)
         still_left = np.flatnonzero(counts_B[left] == LEFT_TO_TWIN)
         found = self._exact.ids([cleaned[i] for i in still_left.tolist()])
         num_fitting = self.context_length - 2
@@ -102,7 +102,7 @@ class Tokenizer:
         cut_B = counts_B > num_fitting
         return Encoded(torch.from_numpy(ids_BL), torch.from_numpy(lengths_B), torch.from_numpy(cut_B))
 
-    def _encode_rows(self, texts: Sequence[str], signs: SignTable, rows: Ints, ids_BL: Ints) -> Ints:
+    def _encode_rows(self, texts: Sequence[str], code_points: CodePointTable, rows: Ints, ids_BL: Ints) -> Ints:
         """Writes ids_BL[rows] behind the start token; how many ids each text has, or LEFT_TO_TWIN."""
         ids_BL[rows] = 0
         try:
@@ -113,7 +113,7 @@ class Tokenizer:
         np.cumsum(np.fromiter(map(len, spelled), np.int64, len(spelled)), out=offsets[1:])
         data = np.frombuffer(b"".join(spelled), np.uint8)
         tables = self._tables
-        counts: Ints = encode_texts((data, offsets), signs, tables.words_S4, tables.merging, rows, ids_BL)
+        counts: Ints = encode_texts((data, offsets), code_points, tables.words_S4, tables.merging, rows, ids_BL)
         return counts
 
     def decode(self, ids: Iterable[int] | Tensor) -> str:

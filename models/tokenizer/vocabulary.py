@@ -1,7 +1,8 @@
 """The words that a tokenizer knows: 256 bytes, the same at the end of a word, then one for each merge.
 
 A file of merges is gzipped text, a first line that says what it is and then one pair of symbols a line, earlier ones
-merged first. OpenAI's file comes with open_clip_torch, the extra `clip`; `openwit train-tokenizer` writes others of the same form.
+merged first. OpenAI's file comes with open_clip_torch, the extra `clip`; `openwit train-tokenizer` writes others of the
+same form.
 """
 
 from __future__ import annotations
@@ -109,13 +110,13 @@ def to_bytes(vocabulary: Vocabulary) -> bytes:
 
 
 def byte_order() -> list[int]:
-    """The 256 bytes in the order of their ids: those that print as one Latin-1 sign, then the rest."""
+    """The 256 bytes in the order of their ids: those that print as one Latin-1 character, then the rest."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     return printable + [byte for byte in range(256) if byte not in printable]
 
 
 def byte_symbols() -> list[str]:
-    """The sign that stands for each byte of `byte_order`: itself, or one from U+0100 on."""
+    """The symbol that stands for each byte of `byte_order`: itself, or one from U+0100 on."""
     beyond = itertools.count(256)
     num_printable = 188
     return [chr(byte if i < num_printable else next(beyond)) for i, byte in enumerate(byte_order())]

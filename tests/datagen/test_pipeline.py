@@ -51,7 +51,7 @@ def test_shards_hold_every_selected_image_and_their_lineage(undisturbed: dict[st
     shards = msgspec.json.decode(undisturbed["shards/manifest.json"], type=manifest.Manifest)
     selected = msgspec.json.decode(undisturbed["selected/manifest.json"], type=manifest.Manifest)
     assert shards.rows == selected.rows > 60
-    assert set(shards.inputs) == {"queries", "matched", "selected", "ledger", "removed"}
+    assert set(shards.inputs) == {"queries", "matched", "selected", "limiter", "removed"}
     assert shards.software["img2dataset"].startswith("1.47.")
 
 

@@ -1,4 +1,4 @@
-"""A fetch policy with its ledger, for a test."""
+"""A fetch policy with its limiter, for a test."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from datagen.config import CrawlConfig
 from datagen.crawl.fetch.addresses import LookUp, system_look_up
 from datagen.crawl.fetch.failures import reason
 from datagen.crawl.policy import FetchPolicy
-from datagen.crawl.politeness import scheduler
-from datagen.crawl.politeness.client import LedgerClient
+from datagen.crawl.politeness import limiter
+from datagen.crawl.politeness.client import LimiterClient
 
 AGENT = "openwit/0.1 (+https://example.test/bot)"
 
@@ -34,10 +34,10 @@ def crawl_config(port: int, **fields: object) -> CrawlConfig:
 
 @contextlib.contextmanager
 def fetching(port: int, look_up: LookUp = system_look_up, **fields: object) -> Iterator[FetchPolicy]:
-    """A policy whose ledger is served meanwhile."""
+    """A policy whose limiter is served meanwhile."""
     config = crawl_config(port, **fields)
-    with scheduler.serving(config) as served:
-        client = LedgerClient(served.url)
+    with limiter.serving(config) as served:
+        client = LimiterClient(served.url)
         try:
             yield FetchPolicy(config, client, look_up)
         finally:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from train.loss.tiled import SHORTEST, Softmax
+from train.loss.tiled import EPS, Softmax
 
 UNIT = 1.0  # of logits and maxima, in nats
 TILE_ROWS = {"cpu": 1024}  # two tiles take 8 MB; smaller ones lose time where threads meet, larger ones leave the cache
@@ -27,7 +27,7 @@ def operand(rows_BD: Tensor, normalize: bool) -> tuple[Tensor, Tensor | None]:
         return rows_BD, None
     rows_BD = rows_BD.to(torch.promote_types(rows_BD.dtype, torch.float32))
     length_B = torch.linalg.vector_norm(rows_BD, dim=1)
-    return rows_BD / length_B.clamp_min(SHORTEST)[:, None], length_B
+    return rows_BD / length_B.clamp_min(EPS)[:, None], length_B
 
 
 def sum_exponentials(image_BD: Tensor, text_ND: Tensor, scale: Tensor, first_own: int) -> tuple[Softmax, Tensor]:
@@ -40,23 +40,25 @@ def sum_exponentials(image_BD: Tensor, text_ND: Tensor, scale: Tensor, first_own
         text_ND.new_zeros(len(text_ND)),
     )
     positive_B = image_BD.new_zeros(len(image_BD))
-    for rows, columns, logits_RC, spare_RC in _tiles(image_BD, text_ND, scale):
-        _add_exponentials(softmax.row_max_B[rows], softmax.row_sum_B[rows], logits_RC, spare_RC, 1)
-        _add_exponentials(softmax.column_max_N[columns], softmax.column_sum_N[columns], logits_RC, spare_RC, 0)
+    for rows, columns, logits_RC, scratch_RC in _tiles(image_BD, text_ND, scale):
+        _add_exponentials(softmax.row_max_B[rows], softmax.row_sum_B[rows], logits_RC, scratch_RC, 1)
+        _add_exponentials(softmax.column_max_N[columns], softmax.column_sum_N[columns], logits_RC, scratch_RC, 0)
         start, pairs = _pairs(logits_RC, rows, columns, first_own)
         positive_B[start : start + len(pairs)] = pairs
     return softmax, positive_B
 
 
-def _add_exponentials(highest: Tensor, exp_sum: Tensor, logits_RC: Tensor, spare_RC: Tensor, dim: int) -> None:
+def _add_exponentials(highest: Tensor, exp_sum: Tensor, logits_RC: Tensor, scratch_RC: Tensor, dim: int) -> None:
     """Takes a tile into the running maximum and the sum of exponentials below it, in place."""
-    risen = torch.maximum(highest, logits_RC.amax(dim))
-    torch.sub(logits_RC, risen.unsqueeze(dim), out=spare_RC).exp_()
-    exp_sum.mul_((highest - risen).exp_()).add_(spare_RC.sum(dim))
-    highest.copy_(risen)
+    new_max = torch.maximum(highest, logits_RC.amax(dim))
+    torch.sub(logits_RC, new_max.unsqueeze(dim), out=scratch_RC).exp_()
+    exp_sum.mul_((highest - new_max).exp_()).add_(scratch_RC.sum(dim))
+    highest.copy_(new_max)
 
 
-def spread(image_BD: Tensor, text_ND: Tensor, scale: Tensor, softmax: Softmax, first_own: int) -> tuple[Tensor, Tensor]:
+def backward_tiles(
+    image_BD: Tensor, text_ND: Tensor, scale: Tensor, softmax: Softmax, first_own: int
+) -> tuple[Tensor, Tensor]:
     """G @ text [B, D] and this rank's part of Gᵀ @ image [N, D]."""
     image_BD, text_ND = _accumulable(image_BD, text_ND)
     image_grad, text_grad = torch.zeros_like(image_BD), torch.zeros_like(text_ND)
@@ -94,8 +96,8 @@ def _tiles(image_BD: Tensor, text_ND: Tensor, scale: Tensor) -> Iterator[tuple[s
         for column in range(0, num_columns, size):
             columns = slice(column, min(column + size, num_columns))
             shape = (rows.stop - rows.start, columns.stop - columns.start)
-            logits_RC, spare_RC = (half[: shape[0] * shape[1]].view(shape) for half in room)
-            yield rows, columns, torch.mm(scaled_RD, text_ND[columns].T, out=logits_RC), spare_RC
+            logits_RC, scratch_RC = (half[: shape[0] * shape[1]].view(shape) for half in room)
+            yield rows, columns, torch.mm(scaled_RD, text_ND[columns].T, out=logits_RC), scratch_RC
 
 
 def _accumulable(image_BD: Tensor, text_ND: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ lies so far below the reference that its exponentials would be flushed to zero; 
 
     operand            one pass over the features: normalised if asked, in fp16, filled up
     sum_exponentials   2N²D operations; rows' softmax in registers, columns' partial one in a small buffer, no atomics
-    spread             6N²D: panels of G in fp16, made tile by tile, then two matrix products of the library
+    backward_tiles     6N²D: panels of G in fp16, made tile by tile, then two matrix products of the library
 
 The order of all sums is fixed, so results repeat bit for bit on one device.
 
@@ -24,7 +24,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from train.loss.tiled import SHORTEST, Softmax
+from train.loss.tiled import EPS, Softmax
 
 TILE_ROWS = 128
 TILE_COLUMNS = 128
@@ -41,7 +41,7 @@ GRAD_UNIT = 2.0**14  # what 1 is in G: |G| is at most 2, and 4e-9 is still a nor
 
 _LOG2_E = tl.constexpr(math.log2(math.e))
 _GRAD_UNIT = tl.constexpr(GRAD_UNIT)
-_SHORTEST = tl.constexpr(SHORTEST)
+_EPS = tl.constexpr(EPS)
 _SAFE = tl.constexpr(80.0)  # powers of two below the reference that are still far from the smallest number, 2^-126
 
 
@@ -86,7 +86,9 @@ def sum_exponentials(image_BD: Tensor, text_ND: Tensor, scale: Tensor, first_own
     return Softmax(row_max, row_sum, column_max, column_sum), positive
 
 
-def spread(image_BD: Tensor, text_ND: Tensor, scale: Tensor, softmax: Softmax, first_own: int) -> tuple[Tensor, Tensor]:
+def backward_tiles(
+    image_BD: Tensor, text_ND: Tensor, scale: Tensor, softmax: Softmax, first_own: int
+) -> tuple[Tensor, Tensor]:
     """G @ text [B, D] and this rank's part of Gᵀ @ image [N, D], in fp32."""
     num_rows, num_columns = len(image_BD), len(text_ND)
     image_grad = torch.zeros_like(image_BD, dtype=torch.float32)
@@ -158,7 +160,7 @@ def _write_operand(  # type: ignore[no-untyped-def]
     row_RW = row_RW.to(tl.float32)
     if NORMALIZE:
         length_R = tl.sqrt(tl.sum(row_RW * row_RW, 1))
-        row_RW /= tl.maximum(length_R, _SHORTEST)[:, None]
+        row_RW /= tl.maximum(length_R, _EPS)[:, None]
         tl.store(length + row_R, length_R, mask=inside_R)
     place_RW = row_R.to(tl.int64)[:, None] * D + column_W[None, :]
     tl.store(operand + place_RW, row_RW.to(tl.float16), mask=inside_R[:, None] & (column_W < D)[None, :])
@@ -210,17 +212,17 @@ def _sum_exponentials(  # type: ignore[no-untyped-def]
         tile_max_R = tl.max(logits_RC, 1)
         reference = _highest(max_C)
         tile_max_R = tl.where(inside_R, tile_max_R, reference)
-        risen_R = tl.maximum(max_R, tile_max_R)
-        sum_R *= tl.exp2(max_R - risen_R)
+        new_max_R = tl.maximum(max_R, tile_max_R)
+        sum_R *= tl.exp2(max_R - new_max_R)
         depth_C = tl.where(inside_C, reference - max_C, 0.0)
         if tl.maximum(_highest(reference - tile_max_R), _highest(depth_C)) < _SAFE:
             exponential_RC = tl.exp2(logits_RC - reference)
-            sum_R += tl.sum(exponential_RC, 1) * tl.exp2(reference - risen_R)
+            sum_R += tl.sum(exponential_RC, 1) * tl.exp2(reference - new_max_R)
             sum_C = tl.sum(exponential_RC, 0) * tl.exp2(reference - max_C)
         else:
-            sum_R += tl.sum(tl.exp2(logits_RC - risen_R[:, None]), 1)
+            sum_R += tl.sum(tl.exp2(logits_RC - new_max_R[:, None]), 1)
             sum_C = tl.sum(tl.exp2(logits_RC - max_C[None, :]), 0)
-        max_R = risen_R
+        max_R = new_max_R
         first_partial = tl.program_id(0).to(tl.int64) * num_columns + start
         tl.store(tile_max + first_partial + tl.arange(0, C), max_C, mask=inside_C)
         tl.store(tile_sum + first_partial + tl.arange(0, C), sum_C, mask=inside_C)

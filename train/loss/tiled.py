@@ -33,7 +33,7 @@ from train.loss.collectives import (
     sum_over_ranks,
 )
 
-SHORTEST = 1e-12  # the length that a feature is divided by at least, as in torch's normalize
+EPS = 1e-12  # the length that a feature is divided by at least, as in torch's normalize
 
 
 class Softmax(NamedTuple):
@@ -60,7 +60,7 @@ class Tiles(Protocol):
     ) -> tuple[Softmax, Tensor]:
         """Row sums over these texts, column sums over this rank's images, the logits of the pairs among them [B]."""
 
-    def spread(
+    def backward_tiles(
         self, image_BD: Tensor, text_ND: Tensor, scale: Tensor, softmax: Softmax, first_own: int
     ) -> tuple[Tensor, Tensor]:
         """G @ text [B, D] and this rank's part of Gᵀ @ image [N, D], of at least float32."""
@@ -112,7 +112,7 @@ class _TiledLoss(torch.autograd.Function):
         group, tiles, width, image_dtype, text_dtype = ctx.rest  # type: ignore[attr-defined]
         with torch.autocast(image.device.type, enabled=False):
             own = _own_rows(image, group)
-            image_grad, text_grad = tiles.spread(image, text, scale, Softmax(*softmax), own.start)
+            image_grad, text_grad = tiles.backward_tiles(image, text, scale, Softmax(*softmax), own.start)
             summed = start_scatter_row_sums(text_grad, group)
             # The average over ranks that follows divides by their number.
             share = grad_loss.to(image_grad.dtype) * ranks_of(group)[1] / (2 * len(text))
@@ -149,8 +149,8 @@ def _to_features(grad: Tensor, unit: Tensor, length_B: Tensor | None) -> None:
     """Takes a gradient by unit vectors to the features that they were made of, in place: what points along a vector
     goes, unless it was too short to have its own length, and the rest is divided by the length."""
     if length_B is not None:
-        along_B = (grad * unit).sum(1).masked_fill_(length_B < SHORTEST, 0)
-        grad.addcmul_(unit, along_B[:, None], value=-1).div_(length_B.clamp_min(SHORTEST)[:, None])
+        along_B = (grad * unit).sum(1).masked_fill_(length_B < EPS, 0)
+        grad.addcmul_(unit, along_B[:, None], value=-1).div_(length_B.clamp_min(EPS)[:, None])
 
 
 def _own_rows(image_BD: Tensor, group: Group) -> slice:

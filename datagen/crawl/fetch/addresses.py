@@ -23,7 +23,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Remembered(Generic[K, V]):
+class SingleFlightCache(Generic[K, V]):
     """Futures by key. At most `size` are kept, least recently asked first to go; a value is good for `keep_s`
     seconds, an exception for `keep_error_s`."""
 
@@ -110,7 +110,7 @@ class Resolver:
     def __init__(self, connect_to: Sequence[str], look_up: LookUp = system_look_up) -> None:
         self._look_up = look_up
         self._exceptions = [entry.lower().split("=", 1) for entry in connect_to]
-        self._known: Remembered[str, Sequence[str]] = Remembered(_MAX_NAMES, _KEEP_S, _KEEP_ERROR_S)
+        self._known: SingleFlightCache[str, Sequence[str]] = SingleFlightCache(_MAX_NAMES, _KEEP_S, _KEEP_ERROR_S)
         self._threads = ThreadPoolExecutor(_LOOK_UPS, "look-up")  # so that a slow look-up ends at the deadline too
 
     def exception(self, host: str) -> tuple[str, int] | None:

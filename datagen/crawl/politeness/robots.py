@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from protego import Protego
 
 from datagen.config import CrawlConfig
-from datagen.crawl.fetch.addresses import Remembered, settle
+from datagen.crawl.fetch.addresses import SingleFlightCache, settle
 from datagen.crawl.fetch.failures import FetchFailed
 from datagen.crawl.fetch.url import WebAddress
 from datagen.crawl.politeness.reservations import TDMREP_PATH, TdmRules
@@ -35,7 +35,7 @@ class SiteRules:
 
     def __init__(self, config: CrawlConfig, agent: str, read_text: ReadText) -> None:
         self.config, self.agent, self._read_text = config, agent, read_text
-        self._known: Remembered[str, SitePolicy] = Remembered(_MAX_SITES, _KEEP_S, _KEEP_ERROR_S)
+        self._known: SingleFlightCache[str, SitePolicy] = SingleFlightCache(_MAX_SITES, _KEEP_S, _KEEP_ERROR_S)
 
     def admit(self, address: WebAddress) -> float:
         """The seconds that the site wants between two requests.

@@ -21,7 +21,7 @@ from openwit.errors import InputError
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.tables import read_table
 
-WIDTHS = {"hash64": 1, "firm64": 1, "hash256": 4, "firm256": 4}
+WIDTHS = {"hash64": 1, "reliable64": 1, "hash256": 4, "reliable256": 4}
 ROWS = ("eval_set", "eval_key", "sha256", "pixels")
 DIGESTS = ("sha256", "pixels")
 FOUND_SHARE = 0.999  # of the neighbours that an inverted file must find
@@ -54,7 +54,7 @@ def merge(config: MergeConfig, source: Source, target: Target) -> Counts:
     return Counter({"in": len(table), "kept": len(table)})
 
 
-MERGE_STAGE: Stage[MergeConfig] = Stage("overlap_search", 1, merge)
+MERGE_STAGE: Stage[MergeConfig] = Stage("overlap_search", 2, merge)
 
 
 def build_vector_index(vectors: F32, config: MergeConfig) -> tuple[faiss.Index, dict[str, object]]:
@@ -81,14 +81,14 @@ def build_vector_index(vectors: F32, config: MergeConfig) -> tuple[faiss.Index, 
 
 
 def _hashes(table: pa.Table) -> dict[str, Array]:
-    """Of all views one behind the other hashes, firm bits and colours; of each image contrast, the first
+    """Of all views one behind the other hashes, reliable bits and colours; of each image contrast, the first
     view's hashes, and the bits that all its views share."""
     arrays: dict[str, Array] = {}
     for name, width in WIDTHS.items():
         arrays[name] = np.frombuffer(b"".join(table[name].to_pylist()), np.uint64).reshape(-1, width)
     views = max(1, len(arrays["hash64"]) // max(1, len(table)))
     for bits in ("64", "256"):
-        arrays[f"shared{bits}"] = shared_bits(arrays[f"hash{bits}"], arrays[f"firm{bits}"], views)
+        arrays[f"shared{bits}"] = shared_bits(arrays[f"hash{bits}"], arrays[f"reliable{bits}"], views)
         arrays[f"first{bits}"] = arrays[f"hash{bits}"][::views]
     arrays["colors"] = np.frombuffer(b"".join(table["colors"].to_pylist()), np.uint8).reshape(-1, 32)
     arrays["contrast"] = table["contrast"].to_numpy().astype(np.float32)

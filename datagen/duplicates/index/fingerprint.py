@@ -22,7 +22,7 @@ from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.tables import open_parquet
 
 BATCH_IMAGES = 256
-WORDS = ("hash64", "firm64", "hash256", "firm256")
+WORDS = ("hash64", "reliable64", "hash256", "reliable256")
 SET_DIGEST = b"sha256"  # where the file's notes hold the digest of keys and bytes
 
 INDEX = pa.schema(
@@ -70,7 +70,7 @@ def build(config: IndexConfig, source: Source, target: Target) -> Counts:
     return counts
 
 
-INDEX_STAGE: Stage[IndexConfig] = Stage("overlap_index", 2, build)
+INDEX_STAGE: Stage[IndexConfig] = Stage("overlap_index", 3, build)
 
 
 def set_digest(urls: list[str]) -> str:
@@ -88,7 +88,9 @@ def _row(example: EvalExample, crop: float) -> list[object]:
     digests = [hashlib.sha256(example.data).hexdigest(), pixels_sha256(example.data)]
     image = decode(example.data)
     prints = Fingerprints.of(views_of(image, crop))
-    words = [word.tobytes() for word in (prints.hash64, prints.firm64, prints.hash256, prints.firm256, prints.colors)]
+    words = [
+        word.tobytes() for word in (prints.hash64, prints.reliable64, prints.hash256, prints.reliable256, prints.colors)
+    ]
     small = shown(decode(example.data, SHOWN_PX))
     return [example.key, example.label, *digests, float(prints.contrast[0]), *words, small]
 

@@ -31,14 +31,14 @@ _bits: Any = intrinsic(_count_ones)
 
 
 @compiled
-def shared_bits(words: U64, firm: U64, views: int) -> U64:
-    """(images, W) of views' hashes (images * views, W): the bits that are firm and alike in all views of an image.
-    What differs in these differs in every view, so that one look at them tells most strangers."""
-    shared = firm[::views].copy()
+def shared_bits(words: U64, reliable: U64, views: int) -> U64:
+    """(images, W) of views' hashes (images * views, W): the bits that are reliable and alike in all views of an image.
+    What differs in these differs in every view, so that one look at them rules out most other images."""
+    shared = reliable[::views].copy()
     for image in range(len(shared)):
         for view in range(image * views + 1, (image + 1) * views):
             for word in range(words.shape[1]):
-                shared[image, word] &= firm[view, word] & ~(words[view, word] ^ words[image * views, word])
+                shared[image, word] &= reliable[view, word] & ~(words[view, word] ^ words[image * views, word])
     return shared
 
 
@@ -59,12 +59,13 @@ def find_near(
     """How many pairs of query and view are near by both hashes, and how many pairs of query and image passed the
     first look at 64 bits; `found` (capacity, 4) takes (query, view, differing bits of 64, of 256) of as many as fit.
 
-    queries: hashes of 64 bits (N, 1) and of 256 (N, 4). words: hash64, firm64 (views, 1), hash256, firm256 (views, 4).
+    queries: hashes of 64 bits (N, 1) and of 256 (N, 4). words: hash64, reliable64 (views, 1), hash256, reliable256
+    (views, 4).
     most: bits that may differ in each view, of 64 and of 256; below 0 where nothing may match. firsts: of each image,
     for 64 bits (N,) and 256 (N, 4), the first view's hash, the shared bits, and the most that may differ in any view.
     """
     short, long = queries
-    hash64, firm64, hash256, firm256 = words
+    hash64, reliable64, hash256, reliable256 = words
     most64, most256 = most
     first64, shared64, best64, first256, shared256, best256 = firsts
     views = len(hash64) // max(1, len(first64))
@@ -82,8 +83,8 @@ def find_near(
                 if _differing(long, query, first256, image, shared256, image) > best256[image]:
                     continue
                 for view in range(image * views, (image + 1) * views):
-                    of64 = _differing(short, query, hash64, view, firm64, view)
-                    of256 = _differing(long, query, hash256, view, firm256, view)
+                    of64 = _differing(short, query, hash64, view, reliable64, view)
+                    of256 = _differing(long, query, hash256, view, reliable256, view)
                     if of64 <= most64[view] and of256 <= most256[view]:
                         if number < len(found):
                             found[number, 0], found[number, 1] = query, view
@@ -101,28 +102,28 @@ def _room_left(query: np.uint64, first: U64, shared: U64, most: I64, room: I64) 
 
 
 @compiled
-def _differing(a: U64, at_a: int, b: U64, at_b: int, firm: U64, at: int) -> np.int64:
-    """The number of firm bits in which a row of one differs from a row of the other."""
+def _differing(a: U64, at_a: int, b: U64, at_b: int, reliable: U64, at: int) -> np.int64:
+    """The number of reliable bits in which a row of one differs from a row of the other."""
     number = np.int64(0)
     for word in range(a.shape[1]):
-        number += np.int64(_bits((a[at_a, word] ^ b[at_b, word]) & firm[at, word]))
+        number += np.int64(_bits((a[at_a, word] ^ b[at_b, word]) & reliable[at, word]))
     return number
 
 
 @compiled
-def nearest256(long: U64, hash256: U64, firm256: U64, contrast: F32, least_contrast: float) -> tuple[F32, I64]:
-    """Of each query the least distance by the 256-bit hash, as a share of firm bits, to any view whose contrast is
+def nearest256(long: U64, hash256: U64, reliable256: U64, contrast: F32, least_contrast: float) -> tuple[F32, I64]:
+    """Of each query the least distance by the 256-bit hash, as a share of reliable bits, to any view whose contrast is
     high enough, and that view; 1 and -1 where there is none."""
     distances = np.ones(len(long), np.float32)
     nearest = np.full(len(long), -1, np.int64)
     for view in range(len(hash256)):
-        firm = np.int64(0)
+        reliable = np.int64(0)
         for word in range(4):
-            firm += np.int64(_bits(firm256[view, word]))
-        if contrast[view] < least_contrast or firm == 0:
+            reliable += np.int64(_bits(reliable256[view, word]))
+        if contrast[view] < least_contrast or reliable == 0:
             continue
         for query in range(len(long)):
-            distance = np.float32(_differing(long, query, hash256, view, firm256, view) / firm)
+            distance = np.float32(_differing(long, query, hash256, view, reliable256, view) / reliable)
             if distance < distances[query]:
                 distances[query], nearest[query] = distance, view
     return distances, nearest

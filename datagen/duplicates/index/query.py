@@ -79,7 +79,9 @@ class Finder:
         names = pa.array([entry.name for entry in limits])
         self.set_of = np.asarray(pc.index_in(index.rows["eval_set"], value_set=names).to_numpy(), np.int64)
         self.min_contrast = min(entry.min_contrast for entry in limits)
-        bits64, bits256 = (np.bitwise_count(arrays[name]).sum(1, dtype=np.int16) for name in ("firm64", "firm256"))
+        bits64, bits256 = (
+            np.bitwise_count(arrays[name]).sum(1, dtype=np.int16) for name in ("reliable64", "reliable256")
+        )
         far64 = self._of_rows([entry.max_distance64 for entry in limits])
         far256 = self._of_rows([entry.max_distance256 + NEAR_DISTANCE for entry in limits])
         flat = arrays["contrast"] < self._of_rows([entry.min_contrast for entry in limits])
@@ -100,7 +102,7 @@ class Finder:
         pairs of query and image a first look at 64 bits let through."""
         asked = np.flatnonzero(prints.contrast >= self.min_contrast)
         arrays = self.index.arrays
-        words = (arrays["hash64"], arrays["firm64"], arrays["hash256"], arrays["firm256"])
+        words = (arrays["hash64"], arrays["reliable64"], arrays["hash256"], arrays["reliable256"])
         queries = (prints.hash64[asked], prints.hash256[asked])
         found = np.empty((1024, 4), np.int64)
         while True:
@@ -145,6 +147,6 @@ def open_finder(files: tuple[Input, ...], limits: tuple[Limits, ...]) -> Finder:
 
 
 def _most(bits: npt.NDArray[Any], share: npt.NDArray[np.float64], never: npt.NDArray[np.bool_]) -> I16:
-    """The most bits that may differ: a share of the firm ones, none where there are none to compare."""
+    """The most bits that may differ: a share of the reliable ones, none where there are none to compare."""
     most = np.floor(bits * share + 1e-9).astype(np.int16)
     return np.where(never | (bits == 0), NEVER, most).astype(np.int16)

@@ -204,7 +204,7 @@ def _nearest_by_hash(finder: Finder, prints: Fingerprints, own: np.ndarray) -> t
     part = slice(int(own[0]) * views, (int(own[-1]) + 1) * views)
     contrast = np.repeat(arrays["contrast"][own[0] : own[-1] + 1], views)
     apart, view = nearest256(
-        prints.hash256, arrays["hash256"][part], arrays["firm256"][part], contrast, finder.min_contrast
+        prints.hash256, arrays["hash256"][part], arrays["reliable256"][part], contrast, finder.min_contrast
     )
     row = np.where(view >= 0, view // views + own[0], -1)
     flat = prints.contrast < finder.min_contrast
@@ -218,9 +218,9 @@ def _exact(finder: Finder, image: StoredImage) -> set[int]:
 
 
 def _agreement(original: bytes, copy: bytes, crop: float) -> float:
-    """The share of the 256-bit hash's firm bits in which the copy agrees with the nearest view of the original."""
+    """The share of the 256-bit hash's reliable bits in which the copy agrees with the nearest view of the original."""
     views, one = Fingerprints.of(views_of(decode(original), crop)), Fingerprints.of([thumbnail(decode(copy))])
-    return round(1 - float(distance(views.hash256, one.hash256, views.firm256).min()), 4)
+    return round(1 - float(distance(views.hash256, one.hash256, views.reliable256).min()), 4)
 
 
 def _cosine(embedder: Embedder, original: bytes, copy: bytes) -> float:

@@ -37,7 +37,7 @@ OVERLAP = pa.schema(
         ("eval_key", pa.string()),
         ("reason", pa.string()),
         ("score", pa.float64()),  # of that stage of the cascade
-        ("distance64", pa.float32()),  # of the hashes, as a share of firm bits; null where these were not compared
+        ("distance64", pa.float32()),  # of the hashes, as a share of reliable bits; null where these were not compared
         ("distance256", pa.float32()),
         ("color_distance", pa.float32()),
         ("detector", pa.float32()),  # its score, a cosine; null without a detector

@@ -17,10 +17,10 @@ SHA256, PIXELS = 255, 254  # kinds of keys beside the bands' numbers: equal byte
 _KIND = np.uint64(56)  # the kind is in the upper eight bits
 
 
-def band_keys(hash256: U64, firm256: U64, num_bands: int, band_bits: int) -> U64:
-    """(N, num_bands): the keys of N hashes (N, 4). Bits that are not firm count as 0, so that the sign of what is next
-    to nothing does not part two copies."""
-    bits = np.unpackbits((hash256 & firm256).view(np.uint8).reshape(len(hash256), 32), axis=1)
+def band_keys(hash256: U64, reliable256: U64, num_bands: int, band_bits: int) -> U64:
+    """(N, num_bands): the keys of N hashes (N, 4). Bits that are not reliable count as 0, so that the sign of a
+    coefficient near zero does not part two copies."""
+    bits = np.unpackbits((hash256 & reliable256).view(np.uint8).reshape(len(hash256), 32), axis=1)
     keys = np.empty((len(hash256), num_bands), np.uint64)
     weights = np.uint64(1) << np.arange(band_bits, dtype=np.uint64)
     for band, chosen in enumerate(_chosen(num_bands, band_bits)):

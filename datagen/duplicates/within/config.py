@@ -49,7 +49,7 @@ class WithinConfig(PrintsConfig):
     bits with their original. Of copies that lost 2% at two sides, half were nearer than 0.06, and 79% shared a band.
     """
 
-    max_distance256: float = 0.10  # of the 256-bit hash, as a share of its firm bits, by either image's mask
+    max_distance256: float = 0.10  # of the 256-bit hash, as a share of its reliable bits, by either image's mask
     max_color_distance: float = 15.0  # mean difference in Cr and Cb, in levels of 255
     min_score: float = 0.9  # of the detector, a cosine
     max_bucket: int = 200  # images of an equal band with which each is compared, of more the nearest in order

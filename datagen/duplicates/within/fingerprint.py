@@ -36,7 +36,7 @@ BANDED = pa.schema(
         ("key", pa.uint64()),
         ("id", pa.uint64()),  # shard and row of its table
         ("hash", WORD),  # of a band, hash256; else the digest
-        ("firm", WORD),
+        ("reliable", WORD),
         ("colors", WORD),
         ("vector", pa.binary()),  # float16; empty without a detector, and of digests
     ]
@@ -88,7 +88,7 @@ def process(config: PrintsConfig, source: Source, target: Target) -> Counts:
     return reader.counts
 
 
-FINGERPRINT: Stage[PrintsConfig] = Stage("within_prints", 1, process)
+FINGERPRINT: Stage[PrintsConfig] = Stage("within_prints", 2, process)
 
 
 def _area(row: Mapping[str, Any]) -> int:
@@ -133,13 +133,13 @@ class _ShardReader:
     ) -> pa.Table:
         structured = np.flatnonzero(prints.contrast >= self.config.min_contrast)
         self.counts["flat"] += len(ids) - len(structured)
-        hashes, firm = prints.hash256[structured], prints.firm256[structured]
-        keys = band_keys(hashes, firm, self.config.num_bands, self.config.band_bits)
+        hashes, reliable = prints.hash256[structured], prints.reliable256[structured]
+        keys = band_keys(hashes, reliable, self.config.num_bands, self.config.band_bits)
         one = pa.table(
             [
                 np.zeros(len(structured), np.uint64),
                 ids[structured],
-                *(_words(words) for words in (hashes, firm, prints.colors[structured])),
+                *(_words(words) for words in (hashes, reliable, prints.colors[structured])),
                 [vector.tobytes() for vector in vectors[structured]],
             ],
             schema=BANDED,

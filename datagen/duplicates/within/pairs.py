@@ -33,7 +33,7 @@ class BandRows:
     key: U64
     id: U64
     hash: U64  # (N, 4)
-    firm: U64
+    reliable: U64
     colors: U8  # (N, 32)
     vector: F32  # (N, D)
 
@@ -41,27 +41,29 @@ class BandRows:
     def of(cls, table: pa.Table) -> BandRows:
         """The rows of a table."""
         key, ids = (one_chunk(table[name]).to_numpy() for name in ("key", "id"))
-        words = [_fixed(table[name]) for name in ("hash", "firm", "colors")]
+        words = [_fixed(table[name]) for name in ("hash", "reliable", "colors")]
         order = np.lexsort((ids, *(word.view(np.uint64)[:, n] for word in reversed(words) for n in range(4)), key))
-        hashes, firm, colors = (word[order] for word in words)
+        hashes, reliable, colors = (word[order] for word in words)
         vectors = table["vector"].to_pylist()
         width = max((len(vector) for vector in vectors), default=0)
         near = b"".join(vector.ljust(width, b"\0") for vector in vectors)
         vector = np.frombuffer(near, np.float16).reshape(len(vectors), width // 2)[order].astype(np.float32)
-        return cls(key[order], ids[order], hashes.view(np.uint64), firm.view(np.uint64), colors, vector)
+        return cls(key[order], ids[order], hashes.view(np.uint64), reliable.view(np.uint64), colors, vector)
 
     def __len__(self) -> int:
         return len(self.key)
 
     def take(self, places: I64) -> BandRows:
         """The rows at these places."""
-        return BandRows(*(getattr(self, name)[places] for name in ("key", "id", "hash", "firm", "colors", "vector")))
+        return BandRows(
+            *(getattr(self, name)[places] for name in ("key", "id", "hash", "reliable", "colors", "vector"))
+        )
 
     def is_as_before(self) -> npt.NDArray[np.bool_]:
         """Of each row whether it has the key, hash and colours of the one before it."""
         same = np.zeros(len(self), bool)
         same[1:] = self.key[1:] == self.key[:-1]
-        for words in (self.hash, self.firm, self.colors):
+        for words in (self.hash, self.reliable, self.colors):
             same[1:] &= (words[1:] == words[:-1]).all(axis=1)
         return same
 
@@ -115,7 +117,7 @@ def _near(config: WithinConfig, rows: BandRows, counts: Counts) -> pa.Table:
 def _compare(config: WithinConfig, rows: BandRows, left: I64, apart: int) -> pa.Table:
     right = left + apart
     hashes = rows.hash[left], rows.hash[right]
-    far = np.maximum(distance(*hashes, rows.firm[left]), distance(*hashes, rows.firm[right]))
+    far = np.maximum(distance(*hashes, rows.reliable[left]), distance(*hashes, rows.reliable[right]))
     colors = np.abs(rows.colors[left].astype(np.int16) - rows.colors[right]).mean(axis=1)
     if rows.vector.shape[1]:
         near = (far <= CANDIDATE_DISTANCE) & (colors <= config.max_color_distance)

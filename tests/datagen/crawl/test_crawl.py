@@ -17,8 +17,8 @@ from PIL import Image
 
 from datagen.config import CrawlConfig
 from datagen.crawl import crawl
-from datagen.crawl.politeness import scheduler
-from datagen.crawl.politeness.client import LedgerGone
+from datagen.crawl.politeness import limiter
+from datagen.crawl.politeness.client import LimiterGone
 from datagen.schemas import SELECTED, pair_uid
 from helpers import web
 from helpers.fetching import crawl_config
@@ -70,9 +70,9 @@ def crawl_once(folder: Path, port: int, threads: int = 4) -> dict[str, int]:
 
 
 def crawl_part(config: CrawlConfig, selected: Input, shards: Path, index: int = 0) -> dict[str, int]:
-    """Counts of one partition, whose ledger is served meanwhile."""
-    with scheduler.serving(config) as served:
-        inputs = {"selected": (selected,), "ledger": (Input(url=served.url, identity="ledger"),)}
+    """Counts of one partition, whose limiter is served meanwhile."""
+    with limiter.serving(config) as served:
+        inputs = {"selected": (selected,), "limiter": (Input(url=served.url, identity="limiter"),)}
         return run_step(crawl.process, config, inputs, shards, index=index)
 
 
@@ -182,8 +182,8 @@ def test_every_row_keeps_the_rule_that_refused_it(shard: tuple[dict[str, int], P
 def test_all_bodies_are_given_back_when_a_partition_is_done(port: int, tmp_path: Path) -> None:
     config = crawl_config(port, max_body_bytes=5000, max_held_bytes=5000, deadline_s=DEADLINE_S)
     selected = write_selected(tmp_path / "selected.parquet", [f"{HOST}/{path}" for path in PATHS])
-    with scheduler.serving(config) as served:
-        inputs = {"selected": (selected,), "ledger": (Input(url=served.url, identity="ledger"),)}
+    with limiter.serving(config) as served:
+        inputs = {"selected": (selected,), "limiter": (Input(url=served.url, identity="limiter"),)}
         run_step(crawl.process, config, inputs, tmp_path / "shards")
         assert crawl._policy(config, served.url).bodies._free == 5000
 
@@ -194,19 +194,19 @@ def test_the_open_web_is_not_asked_without_a_contact(tmp_path: Path) -> None:
         crawl_part(CrawlConfig(), selected, tmp_path / "shards")
 
 
-def test_a_partition_whose_ledger_ends_fails_and_a_new_one_serves_the_next_try(tmp_path: Path) -> None:
+def test_a_partition_whose_limiter_ends_fails_and_a_new_one_serves_the_next_try(tmp_path: Path) -> None:
     selected = write_selected(tmp_path / "selected.parquet", [f"{HOST}/ok/{number}" for number in range(40)])
     with web.running(delay_s=0.05) as port:
         config = crawl_config(port, host_connections=1)
-        context = scheduler.serving(config)
+        context = limiter.serving(config)
         served = context.__enter__()
         ending = threading.Timer(0.4, context.__exit__, (None, None, None))
         ending.start()
-        inputs = {"selected": (selected,), "ledger": (Input(url=served.url, identity="ledger"),)}
-        with pytest.raises(LedgerGone, match="shard 00000: the crawl's ledger is gone"):
+        inputs = {"selected": (selected,), "limiter": (Input(url=served.url, identity="limiter"),)}
+        with pytest.raises(LimiterGone, match="shard 00000: the crawl's rate limiter is gone"):
             run_step(crawl.process, config, inputs, tmp_path / "one")
         ending.join()
-        with pytest.raises(LedgerGone, match=f"{served.address} does not answer"):
+        with pytest.raises(LimiterGone, match=f"{served.address} does not answer"):
             run_step(crawl.process, config, inputs, tmp_path / "two")
         assert crawl_part(config, selected, tmp_path / "three")["kept"] == 40
 
@@ -229,7 +229,7 @@ def test_a_shards_key_follows_what_decides_its_content_and_nothing_else() -> Non
     key = stage.partition_key(crawl.STAGE, CrawlConfig(), source)
     others = {
         "user_agent": "bot/1 (+https://example.org)", "connect_to": ("a.test=127.0.0.1:1",), "resize_mode": "border",
-        "robots_tags": ("noai",), "max_aspect_ratio": 2.0, "ledger_address": "10.0.0.1", "jpeg_quality": 90,
+        "robots_tags": ("noai",), "max_aspect_ratio": 2.0, "limiter_address": "10.0.0.1", "jpeg_quality": 90,
     }  # fmt: skip
     for field in dataclasses.fields(CrawlConfig):
         was = getattr(CrawlConfig(), field.name)
@@ -247,15 +247,15 @@ def test_a_shard_in_the_making_shows_in_the_progress_of_the_run(tmp_path: Path) 
     log = Log(tmp_path / "log.jsonl", said)
     with web.running(delay_s=0.3) as port:
         config = crawl_config(port, threads=3, host_connections=3)
-        with scheduler.serving(config) as served, open_executor(ExecutorConfig(workers=1)) as executor:
-            turns = Input(url=served.url, identity="ledger")
-            parts = [Source(index=0, inputs={"selected": (selected,), "ledger": (turns,)})]
+        with limiter.serving(config) as served, open_executor(ExecutorConfig(workers=1)) as executor:
+            slots = Input(url=served.url, identity="limiter")
+            parts = [Source(index=0, inputs={"selected": (selected,), "limiter": (slots,)})]
             plan = stage.plan(crawl.STAGE, config, parts, str(tmp_path / "shards"))
             seen: list[Underway] = []
 
             def underway() -> dict[int, Underway]:
-                seen.extend(served.ledger.underway().values())
-                return served.ledger.underway()
+                seen.extend(served.limiter.underway().values())
+                return served.limiter.underway()
 
             made = stage.run(plan, executor, log, underway=underway)
     shares = [entry.steps for entry in seen]
@@ -277,14 +277,14 @@ def test_a_hosts_limits_hold_over_two_ray_workers_as_the_server_sees_it(ray_here
         config = crawl_config(server.server_port, host_requests_per_s=rate, host_connections=at_once, threads=16)
         sources = [write_selected(tmp_path / f"{part}.parquet", [f"{HOST}/ok/{part}{k}" for k in range(number)])
                    for part in (1, 2)]  # fmt: skip
-        with scheduler.serving(config) as served:
-            turns = Input(url=served.url, identity="ledger")
-            parts = [Source(index=k, inputs={"selected": (s,), "ledger": (turns,)}) for k, s in enumerate(sources)]
+        with limiter.serving(config) as served:
+            slots = Input(url=served.url, identity="limiter")
+            parts = [Source(index=k, inputs={"selected": (s,), "limiter": (slots,)}) for k, s in enumerate(sources)]
             plan = stage.plan(crawl.STAGE, config, parts, str(tmp_path / "shards"))
             shares: list[float] = []
 
             def underway() -> dict[int, Underway]:
-                told = served.ledger.underway()
+                told = served.limiter.underway()
                 shares.extend(entry.steps for entry in told.values())
                 return told
 

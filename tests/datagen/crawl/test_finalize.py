@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.crawl.finalize import count_rows, seal_table, seal_tar
+from datagen.crawl.finalize import canonicalise_table, canonicalise_tar, count_rows
 from datagen.schemas import RETRIED
 
 ROWS = {  # key: status, error, sha256; in the order of arrival
@@ -28,13 +28,13 @@ def made(folder: Path) -> Path:
 
 
 def test_rows_stand_in_the_order_of_keys_with_their_reason_and_the_first_of_their_copies(tmp_path: Path) -> None:
-    sealed = seal_table(made(tmp_path), tmp_path / "sealed.parquet")
-    assert sealed.equals(pq.read_table(tmp_path / "sealed.parquet"))
-    assert sealed["key"].to_pylist() == sorted(ROWS)
-    assert sealed["reason"].to_pylist() == [None, "timeout", None, None, "image_too_large", None]
-    assert sealed["duplicate_of"].to_pylist() == [None, None, "000070000", None, None, "000070000"]
-    assert sealed["retry_of"].null_count == 6
-    assert count_rows(sealed) == {
+    canonical = canonicalise_table(made(tmp_path), tmp_path / "canonical.parquet")
+    assert canonical.equals(pq.read_table(tmp_path / "canonical.parquet"))
+    assert canonical["key"].to_pylist() == sorted(ROWS)
+    assert canonical["reason"].to_pylist() == [None, "timeout", None, None, "image_too_large", None]
+    assert canonical["duplicate_of"].to_pylist() == [None, None, "000070000", None, None, "000070000"]
+    assert canonical["retry_of"].null_count == 6
+    assert count_rows(canonical) == {
         "in": 6,
         "kept": 4,
         "same_bytes": 2,
@@ -47,9 +47,9 @@ def test_a_retrys_rows_name_those_that_they_take_the_place_of(tmp_path: Path) ->
     old = [f"{number:09d}" for number in range(6)]
     why = ["timeout", "dns"] * 3
     retries = pa.table([["u"] * 6, [[]] * 6, old, why], schema=RETRIED)
-    sealed = seal_table(made(tmp_path), tmp_path / "sealed.parquet", retries)
-    assert sealed["retry_of"].to_pylist() == old
-    counts = count_rows(sealed, retries)
+    canonical = canonicalise_table(made(tmp_path), tmp_path / "canonical.parquet", retries)
+    assert canonical["retry_of"].to_pylist() == old
+    counts = count_rows(canonical, retries)
     assert (counts["retried.timeout"], counts["retried.dns"], counts["in"]) == (3, 3, 6)
 
 
@@ -60,7 +60,7 @@ def test_a_tar_keeps_its_members_and_loses_its_times(tmp_path: Path) -> None:
                 header = tarfile.TarInfo(f"{letter}.txt")
                 header.size, header.mtime, header.uname = 1, time, name
                 tar.addfile(header, io.BytesIO(letter.encode()))
-        seal_tar(tmp_path / name, tmp_path / f"sealed_{name}")
+        canonicalise_tar(tmp_path / name, tmp_path / f"sealed_{name}")
     assert (tmp_path / "sealed_one.tar").read_bytes() == (tmp_path / "sealed_two.tar").read_bytes()
     with tarfile.open(tmp_path / "sealed_one.tar") as tar:
         assert [(m.name, tar.extractfile(m).read()) for m in tar] == [("a.txt", b"a"), ("b.txt", b"b"), ("c.txt", b"c")]

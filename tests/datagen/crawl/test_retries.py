@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datagen.config import RetryConfig, StatisticsConfig
-from datagen.crawl.retries import is_superseded, last_words, pattern_of, process
+from datagen.crawl.retries import is_superseded, latest_attempts, pattern_of, process
 from datagen.funnel import funnel
 from datagen.schemas import CAPTIONS, RETRIED
 from datagen.statistics.collect import collect
@@ -200,6 +200,6 @@ def test_a_row_counts_no_more_where_a_later_one_names_its_key(numbers: list[int]
     chosen = data.draw(st.lists(st.sampled_from(numbers))) if numbers else []
     with tempfile.TemporaryDirectory() as folder:
         named = shard(Path(folder), 0, [(None, f"{number:011d}") for number in chosen] + [(None, None)])
-        later = last_words([named.url])
+        later = latest_attempts([named.url])
     keys = pa.array([f"{number:011d}" for number in numbers], pa.string())
     assert is_superseded(keys, later).tolist() == [number in chosen for number in numbers]

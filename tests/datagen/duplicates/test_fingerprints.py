@@ -17,8 +17,8 @@ def fingerprints(*images: bytes) -> Fingerprints:
 
 def apart(prints: Fingerprints) -> tuple[float, float]:
     return (
-        float(distance(prints.hash64[0], prints.hash64[1], prints.firm64[0])),
-        float(distance(prints.hash256[0], prints.hash256[1], prints.firm256[0])),
+        float(distance(prints.hash64[0], prints.hash64[1], prints.reliable64[0])),
+        float(distance(prints.hash256[0], prints.hash256[1], prints.reliable256[0])),
     )
 
 
@@ -68,8 +68,8 @@ def test_a_flat_image_has_no_contrast_and_a_symmetric_one_fewer_firm_bits() -> N
     mirrored = np.concatenate([half, half[:, ::-1]], axis=1)
     prints = fingerprints(png(flat), png(mirrored), png(scene(6)))
     assert prints.contrast[0] == 0
-    firm = np.bitwise_count(prints.firm256).sum(axis=1)
-    assert firm[1] < 0.7 * firm[2]
+    reliable = np.bitwise_count(prints.reliable256).sum(axis=1)
+    assert reliable[1] < 0.7 * reliable[2]
 
 
 def test_what_is_transparent_shows_white() -> None:

@@ -31,5 +31,5 @@ def test_mojibake_entities_space_and_case_are_mended() -> None:
     assert clean("  A caf\u00c3\u00a9 \n &amp;amp; MORE ") == "a café & more"
 
 
-def test_half_of_a_surrogate_pair_becomes_the_replacement_sign_and_a_whole_pair_its_sign() -> None:
+def test_half_of_a_surrogate_pair_becomes_the_replacement_character_and_a_whole_pair_its_character() -> None:
     assert clean("\ud800 a \ud83d\ude00") == "\ufffd a 😀"

@@ -25,7 +25,7 @@ def ranks() -> dict[tuple[int, int], int]:
 
 
 def merged_by_definition(ids: list[int]) -> list[int]:
-    """All places of the pair of the lowest rank at once, from left to right, again and again."""
+    """All positions of the pair of the lowest rank at once, from left to right, again and again."""
     while pairs := [(ranks()[pair], pair) for pair in itertools.pairwise(ids) if pair in ranks()]:
         made, pair = min(pairs)
         out: list[int] = []

@@ -8,45 +8,45 @@ from ftfy.badness import is_bad
 
 from models.tokenizer.exact import clean
 from models.tokenizer.kernel import LETTER, NONE, OTHER, SPACE, UNSURE, find_word, packed
-from models.tokenizer.tables import NUM_RAW, MergeTables, build_tables, cleaned_signs, kind_of, raw_signs
+from models.tokenizer.tables import NUM_RAW, MergeTables, build_tables, cleaned_code_points, kind_of, raw_code_points
 from models.tokenizer.vocabulary import Vocabulary
 
 ASCII = [chr(code) for code in range(32, 127) if chr(code) != "&"]
-QUIET = [chr(code) for code in range(128, NUM_RAW) if raw_signs()[0][code] != UNSURE]
+QUIET = [chr(code) for code in range(128, NUM_RAW) if raw_code_points()[0][code] != UNSURE]
 
 
-def test_a_quiet_sign_is_no_mojibake_between_any_two_of_ascii() -> None:
+def test_a_quiet_character_is_no_mojibake_between_any_two_of_ascii() -> None:
     assert len(QUIET) > 250
-    for sign in QUIET:
-        around = "".join(before + sign for before in ASCII) + "".join(sign + behind for behind in reversed(ASCII))
-        assert not is_bad(around.replace(sign + sign, sign)), sign
+    for char in QUIET:
+        around = "".join(before + char for before in ASCII) + "".join(char + behind for behind in reversed(ASCII))
+        assert not is_bad(around.replace(char + char, char)), char
 
 
-def test_what_a_quiet_sign_becomes_is_what_cleaning_makes_of_it_anywhere() -> None:
-    becomes = raw_signs()[1]
-    for sign in QUIET:
-        made = chr(becomes[ord(sign)])
-        for text in (f"{sign} x", f"x {sign}", f"a{sign}b{sign}c{sign}", f"!{sign}1{sign}Z", f"'{sign}'"):
-            assert clean(text) == " ".join(text.lower().replace(sign.lower(), made).split()), (sign, text)
+def test_what_a_quiet_character_becomes_is_what_cleaning_makes_of_it_anywhere() -> None:
+    becomes = raw_code_points()[1]
+    for char in QUIET:
+        made = chr(becomes[ord(char)])
+        for text in (f"{char} x", f"x {char}", f"a{char}b{char}c{char}", f"!{char}1{char}Z", f"'{char}'"):
+            assert clean(text) == " ".join(text.lower().replace(char.lower(), made).split()), (char, text)
 
 
-@pytest.mark.parametrize("sign", ["Â", "Ã", "œ", "Œ", "\x85", "ſ", "ŉ", "ĳ", "\u2028", "&\x07"[1], "\x7f", "\x0b"])
-def test_a_sign_that_needs_its_neighbours_is_left_to_the_twin(sign: str) -> None:
-    assert raw_signs()[0][ord(sign)] == UNSURE
+@pytest.mark.parametrize("char", ["Â", "Ã", "œ", "Œ", "\x85", "ſ", "ŉ", "ĳ", "\u2028", "&\x07"[1], "\x7f", "\x0b"])
+def test_a_character_that_needs_its_neighbours_is_left_to_the_twin(char: str) -> None:
+    assert raw_code_points()[0][ord(char)] == UNSURE
 
 
 def test_kinds_follow_the_classes_of_unicode() -> None:
     regex = pytest.importorskip("regex")
-    kinds = cleaned_signs()[0]
+    kinds = cleaned_code_points()[0]
     for code in range(33, len(kinds)):
-        sign = chr(code)
+        char = chr(code)
         if kinds[code] != UNSURE:
-            is_letter, is_number = bool(regex.match(r"\p{L}", sign)), bool(regex.match(r"\p{N}", sign))
-            assert (kinds[code] == LETTER, kinds[code] == OTHER) == (is_letter, not is_letter and not is_number), sign
+            is_letter, is_number = bool(regex.match(r"\p{L}", char)), bool(regex.match(r"\p{N}", char))
+            assert (kinds[code] == LETTER, kinds[code] == OTHER) == (is_letter, not is_letter and not is_number), char
 
 
-def test_space_is_the_only_sign_between_words_of_a_cleaned_text() -> None:
-    assert [code for code, kind in enumerate(cleaned_signs()[0]) if kind == SPACE] == [32]
+def test_space_is_the_only_character_between_words_of_a_cleaned_text() -> None:
+    assert [code for code, kind in enumerate(cleaned_code_points()[0]) if kind == SPACE] == [32]
     assert kind_of("\u0345") == kind_of("\x00") == kind_of("\u3000") == kind_of("\ud800") == UNSURE
     assert all(kind_of(chr(c)) == UNSURE for c in range(0x1000, 0x2000) if unicodedata.category(chr(c)) == "Cn")
 

@@ -70,7 +70,7 @@ def test_two_ways_to_one_word_are_one_id() -> None:
 
 
 def test_captions_without_neighbours_are_refused() -> None:
-    with pytest.raises(InputError, match="no two signs stand together 2 times"):
+    with pytest.raises(InputError, match="no two symbols stand together 2 times"):
         train_vocabulary(["a b c", ""], TokenizerConfig())
 
 

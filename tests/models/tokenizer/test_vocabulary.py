@@ -66,7 +66,7 @@ def test_missing_merges_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> 
         find_merges()
 
 
-def test_each_byte_has_a_sign_of_its_own_and_no_sign_is_white() -> None:
+def test_each_byte_has_a_symbol_of_its_own_and_no_symbol_is_white() -> None:
     assert sorted(byte_order()) == list(range(256))
     assert len(set(byte_symbols())) == 256
     assert not any(symbol.isspace() for symbol in byte_symbols())

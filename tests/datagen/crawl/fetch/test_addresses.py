@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.crawl.fetch.addresses import Remembered, Resolver, is_public, settle, system_look_up
+from datagen.crawl.fetch.addresses import Resolver, SingleFlightCache, is_public, settle, system_look_up
 from datagen.crawl.fetch.failures import FetchFailed
 from datagen.crawl.fetch.limits import Deadline
 from helpers.patience import patience
@@ -97,7 +97,7 @@ def test_a_name_that_cannot_be_one_is_unknown() -> None:
         system_look_up("a" * 70 + ".test")
 
 
-def counting(cache: Remembered[str, int], key: str, made: list[str], value: int = 1) -> Future[int]:
+def counting(cache: SingleFlightCache[str, int], key: str, made: list[str], value: int = 1) -> Future[int]:
     def start(future: Future[int]) -> None:
         made.append(key)
         settle(future, lambda: 1 // value)
@@ -107,7 +107,7 @@ def counting(cache: Remembered[str, int], key: str, made: list[str], value: int 
 
 def test_a_value_is_made_once_until_its_time_is_over() -> None:
     keep_s = patience(0.2)
-    cache, made = Remembered[str, int](10, keep_s=keep_s, keep_error_s=0.0), list[str]()
+    cache, made = SingleFlightCache[str, int](10, keep_s=keep_s, keep_error_s=0.0), list[str]()
     assert [counting(cache, "a", made).result() for _ in range(3)] == [1, 1, 1]
     assert made == ["a"]
     time.sleep(keep_s + 0.05)
@@ -116,7 +116,7 @@ def test_a_value_is_made_once_until_its_time_is_over() -> None:
 
 
 def test_an_error_is_kept_for_a_time_of_its_own() -> None:
-    cache, made = Remembered[str, int](10, keep_s=0.0, keep_error_s=60.0), list[str]()
+    cache, made = SingleFlightCache[str, int](10, keep_s=0.0, keep_error_s=60.0), list[str]()
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             counting(cache, "a", made, 0).result()
@@ -124,7 +124,7 @@ def test_an_error_is_kept_for_a_time_of_its_own() -> None:
 
 
 def test_what_was_asked_for_least_recently_goes_first() -> None:
-    cache, made = Remembered[str, int](2, 60.0, 60.0), list[str]()
+    cache, made = SingleFlightCache[str, int](2, 60.0, 60.0), list[str]()
     for key in "abaca":
         counting(cache, key, made)
     assert made == ["a", "b", "c"]
@@ -133,7 +133,7 @@ def test_what_was_asked_for_least_recently_goes_first() -> None:
 
 
 def test_threads_that_ask_at_once_share_one_making() -> None:
-    cache, made, gate = Remembered[str, int](2, 60.0, 60.0), list[str](), threading.Barrier(8)
+    cache, made, gate = SingleFlightCache[str, int](2, 60.0, 60.0), list[str](), threading.Barrier(8)
 
     def ask(_: int) -> int:
         gate.wait()

@@ -27,7 +27,7 @@ def test_each_image_is_known_by_its_bytes_pixels_and_sixteen_views(tmp_path: Pat
     assert (row["eval_set"], row["eval_key"], row["label"]) == ("things", "k", "K")
     assert row["sha256"] == hashlib.sha256(png(scene(1))).hexdigest()
     assert row["pixels"] == pixels_sha256(png(scene(1)))
-    assert [len(row[name]) for name in ("hash64", "firm64", "hash256", "firm256", "colors")] == [
+    assert [len(row[name]) for name in ("hash64", "reliable64", "hash256", "reliable256", "colors")] == [
         16 * 8, 16 * 8, 16 * 32, 16 * 32, 16 * 32,
     ]  # fmt: skip
     assert max(decode(row["shown"], least_px=0).shape) == 128

@@ -15,10 +15,10 @@ def test_a_key_depends_on_nothing_but_the_firm_bits(
     hashes: list[list[int]], noise: list[list[int]], num_bands: int, band_bits: int
 ) -> None:
     number = min(len(hashes), len(noise))
-    hash256, firm = np.array(hashes[:number], np.uint64), np.array(noise[:number], np.uint64)
-    keys = band_keys(hash256, firm, num_bands, band_bits)
+    hash256, reliable = np.array(hashes[:number], np.uint64), np.array(noise[:number], np.uint64)
+    keys = band_keys(hash256, reliable, num_bands, band_bits)
     assert keys.shape == (number, num_bands)
-    np.testing.assert_array_equal(keys, band_keys(hash256 ^ ~firm, firm, num_bands, band_bits))
+    np.testing.assert_array_equal(keys, band_keys(hash256 ^ ~reliable, reliable, num_bands, band_bits))
     np.testing.assert_array_equal(kinds(keys), np.tile(np.arange(num_bands), (number, 1)))
     assert (keys & np.uint64((1 << 56) - 1)).max() < 1 << band_bits
 
@@ -26,12 +26,12 @@ def test_a_key_depends_on_nothing_but_the_firm_bits(
 def test_hashes_that_differ_in_few_bits_share_a_band_and_others_do_not() -> None:
     random = np.random.default_rng(0)
     hashes = random.integers(0, 2**64, (200, 4), np.uint64)
-    firm = np.full_like(hashes, ~np.uint64(0))
+    reliable = np.full_like(hashes, ~np.uint64(0))
     flips = np.zeros((200, 256), np.uint8)
     for row in flips:
         row[random.choice(256, 10, replace=False)] = 1
     near = hashes ^ np.packbits(flips, axis=1).view(np.uint64)
-    keys, copies = band_keys(hashes, firm, 16, 24), band_keys(near, firm, 16, 24)
+    keys, copies = band_keys(hashes, reliable, 16, 24), band_keys(near, reliable, 16, 24)
     assert (keys == copies).any(axis=1).mean() > 0.97
     assert not (keys == np.roll(copies, 1, axis=0)).any()
 

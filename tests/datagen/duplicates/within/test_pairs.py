@@ -16,7 +16,7 @@ from datagen.duplicates.within.pairs import process
 from openwit.stage import Input, Source, Target
 from openwit.storage.slices import writing_slices
 
-FIRM = b"\xff" * 32
+RELIABLE = b"\xff" * 32
 DEFAULT = WithinConfig()
 
 
@@ -26,7 +26,7 @@ def row(
     """An image whose hash has so many bits set."""
     bits = np.zeros(256, np.uint8)
     bits[:flipped] = 1
-    return (kind << 56 | key, number, np.packbits(bits).tobytes(), FIRM, bytes([colors]) * 32, vector)
+    return (kind << 56 | key, number, np.packbits(bits).tobytes(), RELIABLE, bytes([colors]) * 32, vector)
 
 
 def pairs_of(

@@ -1,9 +1,9 @@
-"""The ledger of a run: who may ask which host when, over all workers of the run.
+"""The host rate limiter of a run: who may ask which host when, over all workers of the run.
 
-The driver serves it while the crawl runs (`serving`). A worker asks before each request and is answered when it is
-its turn; it tells when the request is over, and how it went. So the limits hold at any number of workers, a busy
+The driver serves it while the crawl runs (`serving`). A worker asks before each request and is answered when it has
+a slot; it reports when the request is over, and how it went. So the limits hold at any number of workers, a busy
 host (429, 503) rests for all of them, and a host that fails again and again is given up for all of them. Once a second
-a worker also tells what the shard in its hands has come to, for whoever shows the run's progress.
+a worker also reports what the shard in its hands has come to, for whoever shows the run's progress.
 
 Two messages go in and one comes out for each request. Measured on one core: 30,000 requests a second where each
 message comes alone, 200,000 where they come in heaps (64 at once from each of 4 workers).
@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 import msgspec
 
 from datagen.config import CrawlConfig
-from datagen.crawl.politeness.authentication import MAX_BYTES, Doorkeeper, new_token
+from datagen.crawl.politeness.authentication import MAX_BYTES, Authenticator, new_token
 from openwit.errors import WorkError
 from openwit.log.events import Underway
 
-_LEASE_MARGIN_S = 60.0  # a turn ends at the latest so long after the deadline of its request
+_LEASE_MARGIN_S = 60.0  # a slot ends at the latest so long after the deadline of its request
 _SWEEP_S = 5.0
-_STRANGER_S = 10.0  # in which who connects must have shown that it holds the token
+_AUTHENTICATION_S = 10.0  # in which who connects must have shown that it holds the token
 
 
 class Ask(msgspec.Struct, array_like=True, tag="ask"):
@@ -51,7 +51,7 @@ class Done(msgspec.Struct, array_like=True, tag="done"):
     shut_s: float = 0.0
 
 
-class Tell(msgspec.Struct, array_like=True, tag="tell"):
+class ShardProgress(msgspec.Struct, array_like=True, tag="progress"):
     """What the partition that a worker is at has come to: the share of it that is done, and its counts so far."""
 
     partition: int
@@ -60,18 +60,18 @@ class Tell(msgspec.Struct, array_like=True, tag="tell"):
 
 
 class Grant(msgspec.Struct, array_like=True):
-    """It is the worker's turn, or will not be: `refusal` says why nothing may be asked there."""
+    """The worker has its slot, or gets none: `refusal` says why nothing may be asked there."""
 
     id: int
     refusal: str = ""
 
 
 class Client:
-    """One worker's connection: where its grants go, and its turns (id → host, port, since when)."""
+    """One worker's connection: where its grants go, and its slots (id → host, port, since when)."""
 
     def __init__(self, grant: Callable[[Grant], None]) -> None:
         self.grant = grant
-        self.turns: dict[int, tuple[str, int, float]] = {}
+        self.slots: dict[int, tuple[str, int, float]] = {}
         self.gone = False
 
 
@@ -85,27 +85,27 @@ class _Host:
     is_timed: bool = False
 
 
-class Ledger:
-    """The books; `later(delay_s, function)` has a function called in time. Not thread-safe."""
+class HostLimiter:
+    """The hosts' slots and pauses; `later(delay_s, function)` has a function called in time. Not thread-safe."""
 
     def __init__(self, config: CrawlConfig, later: Callable[[float, Callable[[], None]], object]) -> None:
         self.config, self.later = config, later
         self.now: Callable[[], float] = time.monotonic
         self.hosts: dict[str, _Host] = {}
         self.given_up: dict[str, str] = {}  # host:port → the failure
-        self._told: dict[Client, Tell] = {}
+        self._progress: dict[Client, ShardProgress] = {}
 
     def ask(self, client: Client, ask: Ask) -> None:
-        """Grants the turn now or later, or refuses it."""
+        """Grants the slot now or later, or refuses it."""
         host = self.hosts.setdefault(ask.host, _Host())
         host.waiting.append((client, ask))
         self._serve(ask.host, host)
 
     def done(self, client: Client, done: Done) -> None:
-        """Ends a turn, and draws the conclusions for the host."""
-        if (turn := client.turns.pop(done.id, None)) is None:
-            return  # it had taken so long that the turn was over
-        name, port, _ = turn
+        """Ends a slot, and draws the conclusions for the host."""
+        if (slot := client.slots.pop(done.id, None)) is None:
+            return  # it had taken so long that the slot had ended
+        name, port, _ = slot
         host, now = self.hosts[name], self.now()
         host.running -= 1
         host.free_at = max(host.free_at, now + done.rest_s)
@@ -121,31 +121,33 @@ class Ledger:
                 host.shut[port] = now + done.shut_s, done.failure
         self._serve(name, host)
 
-    def tell(self, client: Client, tell: Tell) -> None:
-        """Takes the place of what the worker told before."""
-        self._told[client] = tell
+    def report(self, client: Client, progress: ShardProgress) -> None:
+        """Takes the place of what the worker reported before."""
+        self._progress[client] = progress
 
     def underway(self) -> dict[int, Underway]:
         """The partitions that workers are or were last at. Any thread may ask."""
-        return {told.partition: Underway(told.share, told.counts) for told in list(self._told.values())}
+        return {
+            progress.partition: Underway(progress.share, progress.counts) for progress in list(self._progress.values())
+        }
 
     def drop(self, client: Client) -> None:
-        """Ends all turns of a worker that is gone, and forgets what it told."""
+        """Ends all slots of a worker that is gone, and forgets its progress."""
         client.gone = True
-        self._told.pop(client, None)
-        for turn in list(client.turns):
-            self._end(client, turn)
+        self._progress.pop(client, None)
+        for slot in list(client.slots):
+            self._end(client, slot)
 
     def sweep(self, client: Client) -> None:
-        """Ends turns that have lasted longer than any request may: their worker is out of reach."""
+        """Ends slots that have lasted longer than any request may: their worker is out of reach."""
         limit = self.now() - self.config.deadline_s - _LEASE_MARGIN_S
-        for turn, (_, _, since) in list(client.turns.items()):
+        for slot, (_, _, since) in list(client.slots.items()):
             if since > limit:
                 break  # they are in the order of their start
-            self._end(client, turn)
+            self._end(client, slot)
 
-    def _end(self, client: Client, turn: int) -> None:
-        name, _, _ = client.turns.pop(turn)
+    def _end(self, client: Client, slot: int) -> None:
+        name, _, _ = client.slots.pop(slot)
         self.hosts[name].running -= 1
         self._serve(name, self.hosts[name])
 
@@ -168,7 +170,7 @@ class Ledger:
                 host.waiting.popleft()
                 host.running += 1
                 host.free_at = now + max(1 / self.config.host_requests_per_s, ask.interval_s)
-                client.turns[ask.id] = name, ask.port, now
+                client.slots[ask.id] = name, ask.port, now
                 client.grant(Grant(ask.id))
         if host.running or host.failures or host.shut or host.is_timed:
             return
@@ -190,13 +192,13 @@ class Ledger:
 
 
 class _Connection(asyncio.Protocol):
-    """Lines of JSON to and from one worker, once it is known."""
+    """Lines of JSON to and from one worker, once it is authenticated."""
 
-    _decoder = msgspec.json.Decoder(Ask | Done | Tell)
+    _decoder = msgspec.json.Decoder(Ask | Done | ShardProgress)
     _encoder = msgspec.json.Encoder()
 
-    def __init__(self, ledger: Ledger, token: str) -> None:
-        self.ledger, self.door = ledger, Doorkeeper(token)
+    def __init__(self, limiter: HostLimiter, token: str) -> None:
+        self.limiter, self.authenticator = limiter, Authenticator(token)
         self.client = Client(self._answer)
         self.rest = b""
         self.answers: list[bytes] | None = None  # gathered while a piece of input is worked through
@@ -204,18 +206,18 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        asyncio.get_running_loop().call_later(_STRANGER_S, self._end_stranger)
+        asyncio.get_running_loop().call_later(_AUTHENTICATION_S, self._end_unauthenticated)
         self._sweep()
 
     def data_received(self, data: bytes) -> None:
         *lines, self.rest = (self.rest + data).split(b"\n")
         try:
-            while lines and not self.door.is_open:
-                self.transport.write(self.door.hear(lines.pop(0)))
+            while lines and not self.authenticator.is_authenticated:
+                self.transport.write(self.authenticator.hear(lines.pop(0)))
         except PermissionError:
             self.transport.abort()
             return
-        if not self.door.is_open:
+        if not self.authenticator.is_authenticated:
             if len(self.rest) > MAX_BYTES:
                 self.transport.abort()
             return
@@ -223,17 +225,17 @@ class _Connection(asyncio.Protocol):
         for line in lines:
             message = self._decoder.decode(line)
             if isinstance(message, Ask):
-                self.ledger.ask(self.client, message)
+                self.limiter.ask(self.client, message)
             elif isinstance(message, Done):
-                self.ledger.done(self.client, message)
+                self.limiter.done(self.client, message)
             else:
-                self.ledger.tell(self.client, message)
+                self.limiter.report(self.client, message)
         answers, self.answers = self.answers, None
         if answers:
             self.transport.write(b"".join(answers))
 
     def connection_lost(self, _: Exception | None) -> None:
-        self.ledger.drop(self.client)
+        self.limiter.drop(self.client)
 
     def _answer(self, grant: Grant) -> None:
         line = self._encoder.encode(grant) + b"\n"
@@ -242,38 +244,39 @@ class _Connection(asyncio.Protocol):
         else:
             self.answers.append(line)
 
-    def _end_stranger(self) -> None:
-        if not self.door.is_open:
+    def _end_unauthenticated(self) -> None:
+        if not self.authenticator.is_authenticated:
             self.transport.abort()
 
     def _sweep(self) -> None:
         if not self.client.gone:
-            self.ledger.sweep(self.client)
+            self.limiter.sweep(self.client)
             asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 
 
 @dataclass(frozen=True)
 class Served:
-    """A ledger that is open: its address for the workers, and the books."""
+    """A limiter that is open: its address for the workers, and its hosts."""
 
     address: str  # ADDRESS:PORT
     token: str = field(repr=False)
-    ledger: Ledger
+    limiter: HostLimiter
 
     @property
     def url(self) -> str:
-        """tcp://TOKEN@ADDRESS:PORT, for workers only: whoever knows it can take turns."""
+        """tcp://TOKEN@ADDRESS:PORT, for workers only: whoever knows it can take slots."""
         return f"tcp://{self.token}@{self.address}"
 
 
 @contextlib.contextmanager
 def serving(config: CrawlConfig) -> Iterator[Served]:
-    """The ledger of a run, served meanwhile by a thread. Raises WorkError where ledger_address is not ours."""
+    """The host rate limiter of a run, served by a thread meanwhile. Raises WorkError where limiter_address is not an
+    address of this machine."""
     loop = asyncio.new_event_loop()
-    ledger, token, connections = Ledger(config, loop.call_later), new_token(), set[_Connection]()
+    limiter, token, connections = HostLimiter(config, loop.call_later), new_token(), set[_Connection]()
 
     def connection() -> _Connection:
-        connections.add(new := _Connection(ledger, token))
+        connections.add(new := _Connection(limiter, token))
         return new
 
     async def hang_up() -> None:
@@ -282,16 +285,16 @@ def serving(config: CrawlConfig) -> Iterator[Served]:
             each.transport.abort()
 
     try:
-        server = loop.run_until_complete(loop.create_server(connection, config.ledger_address, 0))
+        server = loop.run_until_complete(loop.create_server(connection, config.limiter_address, 0))
     except OSError as error:
         loop.close()
-        address = config.ledger_address
-        raise WorkError(f"crawl.ledger_address={address}: cannot be listened on ({error.strerror or error})") from None
-    thread = threading.Thread(target=loop.run_forever, name="ledger", daemon=True)
+        address = config.limiter_address
+        raise WorkError(f"crawl.limiter_address={address}: cannot be listened on ({error.strerror or error})") from None
+    thread = threading.Thread(target=loop.run_forever, name="limiter", daemon=True)
     thread.start()
     host, port = server.sockets[0].getsockname()[:2]
     try:
-        yield Served(f"{host}:{port}", token, ledger)
+        yield Served(f"{host}:{port}", token, limiter)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
