@@ -17,8 +17,8 @@ from models.tokenizer.vocabulary import END_OF_WORD, Vocabulary
 
 # The reference matches without regard to case, which in lower-case text matters for two letters: the long s (an s) and
 # U+0345 (an iota, then neither letter nor other: dropped). Its special tokens are left out on purpose: a text from the
-# web that spells one must not end itself. Signs that Unicode gained after the Rust engine's tables (version 16) count
-# as "other", as they did for the released tokenizer.
+# web that spells one must not end itself. Characters that Unicode gained after the Rust engine's tables (version 16)
+# count as "other", as they did for the released tokenizer.
 WORD_PATTERN = r"'[sſ]|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}\x{345}]+"
 
 # Loader processes give the parallelism, and Rust threads that were alive at a fork are lost.

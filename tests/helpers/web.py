@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from PIL import Image
 
+SLOW_S = 0.3  # that /slow/URL takes to redirect
 PAGE = b"<html>a page</html>"
 HEADERS = {
     "noai": {"X-Robots-Tag": "noai"},
@@ -114,10 +115,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(self.server.delay_s)
             body = image(int(parts[1]))
         elif name == "status":
-            status, body = int(parts[1]), b"no"
+            status, body = int(parts[1]), body if "image" in parts else b"no"
         elif name == "busy" and seen <= int(parts[1]):  # busy/TIMES/STATUS/RETRY-AFTER
             status, body, headers = int(parts[2]), b"later", {"Retry-After": unquote(parts[3])}
-        elif name == "redirect":
+        elif name in ("redirect", "slow"):
+            time.sleep(SLOW_S if name == "slow" else 0)
             status, body, headers = 302, b"", {"Location": "/".join(parts[1:]) or "/redirect"}
         elif name == "agent":
             status, body = (200, body) if "openwit" in self.headers["User-Agent"] else (403, b"no")

@@ -80,3 +80,12 @@ def test_what_is_no_image_is_an_input_error(damaged: bytes) -> None:
 def test_resizing_gives_bytes_of_the_asked_square() -> None:
     square = resize_and_crop(noise(90, 50), 32)
     assert (square.shape, square.dtype) == ((3, 32, 32), torch.uint8)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_centre_of_an_odd_rest_is_rounded_as_in_the_released_code(wide: bool) -> None:
+    """Of three rows too many the crop leaves out two before and one behind: round(1.5) is 2."""
+    pixels = np.random.default_rng(0).integers(0, 256, (35, 32, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels.transpose(1, 0, 2) if wide else pixels)
+    cropped = resize_and_crop(image, 32).permute((2, 1, 0) if wide else (1, 2, 0)).numpy()
+    np.testing.assert_array_equal(cropped, pixels[2:34])

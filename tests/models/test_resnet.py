@@ -114,3 +114,14 @@ def test_another_resolution_is_taken_after_resizing_and_not_before(tower: Modifi
     assert tower.attnpool.positional_embedding.shape == (10, 256)
     with pytest.raises(ConfigError, match=r"vision\.image_px=100: .* write 96"):
         tower.resize_positions(100)
+
+
+def test_batch_norm_moves_its_running_statistics_by_a_tenth_a_step(tower: ModifiedResNet) -> None:
+    """PyTorch's momentum, with which the released weights were trained."""
+    image = torch.randn(4, 3, 64, 64)
+    before = tower.bn1.running_mean.clone()
+    tower.train()
+    with torch.no_grad():
+        mean_C = tower.conv1(image).mean((0, 2, 3))
+        tower(image)
+    torch.testing.assert_close(tower.bn1.running_mean, 0.9 * before + 0.1 * mean_C, atol=1e-6, rtol=1e-4)

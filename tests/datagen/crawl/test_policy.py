@@ -242,3 +242,24 @@ def test_many_threads_fetch_at_once_and_nothing_is_lost_or_mixed_up(server: web.
 def test_a_malformed_allow_list_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected HOST=ADDRESS:PORT"):
         CrawlConfig(connect_to=("example.test",))
+
+
+def through(hops: int, kind: str = "redirect") -> str:
+    """The address of an image behind so many redirects."""
+    return f"{SITE}/{kind}/" * hops + f"{SITE}/ok/5"
+
+
+def test_as_many_redirects_as_allowed_are_followed_and_not_one_more(server: web.Server) -> None:
+    with fetching(server.server_port, max_redirects=3) as policy:
+        assert fetch(policy, through(3)) == web.image(5)
+        assert failure(policy, through(4)) == "redirect_limit"
+
+
+def test_one_deadline_holds_for_all_redirects_together(server: web.Server) -> None:
+    with fetching(server.server_port, deadline_s=2.5 * web.SLOW_S, retries=0) as policy:
+        assert failure(policy, through(4, "slow")) == "timeout"
+
+
+def test_a_copy_that_a_proxy_changed_is_an_image_too(policy: FetchPolicy) -> None:
+    assert fetch(policy, f"{SITE}/status/203/image") == web.image(1)
+    assert failure(policy, f"{SITE}/status/202/image") == "http_202"

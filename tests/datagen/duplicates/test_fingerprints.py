@@ -62,7 +62,7 @@ def test_hashes_are_signs_of_the_transform_against_a_plain_sum() -> None:
     assert fingerprints(png(scene(5))).hash64[0] == bits
 
 
-def test_a_flat_image_has_no_contrast_and_a_symmetric_one_fewer_firm_bits() -> None:
+def test_a_flat_image_has_no_contrast_and_a_symmetric_one_fewer_reliable_bits() -> None:
     flat = np.full((64, 64, 3), 200, np.uint8)
     half = scene(6)[:, :64]
     mirrored = np.concatenate([half, half[:, ::-1]], axis=1)
@@ -153,3 +153,10 @@ def test_images_for_the_report_are_small_and_keep_their_shape() -> None:
 
 def test_no_images_give_no_fingerprints() -> None:
     assert len(Fingerprints.of([])) == 0
+
+
+def test_hashes_without_a_reliable_bit_are_as_far_apart_as_can_be() -> None:
+    one, none = np.array([7], np.uint64), np.zeros(1, np.uint64)
+    assert distance(one, one, none) == 1
+    assert distance(one, one, one) == 0
+    assert distance(one, ~one, one) == 1

@@ -121,3 +121,16 @@ def test_each_row_is_counted_once_under_its_first_fault() -> None:
     faults = {"a": np.array([True, True, False, False]), "b": np.array([True, False, True, False])}
     assert filters.without(pa.table({"x": [0, 1, 2, 3]}), faults, counts)["x"].to_pylist() == [3]
     assert counts == {"dropped.a": 2, "dropped.b": 1}
+
+
+WORDS = [
+    "image", "images", "img", "photo", "photos", "picture", "pictures", "pic", "logo", "icon", "banner", "avatar",
+    "thumbnail", "thumb", "spacer", "pixel", "blank", "placeholder", "advertisement", "ad", "ads", "loading",
+    "untitled", "default", "no image", "image not found", "null", "undefined", "alt", "alt text",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_each_of_the_empty_words_is_boilerplate(word: str) -> None:
+    assert caption_reason(word) == caption_reason(word.upper()) == "boilerplate"
+    assert filters.EMPTY_WORDS.split("|") == WORDS

@@ -33,3 +33,9 @@ def test_mojibake_entities_space_and_case_are_mended() -> None:
 
 def test_half_of_a_surrogate_pair_becomes_the_replacement_character_and_a_whole_pair_its_character() -> None:
     assert clean("\ud800 a \ud83d\ude00") == "\ufffd a 😀"
+
+
+def test_entities_are_decoded_twice_beyond_what_ftfy_does_and_no_further() -> None:
+    """ftfy leaves them alone where a tag stands in the text."""
+    assert clean("<b> &amp;lt;") == "<b> <"
+    assert clean("<b> &amp;amp;lt;") == "<b> &lt;"

@@ -85,3 +85,9 @@ def test_pairs_only_become_fewer_along_the_line() -> None:
     rows = [entry.rows for entry in estimate(SETTINGS, {}) if entry.stage not in OF_QUERIES]
     assert rows == sorted(rows, reverse=True)
     assert rows[0] < SETTINGS.pairs
+
+
+def test_the_crawl_fetches_fewer_images_than_there_are_pairs() -> None:
+    """Some pairs share an image: 1.2 of them each."""
+    *_, selected, crawl = estimate(SETTINGS, {})
+    assert crawl.core_s == pytest.approx(selected.rows / 1.2 / RATES["crawl"].rows_per_core_s)

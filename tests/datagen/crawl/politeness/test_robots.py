@@ -111,3 +111,13 @@ def test_robots_txt_is_fetched_before_the_image_and_its_redirects_pass_the_gate(
         "moved.example.test/robots.txt", "b.example.test/elsewhere", "moved.example.test/.well-known/tdmrep.json",
         "moved.example.test/ok/1", "inward.example.test/robots.txt", "broken.example.test/robots.txt",
     ]  # fmt: skip
+
+
+def test_a_rule_that_the_size_limit_cuts_is_dropped_whole() -> None:
+    """Its first half would forbid the whole site."""
+    limit, rule = 512 * 1024, b"\nDisallow: /"
+    head = b"User-agent: *\n"
+    text = head + b"#" * (limit - len(head) - len(rule)) + rule + b"private\n"
+    assert admit(Site((200, text))) == 0
+    with pytest.raises(FetchFailed, match="robots_disallow"):
+        admit(Site((200, head + rule + b"\n")))

@@ -71,3 +71,18 @@ def test_the_nearest_view_is_the_one_of_the_least_share_of_firm_bits(seed: int) 
     share[:, [3, 5]] = 1
     assert np.allclose(distances, share.min(1))
     assert nearest.tolist() == share.argmin(1).tolist()
+
+
+def test_the_last_view_is_found_at_limit_zero_though_all_its_bits_differ_from_the_first() -> None:
+    ones = 2**64 - 1
+    hash64, hash256 = (np.array([[0] * width, [ones] * width], np.uint64) for width in (1, 4))
+    reliable64, reliable256 = np.full_like(hash64, ones), np.full_like(hash256, ones)
+    most = np.zeros(2, np.int16)
+    firsts = (
+        hash64[::2, 0].copy(), shared_bits(hash64, reliable64, 2)[:, 0].copy(), most_of_views(most, 2),
+        hash256[::2].copy(), shared_bits(hash256, reliable256, 2), most_of_views(most, 2),
+    )  # fmt: skip
+    found = np.empty((4, 4), np.int64)
+    queries = hash64[1:].copy(), hash256[1:].copy()
+    number, _ = find_near(queries, (hash64, reliable64, hash256, reliable256), (most, most), firsts, found)
+    assert found[:number].tolist() == [[0, 1, 0, 0]]

@@ -21,12 +21,18 @@ DEFAULT = WithinConfig()
 
 
 def row(
-    key: int, number: int, flipped: int = 0, colors: int = 128, vector: bytes = b"", kind: int = 0
+    key: int,
+    number: int,
+    flipped: int = 0,
+    colors: int = 128,
+    vector: bytes = b"",
+    kind: int = 0,
+    reliable: bytes = RELIABLE,
 ) -> tuple[object, ...]:
     """An image whose hash has so many bits set."""
     bits = np.zeros(256, np.uint8)
     bits[:flipped] = 1
-    return (kind << 56 | key, number, np.packbits(bits).tobytes(), RELIABLE, bytes([colors]) * 32, vector)
+    return (kind << 56 | key, number, np.packbits(bits).tobytes(), reliable, bytes([colors]) * 32, vector)
 
 
 def pairs_of(
@@ -96,3 +102,14 @@ def test_with_vectors_the_detector_decides_on_what_the_hash_lets_through(tmp_pat
     ]
     assert pairs_of(tmp_path, rows)[0] == {(1, 2, "detector")}
     assert pairs_of(tmp_path, [])[0] == set()
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_two_images_are_copies_only_where_both_masks_say_so(tmp_path: Path, swapped: bool) -> None:
+    """By the mask that lacks the differing bits they are one image, by the other's they are two."""
+    differing = bytes(8) + b"\xff" * 24
+    masks = (RELIABLE, differing) if swapped else (differing, RELIABLE)
+    rows = [row(1, 1, 0, reliable=masks[0]), row(1, 2, 64, reliable=masks[1])]
+    assert pairs_of(tmp_path, rows)[0] == set()
+    alike = [row(1, 1, 0, reliable=differing), row(1, 2, 64, reliable=differing)]
+    assert pairs_of(tmp_path, alike)[0] == {(1, 2, "phash")}
