@@ -105,7 +105,7 @@ def system_look_up(host: str) -> list[str]:
 
 
 class Resolver:
-    """Names to checked addresses, remembered for some minutes. `connect_to` names the only exceptions."""
+    """Names to checked addresses, cached for some minutes. `connect_to` names the only exceptions."""
 
     def __init__(self, connect_to: Sequence[str], look_up: LookUp = system_look_up) -> None:
         self._look_up = look_up

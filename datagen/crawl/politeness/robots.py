@@ -1,4 +1,4 @@
-"""What a site asks of crawlers: its robots.txt and tdmrep.json, read once a site and remembered."""
+"""What a site asks of crawlers: its robots.txt and tdmrep.json, read once a site and cached."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from datagen.crawl.politeness.reservations import TDMREP_PATH, TdmRules
 ReadText = Callable[[str, int], tuple[int, bytes]]  # (URL, limit in bytes) → status and the first bytes of the body
 
 _MAX_TEXT_BYTES = 512 * 1024  # RFC 9309 wants at least 500 KiB to be read
-_MAX_SITES = 4_000  # remembered in a worker
+_MAX_SITES = 4_000  # cached in a worker
 _KEEP_S = 24 * 3600.0  # RFC 9309, section 2.4
 _KEEP_ERROR_S = 600.0
 
