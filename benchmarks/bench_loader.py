@@ -2,7 +2,7 @@
 and beside decoding alone.
 
 open_clip's side is its own code (open_clip_train.data on webdataset, its training transforms on Pillow, its tokenizer)
-in this process, without workers. Ours is train.data.batches with one thread that reads and decodes. What counts is
+in this process, without workers. Ours is train.data.loader with one thread that reads and decodes. What counts is
 CPU time a sample, of all threads, in short turns, and the median of the turns' ratios: it stands on a busy machine
 too. Both end in images of 224 pixels and rows of ids; theirs are normalised floats, ours bytes, for the device
 normalises them:
@@ -46,10 +46,11 @@ from openwit import manifest as manifests
 from openwit.manifest import Manifest, Part, PartFile
 from openwit.shards.tar import TarSample, read_samples
 from train.config import PretrainConfig, StreamConfig
-from train.data.batches import Batches
+from train.data.batches import LoaderSpec
 from train.data.dataset import open_data_set
 from train.data.decode import Pixels, crop_square, decode_resized
-from train.data.loader import Cursor
+from train.data.loader import BatchLoader
+from train.objectives.clip import ClipObjective
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "openstax_photos.tar"
 IMAGE_PX, NUM_SHARDS, BATCH, TURN_STEPS = 224, 8, 128, 4
@@ -117,10 +118,11 @@ def sample_files(key: str, pair: Pair) -> dict[str, bytes]:
     return {f"{key}.jpg": encoded, f"{key}.txt": caption.encode(), f"{key}.json": json.dumps(notes).encode()}
 
 
-def config(threads: int) -> PretrainConfig:
-    """ViT-B/32's, from one rank."""
+def loader(folder: Path, threads: int) -> BatchLoader:
+    """ViT-B/32's, of one rank."""
     stream = StreamConfig(num_lanes=NUM_SHARDS, threads=threads, read_ahead=2)
-    return PretrainConfig(device="cpu", ranks=1, batch_pairs=BATCH, stream=stream)
+    config = PretrainConfig(device="cpu", ranks=1, batch_pairs=BATCH, stream=stream)
+    return BatchLoader(LoaderSpec(data_set=open_data_set((str(folder),)), objective=ClipObjective(config)))
 
 
 def open_clip_loader(folder: Path, num_samples: int) -> Iterable[object]:
@@ -166,7 +168,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 def rate(folder: Path, threads: int) -> float:
     """Samples a second of wall time."""
-    with Batches(open_data_set((str(folder),)), config(threads), 0, 1, Cursor()) as batches:
+    with loader(folder, threads) as batches:
         for _ in range(4):
             next(batches)
         started = time.perf_counter()
@@ -191,7 +193,7 @@ def compare(folder: Path, turns: tuple[int, int]) -> None:
     place = np.empty((IMAGE_PX, IMAGE_PX, 3), np.uint8)
     peer = endless(open_clip_loader(folder, len(images)))
     encoded = itertools.cycle(images)
-    with Batches(open_data_set((str(folder),)), config(1), 0, 1, Cursor()) as batches:
+    with loader(folder, 1) as batches:
         assert batches.steps_per_epoch * BATCH == len(images)
         kept = next(batches).inputs[0]
         gc.freeze()  # as a training does, and for all of them

@@ -26,9 +26,9 @@ from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from models.preprocess import normalize_pixels
 from models.tokenizer.tokenizer import Tokenizer
 from train.config import PretrainConfig, StreamConfig
-from train.data.loader import Batch, Cursor
-from train.objective import objective_of
-from train.optim.optimizer import build_optimizer
+from train.data.batches import Batch, Cursor
+from train.loop import objective_of
+from train.optim.optimizer import build_optimizer, set_learning_rate
 from train.ranks import Ranks
 from train.step import Learner
 
@@ -57,9 +57,10 @@ def our_step(config: PretrainConfig, inputs: tuple[Tensor, ...], weights: dict[s
     objective = objective_of(config)
     model = objective.build()
     model.load_state_dict(weights)
-    learner = Learner(config, objective, model, build_optimizer(model, config), Ranks(0, 1, torch.device("cpu")))
+    learner = Learner(objective, model, build_optimizer(model, config), Ranks(0, 1, torch.device("cpu")))
     batch = Batch(inputs, ("",) * len(inputs[0]), 0, Cursor(), ())
-    return lambda: learner.step(batch, LEARNING_RATE).loss
+    set_learning_rate(learner.optimizer, LEARNING_RATE)
+    return lambda: learner.train_step(batch).loss
 
 
 def open_clip_step(config: PretrainConfig, inputs: tuple[Tensor, ...], weights: dict[str, Tensor]) -> Step:

@@ -43,11 +43,11 @@ from openwit import manifest as manifests
 from openwit.manifest import Manifest, Part, PartFile
 from pipelines.paper_recipes import pretraining
 from train.config import PretrainConfig
-from train.data.batches import Batches
+from train.data.batches import Batch, Cursor, LoaderSpec
 from train.data.dataset import open_data_set
-from train.data.loader import Batch, Cursor
+from train.data.loader import BatchLoader
+from train.loop import objective_of
 from train.metrics.flops import peak_flops, training_flops
-from train.objective import objective_of
 from train.optim.optimizer import build_optimizer
 from train.ranks import Ranks
 from train.step import Learner, StragglerTimer
@@ -130,9 +130,9 @@ def lengths(number: int, most: int, random: torch.Generator) -> Tensor:
 
 @contextmanager
 def from_shards(config: PretrainConfig, folder: Path) -> Iterator[Iterator[Batch]]:
-    """Batches of train.data.batches."""
-    data_set = open_data_set((str(folder),))
-    with Batches(data_set, config, 0, 1, Cursor(), torch.device(config.device)) as batches:
+    """Batches of train.data.loader."""
+    data_set, device = open_data_set((str(folder),)), torch.device(config.device)
+    with BatchLoader(LoaderSpec(data_set=data_set, objective=objective_of(config), device=device)) as batches:
         yield batches
 
 
@@ -195,7 +195,7 @@ def measure(config: PretrainConfig, source: Source, folder: Path) -> dict[str, f
     learner = new_learner(config, device)
     with source(config, folder) as batches:
         for _ in range(WARM_UP):
-            learner.step(next(batches), config.learning_rate)
+            learner.train_step(next(batches))
         for _ in range(2 * config.stream.read_ahead + 2):
             next(batches)  # all that was made while the device was busy compiling: it would hide a wait
         settle(device)
@@ -204,7 +204,7 @@ def measure(config: PretrainConfig, source: Source, folder: Path) -> dict[str, f
             waiting.begin()  # by the device's clock: a host that waits while the device works costs nothing
             batch = next(batches)
             waiting.end()
-            learner.step(batch, config.learning_rate)
+            learner.train_step(batch)
             captions.append(batch.inputs[1])
         waited = waiting.lap() * STEPS
         memory_bytes = settle(device)
@@ -223,7 +223,7 @@ def new_learner(config: PretrainConfig, device: torch.device) -> Learner:
     torch.manual_seed(config.seed)
     objective = objective_of(config)
     model = objective.build().to(device)
-    return Learner(config, objective, model, build_optimizer(model, config), Ranks(0, 1, device))
+    return Learner(objective, model, build_optimizer(model, config), Ranks(0, 1, device))
 
 
 def settle(device: torch.device) -> int:

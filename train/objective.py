@@ -3,13 +3,13 @@ optimizer, checkpoints, metrics and the launch are the same for all."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from openwit.shards.tar import TarSample, Unusable
-from train.config import AnyTrainingConfig, PretrainConfig
+from train.config import AnyTrainingConfig
 
 
 class Keyed(Protocol):
@@ -51,6 +51,9 @@ class ExampleBuilder(Protocol[E_co]):
 class Objective(Protocol[E]):
     """Pairs of things that belong together, and a network that brings them near each other."""
 
+    @property
+    def config(self) -> AnyTrainingConfig: ...
+
     def build(self) -> nn.Module:
         """A new network, its weights drawn from torch's global generator. Of the prepared inputs it makes unit vectors
         [B, D] of both sides, and the logit scale."""
@@ -89,11 +92,3 @@ class Objective(Protocol[E]):
     def measures(self, model: nn.Module) -> dict[str, float]:
         """What metrics tell of the weights."""
         ...
-
-
-def objective_of(config: AnyTrainingConfig) -> Objective[Any]:
-    """The objective that the config is for."""
-    from train.objectives.clip import ClipObjective
-    from train.objectives.detector import DetectorObjective
-
-    return ClipObjective(config) if isinstance(config, PretrainConfig) else DetectorObjective(config)

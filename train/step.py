@@ -18,11 +18,10 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from train.config import AnyTrainingConfig
-from train.data.loader import Batch
+from train.data.batches import Batch
 from train.loss import contrastive_loss
 from train.objective import Keyed, Objective
-from train.optim.optimizer import set_learning_rate, steps_taken
+from train.optim.optimizer import steps_taken
 from train.ranks import Ranks
 
 
@@ -84,13 +83,13 @@ class Measured(NamedTuple):
 class Learner:
     """A model that learns. Make it when the model's and the optimizer's states are in place."""
 
-    config: AnyTrainingConfig
     objective: Objective[Keyed]
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ranks: Ranks
 
     def __post_init__(self) -> None:
+        self.config = self.objective.config
         self.straggler_timer = StragglerTimer(self.ranks.device)
         fp16 = self.config.precision == "fp16"
         self.scaler = GradScaler(self.ranks.device.type) if fp16 else None  # its state is a checkpoint's
@@ -101,11 +100,10 @@ class Learner:
         """What a checkpoint holds of the scaler."""
         return self.scaler.state_dict() if self.scaler else None
 
-    def step(self, batch: Batch, learning_rate: float) -> Measured:
+    def train_step(self, batch: Batch) -> Measured:
         """Moves the weights by one step on the global batch of which `batch` is this rank's part. With a scaler, a step
         whose gradients overflow moves nothing."""
         self.straggler_timer.begin()
-        set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad()
         inputs = self.objective.move(batch.inputs, self.ranks.device)
         loss = self._backward(inputs) if self.config.accumulation == 1 else self._backward_in_parts(inputs)

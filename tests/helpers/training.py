@@ -8,17 +8,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.config import ClipConfig, TextConfig, VisionTransformerConfig
 from openwit.config import override
 from openwit.errors import OpenwitError
 from openwit.log.events import Log
 from train.checkpoints.layout import latest
-from train.config import PretrainConfig, StreamConfig
+from train.config import AnyTrainingConfig, PretrainConfig, StreamConfig
 from train.job import Job, read_record
 from train.launch.torchrun import launch
 from train.metrics.metrics import CLOCK_FIELDS, read_records
+
+if TYPE_CHECKING:  # what imports torch
+    from train.data.batches import Cursor
+    from train.data.dataset import DataSet
+    from train.data.loader import BatchLoader
 
 MODEL = ClipConfig(
     embed_dim=16,
@@ -51,6 +56,24 @@ def newest(checkpoints: str) -> str:
     found = latest(checkpoints)
     assert found is not None
     return found
+
+
+def batch_loader(
+    data_set: DataSet, config: AnyTrainingConfig, rank: int = 0, num_ranks: int = 1, start: Cursor | None = None,
+    device: str = "cpu",
+) -> BatchLoader:  # fmt: skip
+    """One rank's loader, from its beginning or a cursor on."""
+    import torch
+
+    from train.data.batches import Cursor, LoaderSpec
+    from train.data.loader import BatchLoader
+    from train.loop import objective_of
+
+    part = LoaderSpec(
+        data_set=data_set, objective=objective_of(config), rank=rank, num_ranks=num_ranks, start=start or Cursor(),
+        device=torch.device(device),
+    )  # fmt: skip
+    return BatchLoader(part)
 
 
 @contextmanager

@@ -13,13 +13,12 @@ import pytest
 from helpers import s3_server
 from helpers.ranks import RankError, run_ranks
 from helpers.shards import rewritten, write_shards
-from helpers.training import CONFIG, alone, curve, job, train_here
+from helpers.training import CONFIG, alone, batch_loader, curve, job, train_here
 from openwit import storage
 from openwit.config import override
 from openwit.errors import ConfigError, InputError, WorkError
-from train.data.batches import Batches
+from train.data.batches import Cursor
 from train.data.dataset import open_data_set
-from train.data.loader import Cursor
 
 pytestmark = pytest.mark.timeout(100)
 
@@ -108,7 +107,7 @@ def test_a_harm_costs_its_samples_only_and_is_counted_and_named(
 ) -> None:
     write_shards(tmp_path, SIZES)
     harm(tmp_path)
-    with Batches(open_data_set((str(tmp_path),)), override(CONFIG, ONE_LANE), 0, 1, Cursor()) as batches:
+    with batch_loader(open_data_set((str(tmp_path),)), override(CONFIG, ONE_LANE), 0, 1, Cursor()) as batches:
         assert batches.steps_per_epoch == 8
         epoch = [next(batches) for _ in range(8)]
     keys = {key for batch in epoch for key in batch.keys}
@@ -141,7 +140,7 @@ def test_the_metrics_of_two_ranks_name_all_harms_and_training_goes_on(tmp_path: 
 def test_a_tar_that_vanishes_later_is_skipped_from_then_on(tmp_path: Path, while_reading: bool) -> None:
     write_shards(tmp_path, SIZES)
     few = override(CONFIG, ONE_LANE | {"stream.shuffle_window": "4", "stream.read_ahead": "1"})
-    with Batches(open_data_set((str(tmp_path),)), few, 0, 1, Cursor()) as batches:
+    with batch_loader(open_data_set((str(tmp_path),)), few, 0, 1, Cursor()) as batches:
         made = [next(batches) for _ in range(1 if while_reading else 8)]
         for name in ("00000", "00001", "00002"):
             (tmp_path / f"{name}.tar").unlink()
@@ -162,7 +161,7 @@ def test_a_tar_that_a_store_lost_is_skipped_and_named_by_its_url(
     bucket = server.new_bucket()
     for name in ("manifest.json", "00000.tar", "00002.tar", "00003.tar"):
         storage.write_bytes(f"{bucket}/{name}", (tmp_path / name).read_bytes())
-    with Batches(open_data_set((bucket,)), override(CONFIG, ONE_LANE), 0, 1, Cursor()) as batches:
+    with batch_loader(open_data_set((bucket,)), override(CONFIG, ONE_LANE), 0, 1, Cursor()) as batches:
         epoch = [next(batches) for _ in range(8)]
     assert len({key for batch in epoch for key in batch.keys}) == 48
     assert epoch[-1].cursor.lanes[0].skipped["tar"] >= 16
@@ -184,7 +183,7 @@ def test_with_fewer_shards_than_ranks_each_rank_gets_its_part_of_every_batch(tmp
     keys = set()
     for rank in range(num_ranks):
         config = override(CONFIG, {"stream.num_lanes": "8"})
-        with Batches(open_data_set((str(tmp_path),)), config, rank, num_ranks, Cursor()) as batches:
+        with batch_loader(open_data_set((str(tmp_path),)), config, rank, num_ranks, Cursor()) as batches:
             made = [next(batches).keys for _ in range(5)]
         assert {len(part) for part in made} == {8 // num_ranks}
         keys |= {key for part in made for key in part}
@@ -218,12 +217,12 @@ def test_a_lane_of_nothing_but_damage_ends_with_the_tar_and_a_smaller_set_with_a
     for name in ("00000.tar", "00001.tar"):
         (tmp_path / name).write_bytes(b"")
     with (
-        Batches(open_data_set((str(tmp_path),)), CONFIG, 0, 1, Cursor()) as batches,
+        batch_loader(open_data_set((str(tmp_path),)), CONFIG, 0, 1, Cursor()) as batches,
         pytest.raises(WorkError, match=r"none of the 4 samples of lane . can be used \(0000.\.tar: ends at byte 0"),
     ):
         next(batches)
     with pytest.raises(ConfigError, match="need more data"):
-        Batches(
+        batch_loader(
             open_data_set((str(tmp_path),)),
             override(CONFIG, {"stream.num_lanes": "32", "batch_pairs": "32"}),
             0,

@@ -23,21 +23,20 @@ from helpers.matrices import ALL
 from helpers.networks import open_clip_network, shaken
 from helpers.ranks import run_ranks
 from helpers.shards import write_shards
-from helpers.training import CONFIG, MODEL, alone, curve, job, train_here
+from helpers.training import CONFIG, MODEL, alone, batch_loader, curve, job, train_here
 from models.clip import Clip
 from models.config import ResNetConfig
 from models.detector.config import DetectorConfig, DetectorResNetConfig
 from train.checkpoints.layout import folder_of
 from train.config import AnyTrainingConfig, DetectorTrainingConfig, PretrainConfig, StreamConfig
-from train.data.batches import Batches
+from train.data.batches import Batch, Cursor
 from train.data.dataset import open_data_set
-from train.data.loader import Batch, Cursor
+from train.loop import objective_of
 from train.loss import contrastive_loss
-from train.objective import objective_of
 from train.objectives.clip import ClipObjective, kept_patches
-from train.optim.optimizer import build_optimizer, scheduled_learning_rate, steps_taken
+from train.optim.optimizer import build_optimizer, scheduled_learning_rate, set_learning_rate, steps_taken
 from train.ranks import Ranks
-from train.step import Learner, StragglerTimer
+from train.step import Learner, Measured, StragglerTimer
 
 PAIRS = 48  # of a global batch: 1 to 4 ranks' parts can be cut into 1, 2 and 4
 VOCABULARY = 300
@@ -85,9 +84,12 @@ def learner_of(config: AnyTrainingConfig, rank: int = 0, num_ranks: int = 1) -> 
     torch.manual_seed(1)
     objective = objective_of(config)
     model = objective.build()
-    return Learner(
-        config, objective, model, build_optimizer(model, config), Ranks(rank, num_ranks, torch.device("cpu"))
-    )
+    return Learner(objective, model, build_optimizer(model, config), Ranks(rank, num_ranks, torch.device("cpu")))
+
+
+def step_at(learner: Learner, batch: Batch, learning_rate: float) -> Measured:
+    set_learning_rate(learner.optimizer, learning_rate)
+    return learner.train_step(batch)
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:
@@ -99,7 +101,7 @@ def loss_and_gradients(config: AnyTrainingConfig, rank: int = 0, num_ranks: int 
     learner = learner_of(config, rank, num_ranks)
     if learner.scaler:  # the first factor is for larger networks
         learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 2.0**10})
-    measured = learner.step(batch_of(inputs_of(config), rank, num_ranks), 0.0)
+    measured = step_at(learner, batch_of(inputs_of(config), rank, num_ranks), 0.0)
     return {"loss": measured.loss, "norm": measured.gradient_norm} | gradients(learner.model)
 
 
@@ -119,7 +121,7 @@ def reductions_of_parts(parts: int) -> int:
         return default_hooks.allreduce_hook(None, bucket)
 
     learner.network.register_comm_hook(None, hook)
-    learner.step(batch_of(inputs_of(WHOLE), dist.get_rank(), 2), 0.1)
+    step_at(learner, batch_of(inputs_of(WHOLE), dist.get_rank(), 2), 0.1)
     return len(reduced)
 
 
@@ -141,8 +143,8 @@ def compiled_and_plain() -> tuple[list[tuple[int, ...]], dict[str, Tensor], dict
     for objective in (Compiled(WHOLE), ClipObjective(WHOLE)):
         torch.manual_seed(1)
         model = objective.build()
-        learner = Learner(WHOLE, objective, model, build_optimizer(model, WHOLE), Ranks(rank, 2, torch.device("cpu")))
-        learner.step(batch_of(inputs_of(WHOLE), rank, 2), 0.0)
+        learner = Learner(objective, model, build_optimizer(model, WHOLE), Ranks(rank, 2, torch.device("cpu")))
+        step_at(learner, batch_of(inputs_of(WHOLE), rank, 2), 0.0)
         found.append(gradients(model))
     return shapes, *found
 
@@ -215,11 +217,11 @@ def test_parts_find_the_gradients_of_their_features_side_by_side(config: AnyTrai
     features = [plain(*learner.objective.prepare(part)) for part in zip(*(i.chunk(3) for i in inputs), strict=True)]
     one_BD, other_BD = (torch.cat(side) for side in list(zip(*features, strict=True))[:2])
     contrastive_loss(one_BD, other_BD, features[0][2], impl="reference").backward()
-    learner.step(batch_of(inputs), 0.0)
+    step_at(learner, batch_of(inputs), 0.0)
     assert_same(gradients(learner.model), gradients(plain))
     buffers = dict(plain.named_buffers())
     assert all(torch.equal(value, buffers[name]) for name, value in learner.model.named_buffers())
-    learner.step(batch_of(inputs), 0.0)
+    step_at(learner, batch_of(inputs), 0.0)
     assert any(not torch.equal(v, buffers[n]) for n, v in learner.model.named_buffers()) == (config is RESNET)
 
 
@@ -248,9 +250,9 @@ def test_a_step_asks_for_no_value(precision: str, parts: int) -> None:
         loss="chunked",  # type: ignore[arg-type]
     )
     learner, batch = learner_of(config), batch_of(inputs_of(config))
-    learner.step(batch, 1e-3)
+    step_at(learner, batch, 1e-3)
     with Waits() as waits:
-        measured = learner.step(batch, 1e-3)
+        measured = step_at(learner, batch, 1e-3)
     assert waits.found == set()
     with waits:
         measured.loss.item()
@@ -274,7 +276,7 @@ def most_kept_for_gradients(parts: int) -> int:
 
     learner = learner_of(dataclasses.replace(WHOLE, accumulation=parts))
     with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
-        learner.step(batch_of(inputs_of(WHOLE)), 0.0)
+        step_at(learner, batch_of(inputs_of(WHOLE)), 0.0)
     return most
 
 
@@ -317,13 +319,13 @@ def test_an_fp16_step_that_overflows_moves_nothing_and_is_counted(statistics: st
     assert learner.scaler is not None
     batch, before = batch_of(inputs_of(WHOLE)), copy.deepcopy(learner.model.state_dict())
     learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 2.0**100})
-    measured = learner.step(batch, 0.01)
+    measured = step_at(learner, batch, 0.01)
     assert math.isfinite(measured.loss.item())
     assert not math.isfinite(measured.gradient_norm.item())
     assert all(torch.equal(value, before[name]) for name, value in learner.model.state_dict().items())
     assert learner.measures(1) == {"gradient_scale": 2.0**99, "overflowed_steps": 1}
     learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 2.0**10})
-    assert math.isfinite(learner.step(batch, 0.01).gradient_norm.item())
+    assert math.isfinite(step_at(learner, batch, 0.01).gradient_norm.item())
     assert any(not torch.equal(value, before[name]) for name, value in learner.model.state_dict().items())
     assert learner.measures(2) == {"gradient_scale": 2.0**10, "overflowed_steps": 1}
     assert steps_taken(learner.optimizer) == 1
@@ -362,9 +364,9 @@ def test_steps_from_shards_cost_what_they_cost_open_clip(num_steps: int, tmp_pat
         eps=config.eps,
     )
     ours, peer = [], []
-    with Batches(open_data_set((str(tmp_path),), ""), config, 0, 1, Cursor()) as batches:
+    with batch_loader(open_data_set((str(tmp_path),), ""), config, 0, 1, Cursor()) as batches:
         for learning_rate, batch in zip(schedule, batches, strict=False):
-            ours.append(learner.step(batch, learning_rate).loss.item())
+            ours.append(step_at(learner, batch, learning_rate).loss.item())
             image, tokens = learner.objective.prepare(batch.inputs)
             padded = nn.functional.pad(tokens, (0, config.model.text.context_length - tokens.shape[1]))
             for group in adamw.param_groups:

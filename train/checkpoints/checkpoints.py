@@ -41,7 +41,7 @@ from train.checkpoints import layout
 from train.checkpoints.layout import NAME, STATE, folder_of, latest, unfinished
 from train.checkpoints.writer import SafetensorsWriter
 from train.config import AnyTrainingConfig, PretrainConfig
-from train.data.loader import Cursor
+from train.data.batches import Cursor
 from train.optim.optimizer import load_state_by_name, state_by_name
 from train.ranks import Ranks
 

@@ -1,17 +1,14 @@
-"""A data set of shards as its manifests describe it, and the rows of a lane in sequence."""
+"""A data set of shards as its manifests describe it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import ConfigError, InputError
-from openwit.shards.tar import BufferPool, TarSample, Unusable, read_samples
-from openwit.storage.readahead import TarFiles
-from train.data.order import Lane, Segment, ShardRange, deal, lane_size, steps_per_epoch
+from train.data.order import Lane, ShardRange, deal, steps_per_epoch
 from train.mixture import Entry, parse_entries
 
 
@@ -108,49 +105,3 @@ def _without(data_set: DataSet, exclusions: str) -> DataSet:
     table = read_table(exclusions, ["uid", "image"])
     uids, images = (frozenset(table[name].to_pylist()) for name in ("uid", "image"))
     return replace(data_set, excluded=uids, num_excluded=len(images))
-
-
-@dataclass(frozen=True)
-class LaneRows:
-    """The rows of one lane, in the sequence of its tars."""
-
-    data_set: DataSet
-    lane: Lane
-    files: TarFiles
-    pool: BufferPool
-
-    @property
-    def num_samples(self) -> int:
-        """How many rows the lane has."""
-        return lane_size(self.lane)
-
-    def read(self, start: int) -> Iterator[TarSample | Unusable]:
-        """One item for each row from the `start`-th on; a row that is not in its tar gives an Unusable whose key names
-        the tar. Whoever has used a sample releases it. Raises WorkError where a store fails for too long."""
-        for segment in self.lane:
-            if start < segment.num_samples:
-                shard = self.data_set.shards[segment.shard]
-                yield from self._segment(shard, replace(segment, start=segment.start + start))
-            start = max(0, start - segment.num_samples)
-
-    def release(self, sample: TarSample) -> None:
-        """Its members' buffers are for others now."""
-        for member in sample.members.values():
-            if isinstance(member, memoryview):
-                self.pool.release(member)
-
-    def _segment(self, shard: TrainingShard, segment: Segment) -> Iterator[TarSample | Unusable]:
-        num_given = 0
-        missing = Unusable(shard.name, "tar", f"has fewer than the {shard.num_samples} samples of the manifest")
-        try:
-            with self.files.open(shard.url) as file:
-                for item in islice(read_samples(file, segment.start, self.pool), segment.num_samples):
-                    if isinstance(item, Unusable):
-                        missing = replace(item, key=shard.name)
-                        break
-                    num_given += 1
-                    yield replace(item, copy=segment.copy) if segment.copy else item
-        except InputError as error:
-            missing = Unusable(shard.name, "tar", str(error))
-        for _ in range(segment.num_samples - num_given):
-            yield missing

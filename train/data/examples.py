@@ -5,11 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
 from openwit.errors import InputError
 from openwit.shards.tar import Encoded, TarSample, Unusable
+from train.config import StreamConfig
 from train.data.decode import AnyPixels, crop_square, decode_resized
 from train.data.order import draw
 
@@ -47,6 +49,12 @@ class DecodedCache:
         self.decode = decode
         self.max_bytes = self.free_bytes = max_bytes
         self.pixels: dict[tuple[str, int], AnyPixels] = {}
+
+    @classmethod
+    def of(cls, stream: StreamConfig, decode: Callable[..., AnyPixels] = decode_resized) -> DecodedCache:
+        """For one of a rank's processes, as the config says."""
+        num_bytes = (stream.cache_decoded_mb << 20) // stream.processes
+        return cls(num_bytes, partial(decode, reduced=stream.reduced_decode))
 
     def get(self, key: str, encoded: Encoded, resize_px: int) -> AnyPixels:
         """uint8 [H, W, 3], the shorter side `resize_px`. Raises InputError where the bytes are no image."""

@@ -1,15 +1,18 @@
-"""One lane's stream of examples within an epoch, and the cursor from which it goes on."""
+"""One lane within an epoch: its samples in the sequence of its tars, its examples in a shuffled order, and the cursor
+from which it goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Generic
 
-from openwit.errors import WorkError
-from openwit.shards.tar import TarSample, Unusable
-from train.data.dataset import LaneRows
-from train.data.order import Window, window_at
+from openwit.errors import InputError, WorkError
+from openwit.shards.tar import BufferPool, TarSample, Unusable, read_samples
+from openwit.storage.readahead import TarFiles
+from train.data.dataset import DataSet, TrainingShard
+from train.data.order import Lane, Segment, Window, lane_size, window_at
 from train.objective import E, ExampleBuilder
 
 
@@ -24,6 +27,52 @@ class LaneCursor:
     def next_epoch(self) -> LaneCursor:
         """The cursor at the next epoch's first row."""
         return LaneCursor(0, self.skipped)
+
+
+@dataclass(frozen=True)
+class LaneRows:
+    """The rows of one lane, in the sequence of its tars."""
+
+    data_set: DataSet
+    lane: Lane
+    files: TarFiles
+    pool: BufferPool
+
+    @property
+    def num_samples(self) -> int:
+        """How many rows the lane has."""
+        return lane_size(self.lane)
+
+    def read(self, start: int) -> Iterator[TarSample | Unusable]:
+        """One item for each row from the `start`-th on; a row that is not in its tar gives an Unusable whose key names
+        the tar. Whoever has used a sample releases it. Raises WorkError where a store fails for too long."""
+        for segment in self.lane:
+            if start < segment.num_samples:
+                shard = self.data_set.shards[segment.shard]
+                yield from self._segment(shard, replace(segment, start=segment.start + start))
+            start = max(0, start - segment.num_samples)
+
+    def release(self, sample: TarSample) -> None:
+        """Its members' buffers are for others now."""
+        for member in sample.members.values():
+            if isinstance(member, memoryview):
+                self.pool.release(member)
+
+    def _segment(self, shard: TrainingShard, segment: Segment) -> Iterator[TarSample | Unusable]:
+        num_given = 0
+        missing = Unusable(shard.name, "tar", f"has fewer than the {shard.num_samples} samples of the manifest")
+        try:
+            with self.files.open(shard.url) as file:
+                for item in islice(read_samples(file, segment.start, self.pool), segment.num_samples):
+                    if isinstance(item, Unusable):
+                        missing = replace(item, key=shard.name)
+                        break
+                    num_given += 1
+                    yield replace(item, copy=segment.copy) if segment.copy else item
+        except InputError as error:
+            missing = Unusable(shard.name, "tar", str(error))
+        for _ in range(segment.num_samples - num_given):
+            yield missing
 
 
 class LaneReader(Generic[E]):

@@ -1,8 +1,9 @@
-"""Loader workers: processes that read and decode for a rank, each as if it were a rank of its own. For a GPU that takes
-more pairs than the threads of one process can make, whose interpreter lock lets some thousands a second through.
+"""What makes batches ahead of the loop: a prefetching thread, and loader workers.
 
-A worker copies its part of a batch to memory that it shares with the rank, which joins the parts. It has two slots
-there: one is filled while the other is read.
+Workers are processes that read and decode for a rank, each as if it were a rank of its own: for a GPU that takes more
+pairs than the threads of one process can make, whose interpreter lock lets some thousands a second through. A worker
+copies its part of a batch to memory that it shares with the rank, which joins the parts. It has two slots there: one is
+filled while the other is read.
 
 Shapes: B pairs of the rank, b of each of its P workers.
 """
@@ -14,65 +15,114 @@ import math
 import mmap
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from itertools import accumulate, chain, count
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
-from typing import Any
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from openwit.errors import OpenwitError, WorkError
-from train.config import AnyTrainingConfig
-from train.data.batch_images import TensorPool
-from train.data.dataset import DataSet
-from train.data.loader import Batch, Cursor, LoaderThreads, Prefetcher
+from train.data.batches import Batch, Cursor, LoaderSpec, TensorPool
 from train.objective import CPU
 
 NUM_SLOTS = 2
 ALIGNED = 64
 READ = b"read"  # what a worker receives when one of its slots is free again
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Layout = tuple[torch.dtype, tuple[int, ...], tuple[int, ...]]  # of a tensor: its type, shape and strides
 Slot = tuple[Tensor, ...]
 
 
-class LoaderWorkers:
-    """The batches that one LoaderThreads would make, made by several in processes of their own."""
+class BatchSource(Protocol[T_co]):
+    """Makes items in the thread that asks; any thread may close it, which ends what it waits for."""
 
-    def __init__(
-        self,
-        data_set: DataSet,
-        config: AnyTrainingConfig,
-        rank: int,
-        num_ranks: int,
-        start: Cursor,
-        device: torch.device = CPU,
+    def batches(self) -> Iterator[T_co]: ...
+
+    def close(self) -> None: ...
+
+
+class Prefetcher(Generic[T]):
+    """The items of a source, made by a thread; some are ready before they are asked for. Use it as a context: its
+    thread, and the source, end with it."""
+
+    def __init__(self, source: BatchSource[T], num_ready: int) -> None:
+        self._source = source
+        self._ready: queue.Queue[T | BaseException] = queue.Queue(num_ready)
+        self._stop = threading.Event()
+        self.thread = threading.Thread(target=self._fill, daemon=True)
+
+    def __enter__(self) -> Prefetcher[T]:
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """The device is the one that learns."""
+        self._stop.set()
+        self._source.close()
+        self.thread.join()
+
+    def __iter__(self) -> Prefetcher[T]:
+        return self
+
+    def __next__(self) -> T:
+        """The next item. Raises what the source raised."""
+        ready = self._ready.get()
+        if isinstance(ready, BaseException):
+            raise ready
+        return ready
+
+    def _fill(self) -> None:
+        try:
+            with contextlib.closing(self._source.batches()) as items:  # type: ignore[type-var]
+                for item in items:
+                    if not self._hand_over(item):
+                        return
+        except BaseException as error:  # raised where the item was wanted
+            self._hand_over(error)
+
+    def _hand_over(self, item: T | BaseException) -> bool:
+        """False when nobody wants it any more."""
+        while not self._stop.is_set():
+            try:
+                self._ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+
+class LoaderWorkers:
+    """The batches of one loader, made by several processes."""
+
+    def __init__(self, spec: LoaderSpec, source_of: Callable[[LoaderSpec], BatchSource[Batch]]) -> None:
+        """`source_of` is what each worker makes its part with; it is called in the worker's process."""
+        config = spec.objective.config
         self._per_lane = config.batch_pairs // config.stream.num_lanes
-        self._for_gpu = device.type == "cuda"
+        self._for_gpu = spec.device.type == "cuda"
         self._pool = TensorPool()
         self._lock, self._is_closed = threading.Lock(), False
         context = multiprocessing.get_context("spawn")
         pipes = [context.Pipe() for _ in range(config.stream.processes)]
         self._links = [here for here, _ in pipes]
         self._ends = [there for _, there in pipes]
-        own = _own_config(config)
-        self._processes = [
-            context.Process(
-                target=_work,
-                args=(there, data_set, own, rank + number * num_ranks, num_ranks * len(pipes), start),
-                daemon=True,
-            )
-            for number, there in enumerate(self._ends)
-        ]
+        self._processes = []
+        for number, there in enumerate(self._ends):
+            rank, num_ranks = spec.rank + number * spec.num_ranks, spec.num_ranks * len(pipes)
+            own = replace(spec, rank=rank, num_ranks=num_ranks, device=CPU)
+            self._processes.append(context.Process(target=_work, args=(there, own, source_of), daemon=True))
 
     def batches(self) -> Iterator[Batch]:
         """All of them. Raises what a worker raised, or WorkError where one died."""
@@ -125,13 +175,6 @@ class LoaderWorkers:
         return Batch(inputs, keys, parts[0].epoch, cursor, tuple(notice for part in parts for notice in part.notices))
 
 
-def _own_config(config: AnyTrainingConfig) -> AnyTrainingConfig:
-    """The config of each worker."""
-    stream = config.stream
-    cache_mb = stream.cache_decoded_mb // stream.processes
-    return replace(config, stream=replace(stream, processes=1, cache_decoded_mb=cache_mb))
-
-
 @contextlib.contextmanager
 def _death_as_work_error() -> Iterator[None]:
     try:
@@ -172,16 +215,14 @@ def _sizes(layouts: Sequence[Layout]) -> list[int]:
 # What follows runs in a process of its own.
 
 
-def _work(
-    link: Connection, data_set: DataSet, config: AnyTrainingConfig, rank: int, num_ranks: int, start: Cursor
-) -> None:
+def _work(link: Connection, spec: LoaderSpec, source_of: Callable[[LoaderSpec], BatchSource[Batch]]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the rank says when to end
     torch.set_num_threads(1)
     free = threading.Semaphore(NUM_SLOTS)
     threading.Thread(target=_listen, args=(link, free), daemon=True).start()
     try:
-        with Prefetcher(LoaderThreads(data_set, config, rank, num_ranks, start), 1) as batches:
+        with Prefetcher(source_of(spec), 1) as batches:
             _send(link, free, batches)
     except OpenwitError as error:
         link.send(error)

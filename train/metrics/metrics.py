@@ -87,25 +87,24 @@ class Clock:
 
     def _start(self) -> None:
         self.started = time.perf_counter()
-        self.waited_s = 0.0
         self.num_steps = 0
 
-    def step(self, waited_s: float) -> None:
-        """One more step, which waited for its batch."""
+    def step(self) -> None:
+        """One more step."""
         self.num_steps += 1
-        self.waited_s += waited_s
 
     def leave_out(self, seconds: float) -> None:
         """Time of this lap that was not spent on steps."""
         self.started += seconds
 
-    def lap(self, batch_pairs: int) -> dict[str, float]:
-        """The steps since the last lap: seconds a step, pairs a second, and the share of waiting for data."""
+    def lap(self, batch_pairs: int, waited_s: float) -> dict[str, float]:
+        """The steps since the last lap: seconds a step, pairs a second, and the share of the time that was waited for
+        data."""
         elapsed = time.perf_counter() - self.started
         values = {
             "step_s": round(elapsed / self.num_steps, 4),
             "samples_per_s": round(self.num_steps * batch_pairs / elapsed, 1),
-            "data_wait_share": round(self.waited_s / elapsed, 4),
+            "data_wait_share": round(waited_s / elapsed, 4),
         }
         self._start()
         return values

@@ -17,15 +17,13 @@ import torch
 
 from models.clip import Clip
 from train.config import AnyTrainingConfig, PretrainConfig
-from train.data.batches import Batches
-from train.data.loader import Batch, Cursor
+from train.data.batches import Batch, Cursor
 from train.job import Job
 from train.metrics.flops import peak_flops, training_flops
 from train.metrics.loss_monitor import LossMonitor
 from train.metrics.metrics import Clock, LiveLine, Metrics, Work, batch_digest, key_sum, of_all_ranks
 from train.metrics.trackers import Tracker, open_trackers, require_packages, scalars
 from train.optim.optimizer import scheduled_learning_rate
-from train.ranks import Ranks
 from train.step import Learner, Measured
 
 if TYPE_CHECKING:
@@ -45,12 +43,12 @@ class _Part(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_report(job: Job, ranks: Ranks, learner: Learner, start_step: int, num_steps: int) -> Iterator[TrainingReport]:
+def open_report(job: Job, learner: Learner, start_step: int, num_steps: int) -> Iterator[TrainingReport]:
     """The report of a training that goes on from a step. Raises ConfigError where a tracker's package is missing or
     the evaluations say nothing, InputError where an evaluation set cannot be read."""
     require_packages(job.config)
     with contextlib.ExitStack() as stack:
-        trackers = stack.enter_context(open_trackers(job, start_step)) if ranks.is_first else ()
+        trackers = stack.enter_context(open_trackers(job, start_step)) if learner.ranks.is_first else ()
         yield TrainingReport(job, learner, start_step, num_steps, trackers)
 
 
@@ -80,28 +78,23 @@ class TrainingReport:
     def _writes(self) -> bool:
         return self.ranks.is_first
 
-    def timed_next(self, batches: Batches) -> Batch:
-        """The next batch; the time that it was waited for is counted."""
-        before = time.perf_counter()
-        batch = next(batches)
-        self.clock.step(time.perf_counter() - before)
+    def add(self, step: int, measured: Measured, batch: Batch) -> None:
+        """One more step. Each is added; its loss is checked later: see `check`."""
+        self.clock.step()
         self.notices.extend(batch.notices)
-        return batch
-
-    def see(self, step: int, measured: Measured, batch: Batch) -> None:
-        """Every step is to be seen, and is looked at later: see `check`."""
         rate = scheduled_learning_rate(step, self.num_steps, self.job.config)
         self.monitor.add(step, measured, rate, batch.keys)
 
     def check(self) -> None:
-        """Raises WorkError where a loss that was seen is no number. All ranks call it, before weights are saved."""
+        """Raises WorkError where the loss of a step is no number. All ranks call it, before weights are saved."""
         self.monitor.check()
 
-    def write(self, step: int, measured: Measured, batch: Batch) -> None:
-        """One line of metrics for the step, which was seen. All ranks call it; raises WorkError as `check` does."""
+    def write(self, step: int, measured: Measured, batch: Batch, waited_s: float) -> None:
+        """One line of metrics for the step, which was added; `waited_s`: for batches since the last line. All ranks
+        call it; raises WorkError as `check` does."""
         self.check()
         config = self.job.config
-        lap = self.clock.lap(config.batch_pairs)
+        lap = self.clock.lap(config.batch_pairs, waited_s)
         own_s = self.learner.straggler_timer.lap() + lap["data_wait_share"] * lap["step_s"]
         work = Work(own_s, lap["data_wait_share"], _memory_gb(self.ranks.device))
         parts = self.ranks.gather(_Part(batch.cursor, self.notices, key_sum(batch.keys), work))

@@ -24,7 +24,7 @@ from models.preprocess import normalize_pixels
 from models.tokenizer.tokenizer import Tokenizer
 from openwit.kernels.hashing import splitmix64
 from train.config import PretrainConfig
-from train.data.batch_images import BatchImages, DeviceImages, TensorPool
+from train.data.batches import BatchImages, DeviceImages, TensorPool
 from train.data.decode import AnyPixels, decode_resized
 from train.data.examples import ClipExampleBuilder, DecodedCache, Example
 from train.objective import CPU
@@ -78,9 +78,10 @@ class ClipObjective:
             from train.data.gpu_decode import decode_resized_on  # torchvision takes a second to import
 
             decode = partial(decode_resized_on, device)
-        cache = DecodedCache(stream.cache_decoded_mb << 20, partial(decode, reduced=stream.reduced_decode))
         image_px, drops_patches = self.config.model.vision.image_px, self.config.patch_dropout > 0
-        return ClipExampleBuilder(self.config.seed, stream.resize_px, image_px, excluded, cache, drops_patches)
+        return ClipExampleBuilder(
+            self.config.seed, stream.resize_px, image_px, excluded, DecodedCache.of(stream, decode), drops_patches
+        )
 
     def batch_builder(self, num_pairs: int, pin: bool = False) -> ClipBatchBuilder:
         if self.config.stream.decoder == "gpu":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from models.detector.detector import Detector
 from models.preprocess import normalize_pixels
 from openwit.shards.tar import TarSample, Unusable
 from train.config import DetectorTrainingConfig
-from train.data.batch_images import BatchImages, TensorPool
-from train.data.decode import Pixels, decode_resized
+from train.data.batches import BatchImages, TensorPool
+from train.data.decode import Pixels
 from train.data.examples import DecodedCache, resized_image, usable_captions
 from train.data.order import draw
 from train.objective import CPU
@@ -73,8 +73,8 @@ class DetectorObjective:
 
     def example_builder(self, excluded: frozenset[str], device: torch.device = CPU) -> CopyPairBuilder:
         stream = self.config.stream
-        cache = DecodedCache(stream.cache_decoded_mb << 20, partial(decode_resized, reduced=stream.reduced_decode))
-        return CopyPairBuilder(self.config.seed, stream.resize_px, self.config.model.image_px, excluded, cache)
+        image_px, cache = self.config.model.image_px, DecodedCache.of(stream)
+        return CopyPairBuilder(self.config.seed, stream.resize_px, image_px, excluded, cache)
 
     @cached_property
     def _pool(self) -> TensorPool:

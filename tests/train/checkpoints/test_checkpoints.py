@@ -32,8 +32,8 @@ from train.checkpoints.checkpoints import (
     restore,
 )
 from train.checkpoints.layout import latest, steps
+from train.data.batches import Cursor
 from train.data.lanes import LaneCursor
-from train.data.loader import Cursor
 from train.optim.optimizer import build_optimizer, state_by_name
 from train.ranks import join_ranks
 

@@ -1,20 +1,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from helpers.shards import rewritten, write_exclusions, write_shards
+from helpers.shards import write_exclusions, write_shards
 from openwit.errors import ConfigError, InputError
 from openwit.shards.tar import BufferPool, TarSample, Unusable
 from openwit.storage.readahead import TarFiles
-from train.data.dataset import LaneRows, data_digest, open_data_set
-from train.data.order import Segment
+from train.data.dataset import DataSet, data_digest, open_data_set
+from train.data.lanes import LaneRows
+from train.data.order import Lane
 
 
-def read_rows(data_set: Any, lane: int, start: int) -> Any:
+def read_rows(data_set: DataSet, lane: Lane, start: int) -> Iterator[TarSample | Unusable]:
     return LaneRows(data_set, lane, TarFiles(1, 0), BufferPool()).read(start)
 
 
@@ -37,53 +38,6 @@ def test_missing_or_wrong_inputs_are_named(tmp_path: Path) -> None:
         open_data_set((str(tmp_path / "data"),), str(tmp_path / "x.parquet"))
     other = write_exclusions(tmp_path / "y.parquet", ["a", "b"])
     assert open_data_set((str(tmp_path / "data"),), other).excluded == {"a", "b"}
-
-
-def test_the_rows_of_all_lanes_are_all_samples_from_any_start(tmp_path: Path) -> None:
-    write_shards(tmp_path, [5, 7, 2])
-    data_set = open_data_set((str(tmp_path),))
-    lanes = data_set.lanes(4, 0, 0)
-    keys = [[row.key for row in read_rows(data_set, lane, 0)] for lane in lanes]
-    all_keys = [f"{shard:05d}{place:04d}" for shard, size in enumerate([5, 7, 2]) for place in range(size)]
-    assert sorted(key for lane in keys for key in lane) == all_keys
-    for lane, expected in zip(lanes, keys, strict=True):
-        for start in range(len(expected) + 1):
-            assert [row.key for row in read_rows(data_set, lane, start)] == expected[start:]
-
-
-@pytest.mark.parametrize("harm", ["cut", "empty", "gone", "short", "garbage", "folder"])
-def test_a_damaged_tar_still_gives_every_row_those_that_are_lost_named(tmp_path: Path, harm: str) -> None:
-    write_shards(tmp_path, [4])
-    path = tmp_path / "00000.tar"
-    if harm == "cut":
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    elif harm == "empty":
-        path.write_bytes(b"")
-    elif harm == "garbage":
-        path.write_bytes(bytes(range(256)) * 99)
-    elif harm == "gone":
-        path.unlink()
-    elif harm == "folder":
-        path.unlink()
-        path.mkdir()
-    else:
-        with rewritten(path) as members:
-            for name in [name for name in members if name.startswith("000000003")]:
-                del members[name]
-    rows = list(read_rows(open_data_set((str(tmp_path),)), (Segment(0, 0, 4),), 0))
-    lost = [row for row in rows if isinstance(row, Unusable)]
-    assert len(rows) == 4
-    assert {(row.key, row.reason) for row in lost} == {("00000.tar", "tar")}
-    assert len(lost) == {"empty": 4, "gone": 4, "garbage": 4, "folder": 4, "short": 1}.get(harm, len(lost))
-    assert all(isinstance(row, TarSample) for row in rows[: 4 - len(lost)])
-
-
-def test_a_tar_with_more_samples_than_its_manifest_gives_those_of_the_manifest(tmp_path: Path) -> None:
-    write_shards(tmp_path / "data", [4])
-    write_shards(tmp_path / "more", [6])
-    shutil.copy(tmp_path / "more" / "00000.tar", tmp_path / "data")
-    rows = list(read_rows(open_data_set((str(tmp_path / "data"),)), (Segment(0, 0, 4),), 0))
-    assert [row.key for row in rows] == [f"00000000{n}" for n in range(4)]
 
 
 def test_a_mixture_has_the_shards_of_all_each_so_often_as_its_passes_say(tmp_path: Path) -> None:
@@ -115,6 +69,14 @@ def test_the_steps_of_an_epoch_count_passes_and_their_part_of_the_exclusions(tmp
         for passes in (0.5, 1, 2, 2.5)
     }
     assert steps == {0.5: 4, 1: 9, 2: 18, 2.5: 22}
+
+
+def test_a_part_of_an_excluded_sample_counts_as_one(tmp_path: Path) -> None:
+    write_shards(tmp_path / "data", [60, 40])
+    exclusions = write_exclusions(tmp_path / "x.parquet", ["a", "b", "c"])
+    half = open_data_set((f"{tmp_path}/data=0.5",), exclusions)
+    assert half.num_rows == 50
+    assert half.steps_per_epoch(7, 1) == 6  # of 48 samples: 1.5 of 50 are excluded, so 2
 
 
 def test_an_image_is_left_out_once_however_many_captions_it_has(tmp_path: Path) -> None:

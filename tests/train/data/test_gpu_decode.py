@@ -9,14 +9,13 @@ import torch
 
 from helpers.photographs import encoded, photograph, turned
 from helpers.shards import write_shards
-from helpers.training import CONFIG
+from helpers.training import CONFIG, batch_loader
 from openwit.config import override
 from openwit.errors import InputError
-from train.data.batches import Batches
+from train.data.batches import Cursor
 from train.data.dataset import open_data_set
 from train.data.decode import crop_square, decode_resized
 from train.data.gpu_decode import decode_resized_on
-from train.data.loader import Cursor
 
 DEVICES = [
     torch.device("cpu"),
@@ -80,7 +79,7 @@ def test_batches_have_the_keys_captions_and_order_of_those_that_the_cpu_decodes(
     data_set = open_data_set((str(tmp_path),))
     made = []
     for config in (CONFIG, GPU_DECODER):
-        with Batches(data_set, config, 0, 1, Cursor(), device) as batches:
+        with batch_loader(data_set, config, 0, 1, Cursor(), device) as batches:
             made.append([next(batches) for _ in range(6)])
     for cpu, gpu in zip(*made, strict=True):
         assert gpu.keys == cpu.keys

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,12 @@ import pytest
 
 from helpers.shards import jpeg, rewritten, write_exclusions, write_shards
 from openwit.errors import WorkError
-from openwit.shards.tar import SIZES, BufferPool, read_samples
+from openwit.shards.tar import SIZES, BufferPool, TarSample, Unusable, read_samples
 from openwit.storage.readahead import TarFiles
-from train.data.dataset import LaneRows, open_data_set
+from train.data.dataset import DataSet, open_data_set
 from train.data.examples import ClipExampleBuilder, DecodedCache
-from train.data.lanes import LaneCursor, LaneReader
+from train.data.lanes import LaneCursor, LaneReader, LaneRows
+from train.data.order import Lane, Segment
 
 START = LaneCursor()
 
@@ -106,3 +109,54 @@ def test_a_lane_without_any_usable_sample_ends_the_run_instead_of_hanging(tmp_pa
     (tmp_path / "00000.tar").unlink()
     with pytest.raises(WorkError, match=r"none of the 3 samples.*00000\.tar.*no such file"):
         next(reader(tmp_path))
+
+
+def read_rows(data_set: DataSet, lane: Lane, start: int) -> Iterator[TarSample | Unusable]:
+    return LaneRows(data_set, lane, TarFiles(1, 0), BufferPool()).read(start)
+
+
+def test_the_rows_of_all_lanes_are_all_samples_from_any_start(tmp_path: Path) -> None:
+    write_shards(tmp_path, [5, 7, 2])
+    data_set = open_data_set((str(tmp_path),))
+    lanes = data_set.lanes(4, 0, 0)
+    keys = [[row.key for row in read_rows(data_set, lane, 0)] for lane in lanes]
+    all_keys = [f"{shard:05d}{place:04d}" for shard, size in enumerate([5, 7, 2]) for place in range(size)]
+    assert sorted(key for lane in keys for key in lane) == all_keys
+    for lane, expected in zip(lanes, keys, strict=True):
+        for start in range(len(expected) + 1):
+            assert [row.key for row in read_rows(data_set, lane, start)] == expected[start:]
+
+
+@pytest.mark.parametrize("harm", ["cut", "empty", "gone", "short", "garbage", "folder"])
+def test_a_damaged_tar_still_gives_every_row_those_that_are_lost_named(tmp_path: Path, harm: str) -> None:
+    write_shards(tmp_path, [4])
+    path = tmp_path / "00000.tar"
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif harm == "empty":
+        path.write_bytes(b"")
+    elif harm == "garbage":
+        path.write_bytes(bytes(range(256)) * 99)
+    elif harm == "gone":
+        path.unlink()
+    elif harm == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        with rewritten(path) as members:
+            for name in [name for name in members if name.startswith("000000003")]:
+                del members[name]
+    rows = list(read_rows(open_data_set((str(tmp_path),)), (Segment(0, 0, 4),), 0))
+    lost = [row for row in rows if isinstance(row, Unusable)]
+    assert len(rows) == 4
+    assert {(row.key, row.reason) for row in lost} == {("00000.tar", "tar")}
+    assert len(lost) == {"empty": 4, "gone": 4, "garbage": 4, "folder": 4, "short": 1}.get(harm, len(lost))
+    assert all(isinstance(row, TarSample) for row in rows[: 4 - len(lost)])
+
+
+def test_a_tar_with_more_samples_than_its_manifest_gives_those_of_the_manifest(tmp_path: Path) -> None:
+    write_shards(tmp_path / "data", [4])
+    write_shards(tmp_path / "more", [6])
+    shutil.copy(tmp_path / "more" / "00000.tar", tmp_path / "data")
+    rows = list(read_rows(open_data_set((str(tmp_path / "data"),)), (Segment(0, 0, 4),), 0))
+    assert [row.key for row in rows] == [f"00000000{n}" for n in range(4)]

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,12 @@ import torch
 from helpers.places import ROOT
 from helpers.processes import wait_until
 from helpers.shards import rewritten, write_shards
-from helpers.training import CONFIG
+from helpers.training import CONFIG, batch_loader
 from openwit.config import override
 from openwit.errors import ConfigError, WorkError
-from train.data.batches import Batches
+from train.data.batches import Cursor
 from train.data.dataset import open_data_set
-from train.data.loader import Cursor
+from train.data.workers import Prefetcher
 
 NUM_STEPS = 9
 START = Cursor()
@@ -37,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def batches_of(data: Path, num_processes: int, rank: int = 0, num_ranks: int = 1, start: int = START) -> Any:
     config = override(CONFIG, {"ranks": "1", "stream.processes": str(num_processes)})
-    return Batches(open_data_set((str(data),)), config, rank, num_ranks, start)
+    return batch_loader(open_data_set((str(data),)), config, rank, num_ranks, start)
 
 
 def some(
@@ -75,7 +77,7 @@ def test_what_goes_wrong_in_a_process_is_raised_where_the_batch_is_wanted(tmp_pa
 def test_a_killed_process_ends_the_training_with_a_word(data: Path) -> None:
     with batches_of(data, 2) as batches:
         next(batches)
-        process, _ = batches._ahead._source._processes
+        process, _ = batches._prefetcher._source._processes
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(WorkError, match="was killed, perhaps for its memory"):
             deque(batches, maxlen=0)
@@ -84,7 +86,7 @@ def test_a_killed_process_ends_the_training_with_a_word(data: Path) -> None:
 @pytest.mark.parametrize("num_taken", [0, 3])
 def test_leaving_ends_the_processes(data: Path, num_taken: int) -> None:
     with batches_of(data, 2) as batches:
-        processes = batches._ahead._source._processes
+        processes = batches._prefetcher._source._processes
         while processes[-1].pid is None:
             time.sleep(0.01)
         for _ in range(num_taken):
@@ -94,17 +96,16 @@ def test_leaving_ends_the_processes(data: Path, num_taken: int) -> None:
 
 RANK = """
 import sys, time
-from helpers.training import CONFIG
+from helpers.training import CONFIG, batch_loader
 from openwit.config import override
-from train.data.batches import Batches
-from train.data.loader import Cursor
+from train.data.batches import Cursor
 from train.data.dataset import open_data_set
 
 if __name__ == "__main__":
     config = override(CONFIG, {"ranks": "1", "stream.processes": "2"})
-    with Batches(open_data_set((sys.argv[1],)), config, 0, 1, Cursor()) as batches:
+    with batch_loader(open_data_set((sys.argv[1],)), config, 0, 1, Cursor()) as batches:
         next(batches)
-        print(*(process.pid for process in batches._ahead._source._processes), flush=True)
+        print(*(process.pid for process in batches._prefetcher._source._processes), flush=True)
         time.sleep(600)
 """
 
@@ -139,3 +140,56 @@ def is_alive(pid: int) -> bool:
 def test_a_number_of_processes_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         override(CONFIG, {"ranks": "1", **changes})
+
+
+class Counting:
+    """Gives the numbers up to its end, then raises; its iterator says when it is closed."""
+
+    def __init__(self, end: int = 1000) -> None:
+        self.end, self.num_made, self.is_left, self.closed = end, 0, False, threading.Event()
+
+    def batches(self) -> Iterator[int]:
+        try:
+            while self.num_made < self.end:
+                self.num_made += 1
+                yield self.num_made
+            raise KeyError("no more")
+        finally:
+            self.is_left = True
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Waiting(Counting):
+    """Waits without end until it is closed."""
+
+    def batches(self) -> Iterator[int]:
+        self.closed.wait()
+        yield from ()
+
+
+def test_items_come_in_sequence_then_what_the_source_raised() -> None:
+    with Prefetcher(Counting(5), 2) as items:
+        assert [next(items) for _ in range(5)] == [1, 2, 3, 4, 5]
+        with pytest.raises(KeyError, match="no more"):
+            next(items)
+
+
+def test_no_more_are_made_ahead_than_it_may_hold_and_leaving_ends_the_source() -> None:
+    source = Counting()
+    with Prefetcher(source, 3) as items:
+        while source.num_made < 4:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        assert source.num_made == 4  # three ready, and one in the hand
+        next(items)
+    assert source.closed.is_set()
+    assert source.is_left
+    assert not items.thread.is_alive()
+
+
+def test_leaving_does_not_wait_for_a_source_that_waits() -> None:
+    with Prefetcher(Waiting(), 1) as items:
+        pass
+    assert not items.thread.is_alive()

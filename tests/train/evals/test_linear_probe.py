@@ -21,6 +21,12 @@ def test_classes_that_stand_apart_are_told_apart() -> None:
     assert (result.accuracy, result.validation_accuracy) == (1.0, 1.0)
 
 
+def test_of_strengths_that_tell_classes_apart_equally_well_the_strongest_is_chosen() -> None:
+    result = linear_probe(*blobs(90, 0.3, 0), *blobs(60, 0.3, 1))
+    assert result.validation_accuracy == 1.0
+    assert result.l2_strength > 1e4  # the weakest would be 1e-6
+
+
 def test_the_strength_is_chosen_to_hold_on_unseen_rows() -> None:
     # Two numbers that tell the class roughly, and fifty of noise: a weak penalty learns the noise by heart.
     random = np.random.default_rng(0)

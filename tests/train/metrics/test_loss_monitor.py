@@ -85,6 +85,14 @@ def test_the_steps_before_a_stop_are_written_with_their_keys(tmp_path: Path, bad
     assert held["steps"][-1]["loss"] == "nan"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_without_a_scaler_an_infinite_gradient_stops_at_once(tmp_path: Path, precision: str) -> None:
+    monitor = monitor_of(tmp_path, precision=precision)
+    monitor.add(1, measured(1.0, math.inf), 0.1, ("a",))
+    with pytest.raises(WorkError, match="step 1: the gradient's norm is inf"):
+        monitor.check()
+
+
 def test_fp16_may_overflow_but_not_for_ever(tmp_path: Path) -> None:
     monitor = monitor_of(tmp_path, precision="fp16")
     for step in range(1, 4 * MAX_OVERFLOWS):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,22 +50,25 @@ def test_a_missing_or_empty_file_has_no_records(tmp_path: Path) -> None:
     assert last_record(path) is None
 
 
-def test_a_lap_says_how_long_steps_took_and_what_share_was_waiting() -> None:
+def test_a_lap_says_how_long_steps_took_how_many_pairs_a_second_and_what_share_was_waiting() -> None:
     clock = Clock()
-    clock.step(0.0)
-    clock.step(0.0)
-    lap = clock.lap(8)
+    for _ in range(4):
+        clock.step()
+    clock.started -= 10.0  # as if the lap had begun ten seconds ago
+    lap = clock.lap(64, waited_s=4.0)
     assert set(lap) == {"step_s", "samples_per_s", "data_wait_share"} < CLOCK_FIELDS
-    assert lap["data_wait_share"] == 0.0
+    assert 2.5 <= lap["step_s"] < 4.0
+    assert lap["samples_per_s"] * lap["step_s"] == pytest.approx(64, rel=0.01)
+    assert lap["data_wait_share"] * lap["step_s"] * 4 == pytest.approx(4.0, rel=0.01)
     assert clock.num_steps == 0
 
 
 def test_time_that_is_left_out_belongs_to_no_step() -> None:
     clock = Clock()
-    clock.step(0.0)
+    clock.step()
     clock.started -= 100.0  # as if the lap had begun a hundred seconds ago
     clock.leave_out(60.0)
-    assert 40.0 <= clock.lap(8)["step_s"] < 100.0
+    assert 40.0 <= clock.lap(8, waited_s=0.0)["step_s"] < 100.0
 
 
 def test_of_all_ranks_the_middle_the_slowest_and_the_worst_are_told() -> None:

@@ -13,14 +13,12 @@ import torch
 from PIL import Image
 
 from helpers.shards import COLOURS, VALUES, write_shards
-from helpers.training import alone, curve, job, newest, train_here
+from helpers.training import alone, batch_loader, curve, job, newest, train_here
 from models.tokenizer.tokenizer import Tokenizer
 from openwit.errors import ConfigError, WorkError
 from train.checkpoints.checkpoints import load_model
 from train.checkpoints.layout import steps
-from train.data.batches import Batches
 from train.data.dataset import open_data_set
-from train.data.loader import Cursor
 from train.evals.config import EvaluateConfig, ZeroShotConfig
 from train.evals.suite import Suite
 from train.metrics.flops import training_flops
@@ -106,7 +104,7 @@ def test_a_lines_digest_is_that_of_the_steps_batch(data: Path, tmp_path: Path) -
     made = job(data, tmp_path, ranks=1, duration="5 steps")
     with alone():
         train_here(made)
-    with Batches(open_data_set(made.data, made.exclusions), made.config, 0, 1, Cursor()) as batches:
+    with batch_loader(open_data_set(made.data, made.exclusions), made.config) as batches:
         keys = [next(batches).keys for _ in range(5)]
     assert [line["batch"] for line in curve(tmp_path)] == [batch_digest([key_sum(batch)]) for batch in keys]
     assert len(set(keys)) == 5

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers.compiler import graphs_alone
 from helpers.ranks import run_ranks
 from helpers.shards import write_shards
-from helpers.training import CONFIG, alone, curve, job, newest, train_here
+from helpers.training import CONFIG, alone, batch_loader, curve, job, newest, train_here
 from models.clip import Clip
 from models.compiling import require_compiler
 from models.tokenizer.tokenizer import Tokenizer
@@ -21,10 +21,9 @@ from models.tokenizer.vocabulary import to_bytes
 from openwit.errors import ConfigError
 from train.checkpoints.checkpoints import load_model
 from train.config import PretrainConfig
-from train.data.batches import Batches
+from train.data.batches import Cursor
 from train.data.dataset import open_data_set
 from train.data.examples import Example
-from train.data.loader import Cursor
 from train.job import Job
 from train.objectives.clip import ClipObjective, kept_patches, number_kept
 
@@ -162,7 +161,7 @@ def kept_by_key(data: Path, num_ranks: int, seed: int = 3) -> dict[str, list[int
     found = {}
     config = job(data, data, patch_dropout=0.5, seed=seed).config
     for rank in range(num_ranks):
-        with Batches(open_data_set((str(data),), ""), config, rank, num_ranks, Cursor()) as batches:
+        with batch_loader(open_data_set((str(data),), ""), config, rank, num_ranks, Cursor()) as batches:
             for _ in range(2 * batches.steps_per_epoch):
                 batch = next(batches)
                 found |= {

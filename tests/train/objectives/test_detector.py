@@ -21,8 +21,8 @@ from train.checkpoints.checkpoints import load_model, load_state, load_weights
 from train.checkpoints.layout import latest
 from train.config import DetectorTrainingConfig
 from train.data.examples import DecodedCache
+from train.loop import objective_of
 from train.loss import contrastive_loss
-from train.objective import objective_of
 from train.objectives.detector import CopyPair, CopyPairBuilder, DetectorObjective
 
 
