@@ -36,7 +36,7 @@ def load(path: str, activation: Activation | None = None) -> Clip:
 def save(model: Clip, path: str, to: Format = "openwit") -> None:
     """The file or folder `path` holds the model afterwards, whole, in one of the formats of `openwit convert`.
 
-    Raises ConfigError where the format can't tell of such a model, InputError where `path` exists already.
+    Raises ConfigError where the format can't hold such a model, InputError where `path` exists already.
     """
     from models.interchange.convert import save as save_as
 

@@ -70,7 +70,7 @@ class VisionTransformer(nn.Module):
 
     def dense(self, image: Tensor) -> Tensor:
         """Patch embeddings [B, G, G, embed_dim], not normalised: in the last block each patch attends to itself alone,
-        so its embedding tells of the patch and can be compared with texts (MaskCLIP)."""
+        so its embedding describes the patch alone and can be compared with texts (MaskCLIP)."""
         x_BPW = self._embed_patches(image)
         B, P, _ = x_BPW.shape
         x_NW = x_BPW.flatten(0, 1)

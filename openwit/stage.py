@@ -222,7 +222,7 @@ def run(
 
 
 def _sum_of(underway: Mapping[int, Underway], left: set[int]) -> Underway:
-    """What the partitions that are left have come to; a worker's last word on one that is done counts no more."""
+    """What the partitions that are left have come to; what a worker last said of one that is done counts no more."""
     told = [entry for index, entry in underway.items() if index in left]
     return Underway(sum(entry.steps for entry in told), sum((Counter(entry.counts) for entry in told), Counter()))
 

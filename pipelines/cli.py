@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipelines.recipes import Recipe
 
 COMMANDS = {  # name: (file in pipelines/commands/, what it does); its function is run_<name>
-    "demo": ("demo", "the whole line on the embedded example, from the dump to an evaluated model"),
+    "demo": ("demo", "the whole pipeline on the embedded example, from the dump to an evaluated model"),
     "demo-web": ("serve_web", "build the embedded web and serve it on loopback"),
     "queries": ("queries", "the query list, from a Wikipedia dump, page views and WordNet"),
     "build-dataset": ("dataset", "candidates, matching, the cap and the crawl, into WebDataset shards"),

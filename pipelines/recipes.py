@@ -134,7 +134,7 @@ def laptop(work: str) -> Recipe:
 
 
 def cc_small(work: str) -> Recipe:
-    """A hundredth of one Common Crawl snapshot: the line as on the whole web, in days on one machine."""
+    """A hundredth of one Common Crawl snapshot: the pipeline as on the whole web, in days on one machine."""
     return Recipe(
         name="cc_small",
         executor=ExecutorConfig(kind="ray", workers=16),

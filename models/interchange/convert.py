@@ -78,7 +78,7 @@ WRITERS = {
 def save(model: Clip, path: str | Path, to: Format = "openwit") -> None:
     """The file or folder `path` holds the model afterwards, whole; the model is as it was.
 
-    Raises ConfigError where the format can't tell of such a model, InputError where `path` exists already, WorkError
+    Raises ConfigError where the format can't hold such a model, InputError where `path` exists already, WorkError
     where it cannot be written.
     """
     if to not in WRITERS:

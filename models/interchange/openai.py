@@ -61,7 +61,7 @@ def _require_told_by_tensors(config: ClipConfig, tensors: Mapping[str, Tensor], 
         raise ConfigError(f"--to openai: {error}; write --to openwit") from None
     for name in (field.name for field in dataclasses.fields(config)):
         if getattr(read, name) != getattr(config, name):
-            raise ConfigError(f"--to openai: the format can't tell of this model's {name}; write --to open_clip")
+            raise ConfigError(f"--to openai: the format has no place for this model's {name}; write --to open_clip")
 
 
 def _halved(tensor: Tensor) -> Tensor:

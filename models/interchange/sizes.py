@@ -1,4 +1,4 @@
-"""The sizes of a network, read off its tensors: OpenAI's files and bare files of open_clip tell nothing else.
+"""The sizes of a network, read off its tensors: OpenAI's files and bare files of open_clip say nothing else.
 
 Weights into a network: all of them, of the right shapes, or none.
 """

@@ -1,4 +1,4 @@
-"""openwit demo: the whole line on the embedded example, and a summary of what came out.
+"""openwit demo: the whole pipeline on the embedded example, and a summary of what came out.
 
 How much memory a run takes with all its processes.
 """

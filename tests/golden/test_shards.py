@@ -14,7 +14,7 @@ from datagen.duplicates.index.fingerprint import INDEX
 from datagen.duplicates.overlap.accuracy import CORRECT
 from datagen.duplicates.overlap.calibrate import COPIES, OTHERS
 from datagen.duplicates.overlap.scan import OVERLAP
-from datagen.duplicates.within.captions import GATHERED
+from datagen.duplicates.within.find import GATHERED
 from datagen.duplicates.within.fingerprint import BANDED, NODES
 from datagen.duplicates.within.groups import WITHIN
 from datagen.duplicates.within.pairs import PAIRS as COPIED

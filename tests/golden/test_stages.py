@@ -26,8 +26,8 @@ from datagen.duplicates.index.build import MERGE_STAGE
 from datagen.duplicates.index.fingerprint import INDEX_STAGE
 from datagen.duplicates.overlap.calibrate import COPIES_STAGE, OTHERS_STAGE
 from datagen.duplicates.overlap.scan import OVERLAP_STAGE
-from datagen.duplicates.within.captions import GATHER, MERGE
 from datagen.duplicates.within.config import GroupsConfig, WithinConfig
+from datagen.duplicates.within.find import GATHER, MERGE
 from datagen.duplicates.within.fingerprint import FINGERPRINT
 from datagen.duplicates.within.groups import GROUP_STAGE
 from datagen.duplicates.within.pairs import PAIR_STAGE

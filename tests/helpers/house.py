@@ -59,6 +59,16 @@ class House:
                 parts = name.split(".")
                 known = (".".join(parts[:num]) for num in range(len(parts), 0, -1))
                 yield from [found for found in known if found in self.path_of][:1]
+                if name in self.handed_on:
+                    yield self.handed_on[name]
+
+    @cached_property
+    def handed_on(self) -> Mapping[str, str]:
+        """`room.name` → the file of the room that defines the name, for the names that a door hands on."""
+        doors = [module for module, path in self.path_of.items() if path.name == "__init__.py"]
+        names = [(door, name) for door in doors for name in self.imported(door) if name.startswith(f"{door}.")]
+        found = {f"{door}.{name.rpartition('.')[2]}": name.rpartition(".")[0] for door, name in names}
+        return {name: module for name, module in found.items() if module in self.path_of and module not in doors}
 
     @cached_property
     def lengths(self) -> Mapping[str, int]:

@@ -1,26 +1,37 @@
-"""Copies inside the data set: fingerprints by shard → pairs by band → groups → captions merged into what is kept."""
+"""Copies inside the data set: fingerprints by shard → pairs by band → groups → captions merged into what is kept.
+
+Captions of dropped copies are gathered by ranges of shards, then written there. A merged caption is a pair of the kept
+image's URL, so its uid is that pair's; the copy's own uid is left out of training, as within.parquet and
+exclusions.parquet say.
+"""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from datagen.duplicates.embed import detector_input
-from datagen.duplicates.within import captions as merges
 from datagen.duplicates.within.config import GroupsConfig, WithinConfig
 from datagen.duplicates.within.fingerprint import FINGERPRINT
 from datagen.duplicates.within.groups import GROUP_STAGE, NAME, exclude_copies
 from datagen.duplicates.within.pairs import PAIR_STAGE
+from datagen.schemas import CAPTIONS, pair_uid
 from datagen.shards import swap as swaps
 from datagen.shards.remove import settle
+from datagen.shards.rewrite import Captions, ShardFiles, rewrite
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest, Part
 from openwit.run import Run
-from openwit.stage import Input, Source
-from openwit.storage.tables import read_table
+from openwit.stage import Counts, Input, Source, Stage, Target
+from openwit.storage.tables import read_table, read_wanted
 
 
 @dataclass(frozen=True)
@@ -89,10 +100,10 @@ def _merge(run: Run, config: WithinConfig, shards: Manifest, within: Input, node
     kept_shards = set(pc.unique(table.filter(pc.invert(table["kept"]))["kept_shard"]).to_pylist())
     if not kept_shards or not config.merge_captions:
         return 0
-    ranges = sorted({shard // merges.RANGE_SHARDS for shard in kept_shards})
+    ranges = sorted({shard // RANGE_SHARDS for shard in kept_shards})
     inputs = {"within": (within,), "nodes": nodes}
     made = run.stage(
-        merges.GATHER,
+        GATHER,
         GroupsConfig(),
         [Source(index=index, inputs=inputs) for index in ranges],
         _folder(run, "gathered"),
@@ -101,14 +112,81 @@ def _merge(run: Run, config: WithinConfig, shards: Manifest, within: Input, node
     sources = [
         Source(
             index=part.index,
-            inputs={**_files(run, part), "gathered": (gathered[part.index // merges.RANGE_SHARDS],)},
+            inputs={**_files(run, part), "gathered": (gathered[part.index // RANGE_SHARDS],)},
         )
         for part in shards.parts
         if part.index in kept_shards
     ]
     folder = _folder(run, "merged")
-    staged = run.stage(merges.MERGE, GroupsConfig(), sources, storage.join(folder, swaps.STAGED))
+    staged = run.stage(MERGE, GroupsConfig(), sources, storage.join(folder, swaps.STAGED))
     if any(part.files for part in staged.parts):
         swaps.decide(run.folder("shards"), folder, staged)
         swaps.finish(run.folder("shards"))
     return staged.counts["merged_captions"]
+
+
+RANGE_SHARDS = 256  # kept images of so many shards are gathered at once
+GATHERED = pa.schema([("shard", pa.int32()), ("key", pa.string()), ("captions", CAPTIONS)])
+
+
+def gather(config: GroupsConfig, source: Source, target: Target) -> Counts:
+    """Writes, for the kept images of a range of shards, the captions of their copies (columns GATHERED), in the order
+    of the copies. Counts copies."""
+    first = source.index * RANGE_SHARDS
+    here = (pc.field("kept_shard") >= first) & (pc.field("kept_shard") < first + RANGE_SHARDS) & ~pc.field("kept")
+    copies = read_wanted(source.url("within"), ["shard", "key", "group", "kept_shard"], here).to_pylist()
+    wanted: dict[int, set[str]] = defaultdict(set)
+    for copy in copies:
+        wanted[copy["shard"]].add(copy["key"])
+    captions: dict[str, Captions] = {}
+    for entry in source.inputs["nodes"]:
+        keys = wanted.get(int(entry.url.rpartition("/")[2].partition(".")[0]))
+        if keys:
+            table = read_table(entry.url, ["key", "captions"])
+            own = table.filter(pc.is_in(table["key"], pa.array(sorted(keys))))
+            captions |= dict(zip(own["key"].to_pylist(), own["captions"].to_pylist(), strict=True))
+    gathered: dict[tuple[int, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for copy in copies:
+        gathered[copy["kept_shard"], copy["group"]] += captions[copy["key"]]
+    rows = [{"shard": shard, "key": key, "captions": found} for (shard, key), found in sorted(gathered.items())]
+    pq.write_table(pa.Table.from_pylist(rows, schema=GATHERED), target.path(".parquet"), compression="zstd")
+    return Counter({"in": len(copies), "kept": len(copies), "rows": len(rows)})
+
+
+GATHER: Stage[GroupsConfig] = Stage("within_gather", 1, gather)
+
+
+def merge(config: GroupsConfig, source: Source, target: Target) -> Counts:
+    """Writes a shard anew whose kept images lack captions of their copies; nothing where none does, or where the
+    shard has no list of captions (img2dataset's own). Counts images, and `merged_captions`."""
+    table = read_table(source.url("parquet"))
+    gathered = read_table(source.url("gathered"))
+    gathered = gathered.filter(pc.equal(gathered["shard"], source.index))
+    more = dict(zip(gathered["key"].to_pylist(), gathered["captions"].to_pylist(), strict=True))
+    counts: Counts = Counter({"in": 0, "kept": 0})
+    edits: dict[str, Captions] = {}
+    for row in table.to_pylist() if "captions" in table.column_names else ():
+        if row["status"] != "success":
+            continue
+        counts["in"] += 1
+        counts["kept"] += 1
+        if new := _new_captions(row["url"], row["captions"], more.get(row["key"], ())):
+            edits[row["key"]] = [*row["captions"], *new]
+            counts["merged_captions"] += len(new)
+    if edits:
+        rewrite(ShardFiles(source.url("tar"), table, edits), target)
+    return counts
+
+
+MERGE: Stage[GroupsConfig] = Stage("within_merge", 1, merge)
+
+
+def _new_captions(url: str, own: Captions, others: Captions) -> Sequence[Mapping[str, Any]]:
+    """Those of the others whose text the image lacks, each once, as its own pairs."""
+    texts = {entry["caption"] for entry in own}
+    found = []
+    for entry in others:
+        if entry["caption"] and entry["caption"] not in texts:
+            texts.add(entry["caption"])
+            found.append({**entry, "uid": pair_uid(url, entry["caption"])})
+    return found

@@ -56,7 +56,7 @@ def test_a_state_dict_with_openais_marks_needs_no_activation(tmp_path: Path) -> 
 def test_a_model_that_would_be_read_as_another_is_not_written(
     tmp_path: Path, changes: dict[str, Any], field: str
 ) -> None:
-    with pytest.raises(ConfigError, match=f"can't tell of this model's {field}; write --to open_clip"):
+    with pytest.raises(ConfigError, match=f"has no place for this model's {field}; write --to open_clip"):
         save(random_clip(dataclasses.replace(VIT, **changes)), tmp_path / "model.pt", "openai")
     cbow = dataclasses.replace(VIT, text=dataclasses.replace(VIT.text, kind="cbow"))
     with pytest.raises(ConfigError, match=r"lacks positional_embedding.*write --to openwit"):

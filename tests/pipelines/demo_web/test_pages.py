@@ -5,9 +5,9 @@ from urllib.parse import urljoin
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.demo_web.extract import html_metadata
 from pipelines.demo_web.layout import Figure, Style, WebPage
 from pipelines.demo_web.pages import refer, write_page
+from pipelines.demo_web.wat import html_metadata
 
 HOSTS = st.sampled_from(["a.test", "b.test"])
 PATHS = st.lists(st.sampled_from(["x", "y", "z-1"]), max_size=3).map(lambda parts: "".join(f"/{p}" for p in parts))

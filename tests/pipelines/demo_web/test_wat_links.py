@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pipelines.demo_web.extract import html_metadata
+from pipelines.demo_web.wat import html_metadata
 
 
 def test_images_are_recorded_where_they_open_and_anchors_where_they_close() -> None:

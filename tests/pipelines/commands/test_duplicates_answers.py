@@ -16,7 +16,7 @@ from openwit.config import override
 from openwit.errors import ConfigError
 from openwit.log.events import Log
 from pipelines import recipes
-from pipelines.commands.answers import write_answers
+from pipelines.commands.duplicates import write_answers
 from pipelines.session import Invocation
 
 CONFIG = ClipConfig(
