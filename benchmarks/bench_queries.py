@@ -39,8 +39,9 @@ from wit_queries.build import build_queries
 from wit_queries.config import PagesConfig, QueriesConfig, TermsConfig
 from wit_queries.terms.articles import ARTICLES
 from wit_queries.text.normalize import words
-from wit_queries.wikipedia.dump import MAIN_NAMESPACE, Dump, Page
+from wit_queries.wikipedia.dump import Dump
 from wit_queries.wikipedia.inputs import dump_urls
+from wit_queries.wikipedia.page_xml import MAIN_NAMESPACE, WikiPage
 from wit_queries.wikipedia.spans import cut
 from wit_queries.wikipedia.wikitext import plain_text
 
@@ -173,7 +174,7 @@ def main() -> None:
     quick = quick_flag(__doc__)
     excerpt = Path(dump_urls(["gensim"])[0])
     dump = Dump(str(excerpt))
-    found = [page for page in dump.pages() if isinstance(page, Page)]
+    found = [page for page in dump.pages() if isinstance(page, WikiPage)]
     texts = [page.text for page in found if page.namespace == MAIN_NAMESPACE and page.redirect is None]
     hidden = dump.site.hidden_prefixes()
     details: dict[str, float] = {"words_within_5_percent": round(agreement(texts, hidden), 4)}

@@ -19,6 +19,7 @@ from helpers.places import ROOT
 from helpers.processes import descendants, gone, wait_until
 from openwit.executors.executor import Executor, ExecutorConfig, open_executor
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores; threads that wait would spin
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # img2dataset's augmentation library would ask the internet
 if not Path("/dev/nvidiactl").exists():  # no GPU: Triton looks for this when it is first imported, by whomever
     os.environ["TRITON_INTERPRET"] = "1"
@@ -47,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool | None:
     """A test's limit, which is there for what hangs, is that of a quiet machine."""
     patient = settings._replace(timeout=patience(settings.timeout))
-    return pytest_timeout.pytest_timeout_set_timer(item, patient)
+    return bool(pytest_timeout.pytest_timeout_set_timer(item, patient))
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ def test_drivers_and_workers_killed_at_any_moment_leave_the_same_data_set(
     stages = ["matched/00000.json", "selected/00001.json", "shards/.scratch", "shards/00001.json"]
     for name in stages:
         driver = processes.start(["-m", "helpers.line_run", str(work), str(port), "local", "2"], tmp_path / "log")
-        processes.wait_until(lambda name=name, driver=driver: (work / name).exists() or driver.poll() is not None)
+        processes.wait_until(lambda: (work / name).exists() or driver.poll() is not None)  # noqa: B023 - it is called at once
         workers = processes.descendants(driver.pid)
         if workers and name == "shards/.scratch":
             processes.kill(chance.choice(workers).pid)  # a lost worker costs no more than its partition's time
@@ -92,7 +92,7 @@ def test_drivers_and_workers_killed_at_any_moment_leave_the_same_data_set(
             continue
         processes.kill(driver.pid)
         driver.wait(timeout=20)
-        processes.wait_until(lambda workers=workers: processes.gone(workers), timeout_s=20)
+        processes.wait_until(lambda: processes.gone(workers), timeout_s=20)  # noqa: B023 - it is called at once
     line_run.build(work, port, ExecutorConfig(workers=2))
     assert content(work) == undisturbed
     assert not list((work / "shards" / ".scratch").glob("*"))
@@ -180,15 +180,15 @@ def test_a_worker_and_then_the_driver_killed_in_the_middle_of_each_stage_leave_t
     select_run.prepare(work)
     for folder in ("shuffled", "distinct", "cap/narrowed", "selected"):
         driver = processes.start(["-m", "helpers.select_run", str(work), "local", "2"], tmp_path / "log")
-        processes.wait_until(lambda folder=folder: any((work / folder / ".scratch").glob("*/*")))
+        processes.wait_until(lambda: any((work / folder / ".scratch").glob("*/*")))  # noqa: B023 - it is called at once
         workers = [entry for entry in processes.descendants(driver.pid) if "spawn_main" in " ".join(entry.cmdline())]
         processes.kill(chance.choice(workers).pid)
-        processes.wait_until(lambda folder=folder: any((work / folder).glob("0*.json")))
+        processes.wait_until(lambda: any((work / folder).glob("0*.json")))  # noqa: B023 - it is called at once
         assert driver.poll() is None, (tmp_path / "log").read_text()
         workers = processes.descendants(driver.pid)
         processes.kill(driver.pid)
         driver.wait(timeout=20)
-        processes.wait_until(lambda workers=workers: processes.gone(workers), timeout_s=20)
+        processes.wait_until(lambda: processes.gone(workers), timeout_s=20)  # noqa: B023 - it is called at once
         assert not (work / folder / "manifest.json").exists()
     select_run.select(work, ExecutorConfig(workers=2))
     assert select_run.content(work) == selected

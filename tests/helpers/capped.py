@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -59,11 +60,11 @@ def thresholds(folder: Path, config: CapConfig) -> Counts:
     return run_step(cap.thresholds, config, inputs, folder / "cap")
 
 
-def select(folder: Path, config: CapConfig) -> list[dict]:
+def select(folder: Path, config: CapConfig) -> list[dict[str, Any]]:
     """Writes selected/; its rows, partition by partition."""
     limits = (Input.outside(str(folder / "cap" / "queries.parquet")),)
     texts = outside(folder / "shuffled", ".texts.arrow")
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     for number, entry in enumerate(outside(folder / "distinct", ".pairs.parquet")):
         inputs = {"distinct": (entry,), "thresholds": limits, "texts": texts}
         check_counts(run_step(selection.process, config, inputs, folder / "selected", number))
@@ -73,14 +74,14 @@ def select(folder: Path, config: CapConfig) -> list[dict]:
 
 def carry(
     folder: Path, bundles: Sequence[Sequence[Sequence[Pair]]], config: CapConfig, num_partitions: int
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """The selected rows of these files, bundle by bundle."""
     find_distinct(folder, bundles, num_partitions)
     decide(folder, config)
     return select(folder, config)
 
 
-def selections(rows: Sequence[dict]) -> dict[int, set[str]]:
+def selections(rows: Sequence[dict[str, Any]]) -> dict[int, set[str]]:
     """The uids that each query selected."""
     found: dict[int, set[str]] = {}
     for row in rows:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 from pathlib import Path
 
 import psutil
 
-from helpers.processes import descendants, start, wait_until
+from helpers.processes import Process, descendants, start, wait_until
 from helpers.training import train_here
 from train.job import Job, make_record, write_record
 from train.launch import preemption
 from train.metrics.metrics import last_record
 
 
-def launched(job: Job, tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path]:
+def launched(job: Job, tmp_path: Path) -> tuple[Process, Path]:
     """The launcher as a process of its own, and its output file."""
     url = write_record(make_record(job))
     output = tmp_path / "output.txt"
@@ -38,7 +37,7 @@ def agent_of(launcher_pid: int) -> psutil.Process | None:
 
 def _words(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        return list(process.cmdline())
     except psutil.NoSuchProcess:
         return []
 

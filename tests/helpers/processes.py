@@ -50,7 +50,7 @@ def kill(pid: int) -> None:
 def descendants(pid: int) -> list[psutil.Process]:
     """All living processes below `pid`."""
     try:
-        return psutil.Process(pid).children(recursive=True)
+        return list(psutil.Process(pid).children(recursive=True))
     except psutil.NoSuchProcess:
         return []
 

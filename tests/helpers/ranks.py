@@ -135,11 +135,11 @@ def _run_here(folder: Path) -> None:
 
 def _meet(folder: Path) -> object:
     """The store, in rank 0 alone; afterwards the environment says where it is, as torchrun's agent does."""
-    import torch.distributed as dist
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     note, store = folder / "port", None
     if os.environ["RANK"] == "0":
-        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=10))
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=10))
         note.with_suffix(".part").write_text(str(store.port))
         note.with_suffix(".part").rename(note)
     while not note.exists():

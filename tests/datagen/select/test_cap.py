@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +36,7 @@ def plain_cap(pairs: list[Pair], config: CapConfig) -> dict[int, set[str]]:
     return {query: {uid for _, uid in sorted(keys)[: config.max_pairs]} for query, keys in ranked.items()}
 
 
-def queries(folder: Path) -> dict[int, dict]:
+def queries(folder: Path) -> dict[int, dict[str, Any]]:
     return {row["query_id"]: row for row in pq.read_table(folder / "cap" / "queries.parquet").to_pylist()}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -60,7 +61,7 @@ def uids_of(pairs: list[Pair]) -> set[str]:
     return {pair_uid(url, caption) for url, caption, _ in pairs}
 
 
-def uids_in(rows: list[dict]) -> list[str]:
+def uids_in(rows: list[dict[str, Any]]) -> list[str]:
     return [f"{row['uid_high']:016x}{row['uid_low']:016x}" for row in rows]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,9 @@ from openwit.storage.slices import read_slice
 PAIRS: list[Pair] = [(f"http://h{i % 7}.test/{i // 3}.jpg", f"caption {i}", [i % 5, 9]) for i in range(200)]
 
 
-def shuffled(folder: Path, files: list[list[Pair]], num_partitions: int) -> tuple[dict[str, int], list[list[dict]]]:
+def shuffled(
+    folder: Path, files: list[list[Pair]], num_partitions: int
+) -> tuple[dict[str, int], list[list[dict[str, Any]]]]:
     """The counts, and the rows of every partition with pairs and texts side by side."""
     matched = tuple(write_matched(folder / "matched", number, pairs) for number, pairs in enumerate(files))
     config = ShuffleConfig(num_partitions=num_partitions)

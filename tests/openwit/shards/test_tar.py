@@ -24,7 +24,7 @@ from openwit.shards.tar import (
 from train.data.order import draw
 
 
-def tar_of(samples: int, format: Any = tarfile.USTAR_FORMAT) -> bytes:
+def tar_of(samples: Any, format: Any = tarfile.USTAR_FORMAT) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=format) as tar:
         for key, members in samples:

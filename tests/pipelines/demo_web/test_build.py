@@ -19,7 +19,8 @@ import pytest
 from fastwarc.warc import ArchiveIterator
 from PIL import Image
 
-from helpers.processes import ROOT, descendants, gone, kill, wait_until
+from helpers.places import ROOT
+from helpers.processes import descendants, gone, kill, wait_until
 from openwit.config import to_json
 from openwit.errors import InputError
 from pipelines.demo_web.build import MARKER, build_web, site_file

@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from helpers.patience import patience
+from helpers.places import ROOT
 from helpers.ports import keep_port
-from helpers.processes import ROOT, kill, wait_until
+from helpers.processes import kill, wait_until
 from openwit.errors import ConfigError, InputError
 from pipelines.demo_web.faults import plan_faults
 from pipelines.demo_web.layout import HOSTS

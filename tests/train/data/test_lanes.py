@@ -22,7 +22,7 @@ START = LaneCursor()
 
 
 def reader(
-    folder: Path, at: Any = START, exclusions: Any = "", num_lanes: int = 1, lane: int = 0, epoch: int = 0
+    folder: Path, at: Any = START, exclusions: Any = "", num_lanes: int = 1, lane: Any = 0, epoch: int = 0
 ) -> LaneReader:
     data_set = open_data_set((str(folder),), exclusions)
     builder = ClipExampleBuilder(0, 20, 16, data_set.excluded, DecodedCache(0))
@@ -30,7 +30,7 @@ def reader(
     return LaneReader(rows, builder, 4, (epoch, lane), at)
 
 
-def keys(lane: int, number: int) -> list[str]:
+def keys(lane: Any, number: int) -> list[str]:
     return [example.key for example in islice(lane, number)]
 
 

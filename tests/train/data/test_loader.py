@@ -43,7 +43,7 @@ def mixture(data: Path, tmp_path: Path) -> Any:
     return f"{data}=1.5", f"{tmp_path / 'other'}=0.3333"
 
 
-def parts(data: Path, num_ranks: int, start: int = START, num_steps: int = NUM_STEPS, exclusions: Any = "") -> Any:
+def parts(data: Any, num_ranks: int, start: Cursor = START, num_steps: int = NUM_STEPS, exclusions: Any = "") -> Any:
     """The batches of each rank."""
     data_set = open_data_set(data if isinstance(data, tuple) else (str(data),), exclusions)
     made = []

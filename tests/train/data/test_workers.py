@@ -37,13 +37,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def batches_of(data: Path, num_processes: int, rank: int = 0, num_ranks: int = 1, start: int = START) -> Any:
+def batches_of(data: Path, num_processes: int, rank: int = 0, num_ranks: int = 1, start: Cursor = START) -> Any:
     config = override(CONFIG, {"ranks": "1", "stream.processes": str(num_processes)})
     return batch_loader(open_data_set((str(data),)), config, rank, num_ranks, start)
 
 
 def some(
-    data: Path, num_processes: int, rank: int = 0, num_ranks: int = 1, start: int = START, num_steps: int = NUM_STEPS
+    data: Path, num_processes: int, rank: int = 0, num_ranks: int = 1, start: Cursor = START, num_steps: int = NUM_STEPS
 ) -> Any:
     with batches_of(data, num_processes, rank, num_ranks, start) as batches:
         return [next(batches) for _ in range(num_steps)]

@@ -44,16 +44,16 @@ def test_killed_at_random_moments_it_ends_with_the_same_curve_and_weights(
     chance.shuffle(victims)
     for number, (goal, victim) in enumerate(zip(goals, victims, strict=True)):
         process, output = launched(killed, tmp_path)
-        wait_until(lambda goal=goal: steps_done(killed) >= goal, 180)
+        wait_until(lambda: steps_done(killed) >= goal, 180)  # noqa: B023 - it is called at once
         find = FINDERS[victim]
-        wait_until(lambda find=find, process=process: find(process.pid))  # the goal may have been reached before
+        wait_until(lambda: find(process.pid))  # noqa: B023 - the goal may have been reached before
         doomed, family = find(process.pid), descendants(process.pid)
         if number % 3 == 1:
-            wait_until(lambda process=process: is_writing(killed) or not ranks_of(process.pid))
+            wait_until(lambda: is_writing(killed) or not ranks_of(process.pid))  # noqa: B023 - it is called at once
         else:
             time.sleep(chance.random() * 0.03)
         kill(doomed.pid)
-        wait_until(lambda family=family: gone(family))
+        wait_until(lambda: gone(family))  # noqa: B023 - it is called at once
         assert process.wait(30) == (-9 if victim == "launcher" else 1), (goals, victims, output.read_text())
         if victim != "launcher":
             assert "killed" in output.read_text().splitlines()[-1]
