@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from openwit.errors import InputError, OpenwitError, WorkError, one_line
+from openwit.machine import own_folder
 
 SCRATCH = ".scratch"
 S3_ENDPOINT = "AWS_ENDPOINT_URL_S3"  # the environment's name for where s3:// is answered; workers inherit it
@@ -183,6 +185,22 @@ def local_copy(url: str) -> Iterator[Path]:
             fs, path = _filesystem(url)
             fs.get(path, str(copy), recursive=True)
         yield copy
+
+
+def fetched_once(url: str, identity: str) -> Path:
+    """A local path of the file, whose content `identity` names: itself, or a copy of a remote one that is made once for
+    all of this user's processes here. Raises InputError where it is missing or unreadable."""
+    if is_local(url):
+        return Path(local_path(url))
+    folder = own_folder()
+    path = folder / f"{identity}{posixpath.splitext(url)[1]}"
+    with (folder / f"{identity}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait here, then find it
+        if not path.exists():
+            part = path.with_suffix(".part")
+            part.write_bytes(read_bytes(url))
+            part.rename(path)
+    return path
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 
-from openwit.machine import fetched_once
+from openwit import storage
 from openwit.stage import Counts, Input, Source, Stage, Target
 from openwit.storage.tables import read_table
 from wit_queries.config import MatcherConfig
@@ -29,4 +29,4 @@ STAGE: Stage[MatcherConfig] = Stage("query table", match_table.VERSION, process)
 def open_matcher(table: Input) -> QueryMatcher:
     """The matcher, one a process, its memory shared by all processes of the machine. A remote table is copied there
     once."""
-    return QueryMatcher.open(str(fetched_once(table.url, table.identity)))
+    return QueryMatcher.open(str(storage.fetched_once(table.url, table.identity)))

@@ -17,7 +17,7 @@ from datagen.duplicates.config import Limits
 from datagen.duplicates.fingerprints import F32, Fingerprints
 from datagen.duplicates.index.build import DIGESTS
 from datagen.duplicates.index.hamming_kernel import find_near, most_of_views
-from openwit.machine import fetched_once
+from openwit import storage
 from openwit.stage import Input
 
 NEAR_DISTANCE = 0.05  # beyond the 256-bit hash's threshold: pairs that just missed it
@@ -42,7 +42,7 @@ class EvalIndex:
     """All evaluation images, memory-mapped; a row is one of them."""
 
     def __init__(self, files: Sequence[Input]) -> None:
-        paths = [fetched_once(entry.url, entry.identity) for entry in files]
+        paths = [storage.fetched_once(entry.url, entry.identity) for entry in files]
         named = {entry.url.rpartition("/")[2].partition(".")[2]: path for entry, path in zip(files, paths, strict=True)}
         self.arrays: dict[str, npt.NDArray[Any]] = {
             name.removesuffix(".npy"): np.load(path, mmap_mode="r")

@@ -189,61 +189,6 @@ def test_publishing_moves_the_file(folder: str, tmp_path: Path) -> None:
     assert not source.exists()
 
 
-class Disk:
-    """What is asked of the disk, in order, while the real thing happens."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.asked: list[tuple[str, str]] = []
-        fsync, rename, replace = os.fsync, Path.rename, Path.replace
-
-        def synced(descriptor: int) -> None:
-            self.asked.append(("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
-            fsync(descriptor)
-
-        def renamed(path: Path, target: str | Path) -> Path:
-            self.asked.append(("rename", Path(target).name))
-            return (rename if Path(path).is_dir() else replace)(path, target)
-
-        monkeypatch.setattr(os, "fsync", synced)
-        monkeypatch.setattr(Path, "rename", renamed)
-        monkeypatch.setattr(Path, "replace", renamed)
-
-
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_publishing_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "there").mkdir()
-    (tmp_path / "part").write_bytes(b"data")
-    disk = Disk(monkeypatch)
-    storage.publish(tmp_path / "part", str(tmp_path / "there" / "x.bin"))
-    assert disk.asked == [("sync", "part"), ("rename", "x.bin"), ("sync", "there")]
-
-
-def test_a_folder_is_on_the_disk_with_all_in_it_before_it_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = tmp_path / "scratch" / "model"
-    (made / "deep").mkdir(parents=True)
-    (made / "deep" / "a").write_bytes(b"a")
-    (made / "b").write_bytes(b"b")
-    disk = Disk(monkeypatch)
-    storage.publish_folder(made, str(tmp_path / "there" / "model"))
-    assert {name for _, name in disk.asked[:3]} == {"a", "b", "deep"}
-    assert disk.asked[3:] == [("sync", "model"), ("rename", "model"), ("sync", "there")]
-    assert (tmp_path / "there/model/deep/a").read_bytes() == b"a"
-
-
-@pytest.mark.parametrize("spelling", ["{}", "file://{}"])
-def test_a_published_folder_takes_the_place_of_another(tmp_path: Path, spelling: str) -> None:
-    for number in range(2):
-        made = tmp_path / "scratch" / "model"
-        made.mkdir(parents=True)
-        (made / f"{number}").write_bytes(b"")
-        storage.publish_folder(made, spelling.format(tmp_path / "model"))
-    assert [path.name for path in (tmp_path / "model").iterdir()] == ["1"]
-    assert list((tmp_path / "scratch").iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("number", "message"),
     [
