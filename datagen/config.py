@@ -1,4 +1,4 @@
-"""Settings of the data line: candidates and matching, the cap, the crawl. Light to import.
+"""Settings of the data pipeline: candidates and matching, the cap, the crawl. Light to import.
 
 How much the statistics show.
 """

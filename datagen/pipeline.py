@@ -1,4 +1,4 @@
-"""The data line up to the shards: match → shuffle → distinct → cap (windows, narrow, thresholds) → select → crawl."""
+"""The data pipeline up to the shards: match → shuffle → distinct → cap (three stages) → select → crawl."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ def crawl_images(run: Run, selected: Manifest, config: CrawlConfig) -> Manifest:
     lineage = {"queries": _queries(run).identity, "matched": matched.digest}
     with limiter.serving(config) as served:
         rounds = crawl_rounds(run, selected, config, served.url)
-        shards, underway = run.folder("shards"), served.limiter.underway
-        made = run.stage(crawl.STAGE, rounds.config, rounds.sources(), shards, lineage, underway)
+        shards, in_flight = run.folder("shards"), served.limiter.in_flight
+        made = run.stage(crawl.STAGE, rounds.config, rounds.sources(), shards, lineage, in_flight)
         if given_up := served.limiter.given_up:
             run.log.event("hosts_given_up", number=len(given_up), first=dict(list(given_up.items())[:100]))
     return made

@@ -57,9 +57,9 @@ class Run:
         sources: Sequence[Source],
         folder: str,
         lineage: Lineage = NO_LINEAGE,
-        underway: stages.Live | None = None,
+        in_flight: stages.Live | None = None,
     ) -> Manifest:
-        """The manifest of `folder` with every partition done; `underway` tells of those that workers are at. In a dry
+        """The manifest of `folder` with every partition done; `in_flight` tells of those that workers are at. In a dry
         run it only says what it would do, and raises NotYet where something is to do. Raises WorkError naming the
         partitions that failed."""
         plan = stages.plan(stage, config, sources, folder)
@@ -71,7 +71,7 @@ class Run:
         if not plan.todo and stages.is_complete(plan):
             self.log.say(f"{stage.name}: {len(sources)}/{len(sources)} done before")
             return manifests.read(folder)
-        return stages.run(plan, self.executor, self.log, recipe=self.recipe, lineage=lineage, underway=underway)
+        return stages.run(plan, self.executor, self.log, recipe=self.recipe, lineage=lineage, in_flight=in_flight)
 
     @property
     def executor(self) -> Executor:

@@ -26,13 +26,13 @@ from openwit import storage
 from openwit.config import IsDataclass, decisive, digest
 from openwit.errors import InputError, OpenwitError, WorkError
 from openwit.executors.executor import Executor, Failure
-from openwit.log.events import Log, Underway
+from openwit.log.events import InFlight, Log
 from openwit.manifest import Manifest, Part, PartFile
 
 C = TypeVar("C", bound=IsDataclass)
 Counts = Counter[str]
 Lineage = Mapping[str, str]
-Live = Callable[[], Mapping[int, Underway]]  # the partitions that workers are at, as far as these have told
+Live = Callable[[], Mapping[int, InFlight]]  # the partitions that workers are at, as far as these have told
 NO_LINEAGE: Lineage = MappingProxyType({})
 STORE_REQUESTS = 64  # at once
 
@@ -174,10 +174,10 @@ def run(
     *,
     recipe: str = "",
     lineage: Lineage = NO_LINEAGE,
-    underway: Live | None = None,
+    in_flight: Live | None = None,
 ) -> Manifest:
     """Does what is to do, then writes and returns the folder's manifest; `lineage` (name → digest) joins its inputs.
-    `underway` is only shown: what counts are the sidecars.
+    `in_flight` is only shown: what counts are the sidecars.
 
     A partition that fails is tried again by the executor; the others are finished first, then WorkError (InputError
     where all the fault lies in the input) names the failed ones. The old manifest and the files of partitions that no
@@ -191,9 +191,9 @@ def run(
     failed: dict[int, Failure] = {}
     before = sum((Counter(part.counts) for part in plan.done), Counter[str]())
     left = {source.index for source in plan.todo}
-    live = (lambda: _sum_of(underway(), left)) if underway else None
+    live = (lambda: _sum_of(in_flight(), left)) if in_flight else None
     total, done = len(plan.sources), len(plan.done)
-    with log.progress(stage.name, total=total, done=done, counts=before, underway=live) as progress:
+    with log.progress(stage.name, total=total, done=done, counts=before, in_flight=live) as progress:
         for task, outcome in executor.map(_run_task, tasks):
             left.discard(task.source.index)
             if isinstance(outcome, Failure):
@@ -221,10 +221,10 @@ def run(
     return result
 
 
-def _sum_of(underway: Mapping[int, Underway], left: set[int]) -> Underway:
+def _sum_of(in_flight: Mapping[int, InFlight], left: set[int]) -> InFlight:
     """What the partitions that are left have come to; what a worker last said of one that is done counts no more."""
-    told = [entry for index, entry in underway.items() if index in left]
-    return Underway(sum(entry.steps for entry in told), sum((Counter(entry.counts) for entry in told), Counter()))
+    told = [entry for index, entry in in_flight.items() if index in left]
+    return InFlight(sum(entry.steps for entry in told), sum((Counter(entry.counts) for entry in told), Counter()))
 
 
 def _failure_of(plan: Plan[C], failed: dict[int, Failure]) -> OpenwitError:

@@ -49,7 +49,7 @@ def mark_windows(seed: np.uint64, pairs: PairArrays, windows: tuple[U32, U32], b
     first, last = windows
     start = mix(seed + GOLDEN)
     for row in range(len(high)):
-        pair = mix(mix(high[row] ^ start) ^ low[row])
+        pair = mix(mix(high[row] ^ start) ^ low[row])  # once a pair, for all of its queries
         for i in range(np.uint32(offsets[row]), np.uint32(offsets[row + 1])):
             query = np.uint32(query_ids[i])
             upper = np.uint32(mix(pair ^ mix(np.uint64(query) + start)) >> _UPPER)

@@ -45,7 +45,7 @@ def mixed(numbers: npt.NDArray[np.int64]) -> U64:
 def splitmix64(seeds: U64, length: int) -> U64:
     """[N, length]: the first numbers of the generator for each of N seeds."""
     found = np.empty((len(seeds), length), np.uint64)
-    for row in range(len(seeds)):
+    for row in range(len(seeds)):  # a seed's numbers are a chain; the rows are independent
         state = seeds[row]
         for i in range(length):
             state += GOLDEN

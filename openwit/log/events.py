@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 NO_COUNTS: Mapping[str, int] = MappingProxyType({})
-_LOOK_S = 1.0  # between two looks at what is under way
+_LOOK_S = 1.0  # between two looks at what is in flight
 
 
 @dataclass(frozen=True)
-class Underway:
+class InFlight:
     """What steps that are not done yet have come to: of each the share that is done, added up, and their counts."""
 
     steps: float
     counts: Mapping[str, int]
 
 
-NOTHING = Underway(0.0, NO_COUNTS)
+NOTHING = InFlight(0.0, NO_COUNTS)
 
 
 class Progress(Protocol):
@@ -76,10 +76,10 @@ class Log:
         total: int,
         done: int = 0,
         counts: Mapping[str, int] = NO_COUNTS,
-        underway: Callable[[], Underway] | None = None,
+        in_flight: Callable[[], InFlight] | None = None,
     ) -> Iterator[Progress]:
         """A live line on a terminal; elsewhere a line now and then, and one at the end. Each line is an event too.
-        `done` were done before, and `counts` are theirs. `underway` is asked each second, in a thread."""
+        `done` were done before, and `counts` are theirs. `in_flight` is asked each second, in a thread."""
         is_terminal = self.stream.isatty()
         lines = LineProgress(None if is_terminal else self.stream, name, total, done, log=self)
         lines.begin(counts)
@@ -87,15 +87,15 @@ class Log:
             if is_terminal:
                 lines.bar = stack.enter_context(_terminal_bar(self.stream, name, total, done))
                 lines.advance(0)
-            stack.enter_context(_looking(underway, lines))
+            stack.enter_context(_looking(in_flight, lines))
             yield lines
         lines.finish()
 
 
 @contextmanager
-def _looking(underway: Callable[[], Underway] | None, lines: LineProgress) -> Iterator[None]:
-    """Meanwhile `lines` hears each second what is under way."""
-    if underway is None:
+def _looking(in_flight: Callable[[], InFlight] | None, lines: LineProgress) -> Iterator[None]:
+    """Meanwhile `lines` hears each second what is in flight."""
+    if in_flight is None:
         yield
         return
     ended = threading.Event()
@@ -103,21 +103,21 @@ def _looking(underway: Callable[[], Underway] | None, lines: LineProgress) -> It
     def look() -> None:
         while not ended.wait(_LOOK_S):
             with contextlib.suppress(WorkError):  # a full disk: the next step says so, where somebody hears it
-                lines.look(underway())
+                lines.look(in_flight())
 
-    thread = threading.Thread(target=look, name=f"{lines.name} under way", daemon=True)
+    thread = threading.Thread(target=look, name=f"{lines.name} in flight", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-        lines.underway = NOTHING
+        lines.in_flight = NOTHING
 
 
 class LineProgress:
     """Progress as plain lines and as events: one in ten seconds, less often the longer it takes; and on a terminal the
-    bar. What is under way is shown with what is done, and counts no more once its step is done."""
+    bar. What is in flight is shown with what is done, and counts no more once its step is done."""
 
     share_of_elapsed = 0.02  # between two lines: a day's work is some 300 lines
 
@@ -128,7 +128,7 @@ class LineProgress:
         self.done = self.before = done
         self.counts: Counter[str] = Counter()
         self.counts_before: Counter[str] = Counter()
-        self.underway = NOTHING
+        self.in_flight = NOTHING
         self.bar: _Bar | None = None
         self.started = self.shown = time.monotonic()
         self._lock = threading.Lock()
@@ -145,10 +145,10 @@ class LineProgress:
             self.counts.update(counts)
             self._show_in_time()
 
-    def look(self, underway: Underway) -> None:
-        """Takes the place of what was under way before."""
+    def look(self, in_flight: InFlight) -> None:
+        """Takes the place of what was in flight before."""
         with self._lock:
-            self.underway = underway
+            self.in_flight = in_flight
             self._show_in_time()
 
     def finish(self) -> None:
@@ -162,14 +162,14 @@ class LineProgress:
         now = time.monotonic()
         if self.bar is not None:
             counts = self._counted()
-            self.bar.show(self.done, self.underway.steps, counts, self._flow(counts))
+            self.bar.show(self.done, self.in_flight.steps, counts, self._flow(counts))
         pause_s = max(self.every_s, self.share_of_elapsed * (now - self.started))
         if self.done < self.total and now - self.shown >= pause_s:
             self.shown = now
             self._show()
 
     def _counted(self) -> Counter[str]:
-        return self.counts + Counter(self.underway.counts)
+        return self.counts + Counter(self.in_flight.counts)
 
     def _per_s(self, counts: Mapping[str, int], name: str) -> float:
         elapsed = max(time.monotonic() - self.started, 1e-9)
@@ -185,17 +185,17 @@ class LineProgress:
 
     def _show(self) -> None:
         elapsed, counts = time.monotonic() - self.started, self._counted()
-        steps = self.done + self.underway.steps
+        steps = self.done + self.in_flight.steps
         rate = (steps - self.before) / max(elapsed, 1e-9)
         left = (self.total - steps) / rate if rate > 0 else float("inf")
         eta = f", ETA {duration(left)}" if 0 < left < float("inf") else ""
         share = f" ({math.floor(100 * steps / self.total)}%)" if self.done < self.total else ""
         done = f"{self.done:,}/{self.total:,}{share} in {duration(elapsed)}"
-        rows = self.underway.counts.get("in", 0)
+        rows = self.in_flight.counts.get("in", 0)
         self._print(f"{self.name}: {done}, {speed(rate)}{eta}{self._flow(counts)}{summary(counts, rows)}")
         if self.log is not None:
             known = {"bytes": counts["bytes"]} if "bytes" in counts else {}
-            live = {"rows_underway": rows} if rows else {}
+            live = {"rows_in_flight": rows} if rows else {}
             self.log.event(
                 "progress", stage=self.name, done=self.done, total=self.total, rows=last_rows(counts), **live,
                 kept=counts["kept"], dropped=dict(top_dropped(counts)), rows_per_s=round(self._per_s(counts, "in"), 3),
@@ -234,13 +234,13 @@ class _Bar:
     def __init__(self, bars: Bars, task: TaskID) -> None:
         self.bars, self.task = bars, task
 
-    def show(self, done: int, underway: float, counts: Counter[str], flow: str) -> None:
-        """So many steps are done, and the bar stands further by what is under way."""
+    def show(self, done: int, in_flight: float, counts: Counter[str], flow: str) -> None:
+        """So many steps are done, and the bar stands further by what is in flight."""
         share = counts["kept"] / counts["in"] if counts["in"] else 0.0
         note = f"kept {share:.1%} of {short(counts['in'])}" if counts["in"] else ""  # the bar must fit beside it
         if flow:
             note += flow + "\n" + ", ".join(f"{name} {short(n)}" for name, n in top_dropped(counts))
-        self.bars.update(self.task, completed=done + underway, done=done, note=note)
+        self.bars.update(self.task, completed=done + in_flight, done=done, note=note)
 
 
 def duration(seconds: float) -> str:
@@ -284,11 +284,11 @@ def last_rows(counts: Mapping[str, int]) -> int:
     return counts.get("in", 0) - sum(n for name, n in counts.items() if name.startswith("retried."))
 
 
-def summary(counts: Counter[str], underway: int = 0) -> str:
-    """in (and how many of them are under way), kept and the five commonest reasons, with a leading space; empty without
+def summary(counts: Counter[str], in_flight: int = 0) -> str:
+    """in (and how many of them are in flight), kept and the five commonest reasons, with a leading space; empty without
     counts."""
     if not counts["in"]:
         return ""
-    rows = f"{last_rows(counts):,}" + (f" ({underway:,} under way)" if underway else "")
+    rows = f"{last_rows(counts):,}" + (f" ({in_flight:,} in flight)" if in_flight else "")
     top = ", ".join(f"{name} {n:,}" for name, n in top_dropped(counts))
     return f"  in {rows}, kept {counts['kept']:,}" + (f" ({top})" if top else "")

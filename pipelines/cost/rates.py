@@ -1,4 +1,4 @@
-"""What a run of the data line costs: the one table of measured rates, and the estimate that follows from it.
+"""What a run of the data pipeline costs: the one table of measured rates, and the estimate that follows from it.
 
 Rates are of one core. `known_from` names the benchmark, the hardware and the date, or says that the number is a guess.
 """

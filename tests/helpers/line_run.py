@@ -1,4 +1,4 @@
-"""The data line on a small made web, as a program: python -m helpers.line_run WORK PORT KIND WORKERS [ADDRESS]; at
+"""The data pipeline on a small made web, as a program: python -m helpers.line_run WORK PORT KIND WORKERS [ADDRESS]; at
 port 0 it ends before the crawl."""
 
 from __future__ import annotations

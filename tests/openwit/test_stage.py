@@ -23,7 +23,7 @@ from openwit.config import Free
 from openwit.errors import InputError, WorkError
 from openwit.executors.executor import ExecutorConfig, Failure
 from openwit.log import events as logs
-from openwit.log.events import Underway
+from openwit.log.events import InFlight
 from openwit.stage import Input, Source, Stage, Target, check_counts, partition_key
 
 T = TypeVar("T")
@@ -287,10 +287,10 @@ def test_a_free_field_of_the_config_makes_no_partition_anew_and_each_other_field
 def test_a_partition_that_is_done_is_no_longer_under_way_whatever_its_worker_told_last(
     bench: Bench, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {index: Underway(0.5, {"in": 1_000}) for index in range(9)}  # more than there are, and never taken back
-    seen: list[Underway] = []
+    told = {index: InFlight(0.5, {"in": 1_000}) for index in range(9)}  # more than there are, and never taken back
+    seen: list[InFlight] = []
     monkeypatch.setattr(logs, "_LOOK_S", 0.01)
-    monkeypatch.setattr(logs.LineProgress, "look", lambda _, underway: seen.append(underway))
+    monkeypatch.setattr(logs.LineProgress, "look", lambda _, in_flight: seen.append(in_flight))
 
     class Slow(InProcess):
         def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R | Failure]]:
@@ -298,7 +298,7 @@ def test_a_partition_that_is_done_is_no_longer_under_way_whatever_its_worker_tol
                 time.sleep(0.1)
                 yield found
 
-    stages.run(plan_of(bench, out), Slow(), logs.Log(None, io.StringIO()), underway=lambda: told)
+    stages.run(plan_of(bench, out), Slow(), logs.Log(None, io.StringIO()), in_flight=lambda: told)
     steps = [entry.steps for entry in seen]
     assert {2.5, 0.5} <= set(steps)
     assert steps == sorted(steps, reverse=True)

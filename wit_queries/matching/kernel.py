@@ -47,6 +47,7 @@ def match_tokens(data: Bytes, offsets: Offsets, first: int, table: Table, ids: I
         for text in range(num_texts):
             start, end = offsets[block + text], offsets[block + text + 1]
             last[text + 1] = cut(data, start, end, slots, (nodes, starts, ends), last[text])
+        # Only now, when all of a block's slots have been asked for by `cut`, is the first one waited for.
         for k in range(last[num_texts]):
             nodes[k] = find_token(slots, long_tokens, nodes[k], data, starts[k], ends[k])
             values[k] = slots[2 * nodes[k] + 1] if nodes[k] >= 0 else 0
@@ -64,6 +65,7 @@ def _find_steps(slots: Slots, step_filter: Bits, nodes: Slots, tokens: Slots, st
     `steps` the slots that these lead to, below 0 where there is none."""
     num_bits = len(step_filter) << 6
     num_steps = 0
+    # Few pairs of words begin a query: one bit says so without a look-up, and no branch is guessed wrong.
     for k in range(len(nodes) - 1):
         bit = place_of(step_key(nodes[k], nodes[k + 1]), num_bits)
         tokens[num_steps] = k
@@ -133,7 +135,7 @@ def sort_each(ids: Ids, places: Offsets, num_queries: int) -> Ids:
     for text in range(len(places) - 1):
         for k in range(places[text], places[text + 1]):
             pairs[k] = text << 32 | ids[k]
-    for shift in range(0, 32, DIGIT_BITS):
+    for shift in range(0, 32, DIGIT_BITS):  # the lowest digit first, each pass stable
         if num_queries >> shift == 0:
             break
         ends = np.zeros((1 << DIGIT_BITS) + 1, np.int64)
@@ -145,7 +147,7 @@ def sort_each(ids: Ids, places: Offsets, num_queries: int) -> Ids:
             sorted_pairs[ends[digit]] = pairs[k]
             ends[digit] += 1
         pairs, sorted_pairs = sorted_pairs, pairs
-    ends = places[:-1].copy()
+    ends = places[:-1].copy()  # where each text's ids go: sorted by id, they stay so within their text
     for k in range(total):
         text = pairs[k] >> 32
         sorted_pairs[ends[text]] = pairs[k]

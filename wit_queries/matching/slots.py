@@ -62,7 +62,7 @@ def find_token(slots: Slots, long_tokens: Bytes, key: int, data: Bytes, start: i
     """The slot of a token, or -1 - the free slot where it would stand."""
     num_slots = len(slots) >> 1
     slot = place_of(key, num_slots)
-    while slots[2 * slot] != 0:
+    while slots[2 * slot] != 0:  # ends: the table is never full
         if slots[2 * slot] == key and (
             key < LONG or _is_long_token(long_tokens, slots[2 * slot + 1] >> PLACE_BITS, data, start, end)
         ):
@@ -127,7 +127,7 @@ def insert_queries(
     for number in range(len(offsets) - 1):
         node = -1
         count = 0 if absent[number] else cut(data, offsets[number], offsets[number + 1], slots, cuts, 0) - 1
-        for k in range(count):
+        for k in range(count):  # a query is a way from its first token by a step for each next one
             token = find_token(slots, long_tokens, keys[k], data, starts[k], ends[k])
             if token < 0:
                 token = -1 - token

@@ -45,7 +45,7 @@ def count_lines(
     line, num_words, num_pairs = start
     slots, hashes, starts, letters, counts = vocabulary
     mask = np.uint64(len(slots) - 1)
-    while line < len(offsets) - 1:
+    while line < len(offsets) - 1:  # whole lines, so that whoever makes room goes on at one
         at, line_end = offsets[line], offsets[line + 1]
         most = (line_end - at + 1) // 2
         if (
@@ -63,7 +63,7 @@ def count_lines(
                 at += 1
             key = mix(key)
             slot = key & mask
-            while True:
+            while True:  # the upper half of the hash parts nearly all words, so that few are compared by letters
                 entry = slots[slot]
                 if entry == 0:
                     word = num_words
@@ -95,7 +95,7 @@ def count_lines(
 def fill_slots(slots: U64, hashes: U64) -> None:
     """Enters words 0, 1, … with these hashes into a table without entries."""
     mask = np.uint64(len(slots) - 1)
-    for word in range(len(hashes)):
+    for word in range(len(hashes)):  # all differ: the first empty slot is theirs
         slot = hashes[word] & mask
         while slots[slot] != 0:
             slot = (slot + np.uint64(1)) & mask

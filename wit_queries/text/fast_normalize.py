@@ -50,11 +50,11 @@ def normalize_texts(
         text = word = pos
         state = BETWEEN
         last_order = 0
-        if pos + (end - at) > len(out):
+        if pos + (end - at) > len(out):  # what is not folded never grows, so this is room for all but foldings
             return number, pos
         while at < end:
             byte = data[at]
-            if byte < 128:  # the common case, by itself
+            if byte < 128:  # nearly all of a caption: one look-up, and no mark before the next byte
                 at += 1
                 last_order = 0
                 byte = plain[byte]
@@ -83,19 +83,19 @@ def normalize_texts(
                 at += size
                 continue
             sorting = byte_at(order, code) if does != UNSURE else 0
-            if does == UNSURE or (does == MARK and 0 < sorting < last_order):
+            if does == UNSURE or (does == MARK and 0 < sorting < last_order):  # NFKC would sort these marks
                 unsure[number] = True
                 break
             last_order = sorting
-            source, place, num_runs, num_bytes = data, at, 1, size
-            if does >= 0:
+            source, place, num_runs, num_bytes = data, at, 1, size  # it stands for itself, in one run
+            if does >= 0:  # or for what it folds to, whose runs stand in the table
                 source, num_runs, num_bytes = runs, byte_at(runs, does), byte_at(runs, does + 1)
                 place = does + 4
                 if pos + num_bytes + 1 + (end - at) > len(out):
                     return number, text
                 does, num_bytes = -byte_at(runs, place - 2), byte_at(runs, place - 1)
             at += size
-            while True:
+            while True:  # each run acts as a whole: a code point may fold to letters, an apostrophe and letters
                 if does == LETTER or (does == MARK and state == INSIDE):
                     if state == PENDING:
                         out[pos] = 39
@@ -119,6 +119,7 @@ def normalize_texts(
                     break
                 place += num_bytes + 2
                 does, num_bytes = -byte_at(runs, place - 2), byte_at(runs, place - 1)
+        # A text for the plain twin is empty here, so that what it had begun is written over.
         pos = text if unsure[number] else _close(out, word, pos)
         number += 1
         ends[number] = pos

@@ -25,7 +25,7 @@ import msgspec
 from datagen.config import CrawlConfig
 from datagen.crawl.politeness.authentication import MAX_BYTES, Authenticator, new_token
 from openwit.errors import WorkError
-from openwit.log.events import Underway
+from openwit.log.events import InFlight
 
 _LEASE_MARGIN_S = 60.0  # a slot ends at the latest so long after the deadline of its request
 _SWEEP_S = 5.0
@@ -125,10 +125,10 @@ class HostLimiter:
         """Takes the place of what the worker reported before."""
         self._progress[client] = progress
 
-    def underway(self) -> dict[int, Underway]:
+    def in_flight(self) -> dict[int, InFlight]:
         """The partitions that workers are or were last at. Any thread may ask."""
         return {
-            progress.partition: Underway(progress.share, progress.counts) for progress in list(self._progress.values())
+            progress.partition: InFlight(progress.share, progress.counts) for progress in list(self._progress.values())
         }
 
     def drop(self, client: Client) -> None:

@@ -28,7 +28,7 @@ from openwit import stage
 from openwit.config import free_fields
 from openwit.errors import ConfigError
 from openwit.executors.executor import Executor, ExecutorConfig, open_executor
-from openwit.log.events import Log, Underway
+from openwit.log.events import InFlight, Log
 from openwit.stage import Input, Source
 
 HOST = "http://pictures.example.test"
@@ -251,13 +251,13 @@ def test_a_shard_in_the_making_shows_in_the_progress_of_the_run(tmp_path: Path) 
             slots = Input(url=served.url, identity="limiter")
             parts = [Source(index=0, inputs={"selected": (selected,), "limiter": (slots,)})]
             plan = stage.plan(crawl.STAGE, config, parts, str(tmp_path / "shards"))
-            seen: list[Underway] = []
+            seen: list[InFlight] = []
 
-            def underway() -> dict[int, Underway]:
-                seen.extend(served.limiter.underway().values())
-                return served.limiter.underway()
+            def in_flight() -> dict[int, InFlight]:
+                seen.extend(served.limiter.in_flight().values())
+                return served.limiter.in_flight()
 
-            made = stage.run(plan, executor, log, underway=underway)
+            made = stage.run(plan, executor, log, in_flight=in_flight)
     shares = [entry.steps for entry in seen]
     assert shares == sorted(shares)
     assert any(0 < share < 1 for share in shares)
@@ -267,7 +267,7 @@ def test_a_shard_in_the_making_shows_in_the_progress_of_the_run(tmp_path: Path) 
     assert made.counts["in"] == 48
     last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-2])
     assert (last["event"], last["rows"], last["kept"]) == ("progress", 48, 24)
-    assert "rows_underway" not in last
+    assert "rows_in_flight" not in last
 
 
 @pytest.mark.slow
@@ -283,12 +283,12 @@ def test_a_hosts_limits_hold_over_two_ray_workers_as_the_server_sees_it(ray_here
             plan = stage.plan(crawl.STAGE, config, parts, str(tmp_path / "shards"))
             shares: list[float] = []
 
-            def underway() -> dict[int, Underway]:
-                told = served.limiter.underway()
+            def in_flight() -> dict[int, InFlight]:
+                told = served.limiter.in_flight()
                 shares.extend(entry.steps for entry in told.values())
                 return told
 
-            made = stage.run(plan, ray_here, Log(), underway=underway)
+            made = stage.run(plan, ray_here, Log(), in_flight=in_flight)
     assert made.counts["kept"] == 2 * number
     assert any(0 < share < 1 for share in shares)  # workers tell from wherever they are
     assert server.most["pictures.example.test"] == at_once

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openwit.log.events import NOTHING, LineProgress, Log, Underway, duration, short, speed, summary
+from openwit.log.events import NOTHING, InFlight, LineProgress, Log, duration, short, speed, summary
 
 
 def test_each_event_is_one_json_line_even_from_many_threads(tmp_path: Path) -> None:
@@ -175,11 +175,11 @@ def test_what_is_under_way_shows_with_what_is_done_in_line_and_event_and_moves_t
     lines = LineProgress(stream, "crawl", total=4, done=1, log=Log(tmp_path / "log.jsonl"))
     lines.begin({"in": 100, "kept": 90, "dropped.dns": 10, "bytes": 1000})
     now[0] = 20.0
-    lines.look(Underway(1.0, {"in": 100, "kept": 80, "dropped.timeout": 20, "bytes": 3000}))
-    told = "5 rows/s, 4 images/s, 4,000B  in 200 (100 under way), kept 170 (timeout 20, dns 10)"
+    lines.look(InFlight(1.0, {"in": 100, "kept": 80, "dropped.timeout": 20, "bytes": 3000}))
+    told = "5 rows/s, 4 images/s, 4,000B  in 200 (100 in flight), kept 170 (timeout 20, dns 10)"
     assert stream.getvalue() == f"crawl: 1/4 (50%) in 20.0 s, 3/min, ETA 40.0 s, {told}\n"
     (event,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert (event["done"], event["rows"], event["rows_underway"], event["kept"]) == (1, 200, 100, 170)
+    assert (event["done"], event["rows"], event["rows_in_flight"], event["kept"]) == (1, 200, 100, 170)
     assert (event["kept_per_s"], event["eta_s"], event["bytes"]) == (4.0, 40.0, 4000)
     lines.look(NOTHING)
     lines.advance(3, {"in": 100, "kept": 79, "dropped.timeout": 21, "bytes": 3000})
@@ -189,10 +189,10 @@ def test_what_is_under_way_shows_with_what_is_done_in_line_and_event_and_moves_t
 
 def test_the_terminals_bar_moves_within_a_step() -> None:
     leader, follower = os.openpty()
-    told = [Underway(0.5, {"in": 100, "kept": 75, "bytes": 10_000, "dropped.dns": 25})]
+    told = [InFlight(0.5, {"in": 100, "kept": 75, "bytes": 10_000, "dropped.dns": 25})]
     shown = b""
     with os.fdopen(follower, "w") as terminal:
-        with Log(None, terminal).progress("crawl", total=1, underway=lambda: told[0]) as progress:
+        with Log(None, terminal).progress("crawl", total=1, in_flight=lambda: told[0]) as progress:
             while b"kept 75.0% of 100" not in shown:
                 shown += os.read(leader, 1 << 16)
             progress.advance(counts={"in": 200, "kept": 150})
@@ -205,7 +205,9 @@ def test_the_terminals_bar_moves_within_a_step() -> None:
 
 def test_the_last_line_holds_only_what_is_done() -> None:
     stream = io.StringIO()
-    with Log(None, stream).progress("crawl", total=1, underway=lambda: Underway(0.9, {"in": 9, "kept": 9})) as progress:
+    with Log(None, stream).progress(
+        "crawl", total=1, in_flight=lambda: InFlight(0.9, {"in": 9, "kept": 9})
+    ) as progress:
         time.sleep(1.3)
         progress.advance(counts={"in": 10, "kept": 10})
     assert stream.getvalue().splitlines()[-1].endswith("  in 10, kept 10")

@@ -19,7 +19,7 @@ from datagen.crawl.politeness.limiter import serving
 from helpers.patience import patience
 from helpers.places import ROOT
 from helpers.processes import wait_until
-from openwit.log.events import Underway
+from openwit.log.events import InFlight
 
 HOLD = """
 import sys
@@ -142,10 +142,10 @@ def test_what_a_worker_reports_is_under_way_at_the_limiter_until_it_hangs_up() -
     with serving(config()) as served:
         client = LimiterClient(served.url)
         client.report(7, 0.25, {"in": 10, "kept": 9, "dropped.dns": 1})
-        wait_until(lambda: served.limiter.underway(), 10)
-        assert served.limiter.underway() == {7: Underway(0.25, {"in": 10, "kept": 9, "dropped.dns": 1})}
+        wait_until(lambda: served.limiter.in_flight(), 10)
+        assert served.limiter.in_flight() == {7: InFlight(0.25, {"in": 10, "kept": 9, "dropped.dns": 1})}
         client.close()
-        wait_until(lambda: not served.limiter.underway(), 10)
+        wait_until(lambda: not served.limiter.in_flight(), 10)
 
 
 def test_turns_of_many_hosts_do_not_wait_for_each_other() -> None:

@@ -15,7 +15,7 @@ from datagen.config import CrawlConfig
 from datagen.crawl.politeness.limiter import Ask, Client, Done, Grant, HostLimiter, ShardProgress, serving
 from helpers.patience import patience
 from openwit.errors import WorkError
-from openwit.log.events import Underway
+from openwit.log.events import InFlight
 
 
 class Book:
@@ -211,12 +211,12 @@ def test_what_workers_told_last_is_under_way_until_they_are_gone() -> None:
     book.limiter.report(one, ShardProgress(3, 0.25, {"in": 5, "kept": 5}))
     book.limiter.report(other, ShardProgress(4, 0.5, {"in": 10, "kept": 9, "dropped.dns": 1}))
     book.limiter.report(one, ShardProgress(3, 0.75, {"in": 15, "kept": 15}))
-    assert book.limiter.underway() == {
-        3: Underway(0.75, {"in": 15, "kept": 15}), 4: Underway(0.5, {"in": 10, "kept": 9, "dropped.dns": 1}),
+    assert book.limiter.in_flight() == {
+        3: InFlight(0.75, {"in": 15, "kept": 15}), 4: InFlight(0.5, {"in": 10, "kept": 9, "dropped.dns": 1}),
     }  # fmt: skip
     book.limiter.drop(one)
     book.limiter.report(other, ShardProgress(7, 0.1, {"in": 1}))
-    assert book.limiter.underway() == {7: Underway(0.1, {"in": 1})}
+    assert book.limiter.in_flight() == {7: InFlight(0.1, {"in": 1})}
 
 
 def unauthenticated(address: str, *lines: bytes) -> bytes:
