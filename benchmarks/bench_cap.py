@@ -1,9 +1,9 @@
 """The cap's compiled loops against MetaCLIP's way of balancing, from 10^4 to 10^7 pairs; and the real stages on Ray.
 
 `cap_per_s`: matches/s on one core of all three loops together, in memory: counting the matches of each query, keyed
-hash and window (narrow), keyed hash and selection (select), marks and numbers a pair written. Reading files, finding
-copies and deciding the thresholds are not in it. `cap_flatness`: the cost of a pair at 10^4, 10^5, 10^6 and 10^7 pairs
-a call, worst over best. `peak_gb`: of this process, with 10^7 pairs. `cap_vs_metaclip`: the peer keeps a pair if a
+hash and bracket (gather_bracketed), keyed hash and selection (select), marks and numbers a pair written. Reading files,
+finding copies and deciding the thresholds are not in it. `cap_flatness`: the cost of a pair at 10^4, 10^5, 10^6 and
+10^7 pairs a call, worst over best. `peak_gb`: of this process, with 10^7 pairs. `cap_vs_metaclip`: the peer keeps a pair if a
 coin of one of its queries says so, pair by pair, counting included (the rule of MetaCLIP, section 3.2, in plain
 Python and numpy as it is published).
 `two_workers` (not with --quick): the time from matched/ to selected/ of one Ray worker over that of two, real files and
@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from harness import paired, quick_flag, report, stage_seconds  # noqa: E402
 
 from datagen.config import CapConfig, ShuffleConfig  # noqa: E402
-from datagen.select.cap_kernel import count_matches, mark_selected, mark_windows  # noqa: E402
+from datagen.select.cap_kernel import count_matches, mark_bracketed, mark_selected  # noqa: E402
 from datagen.select.distinct import Pairs  # noqa: E402
 
 NUM_QUERIES, MATCHES_A_PAIR, CAP = 500_000, 4, 200
@@ -72,9 +72,9 @@ class Cap:
         self.last_upper = (self.last >> np.uint64(32)).astype(np.uint32)
         width = (8 * CAP**0.5 + 32) / CAP
         capped = share < 1
-        self.first_of_window = np.where(capped, np.maximum(0, 1 - width) * self.last_upper, 1).astype(np.uint32)
+        self.first_of_bracket = np.where(capped, np.maximum(0, 1 - width) * self.last_upper, 1).astype(np.uint32)
         last = np.where(capped, np.minimum((1 + width) * self.last_upper, 2**32 - 1), 0)
-        self.last_of_window = last.astype(np.uint32)
+        self.last_of_bracket = last.astype(np.uint32)
         self.matches, self.below = np.zeros((2, NUM_QUERIES), np.int32)
         self.uid = np.zeros(NUM_QUERIES, np.uint64)
 
@@ -83,11 +83,11 @@ class Cap:
         for part in parts:
             count_matches(part.query_ids, self.matches)
 
-    def narrow(self, parts: list[Pairs]) -> None:
-        """The loop of the narrow stage."""
-        windows = self.first_of_window, self.last_of_window
+    def gather_bracketed(self, parts: list[Pairs]) -> None:
+        """The loop of the gather_bracketed stage."""
+        brackets = self.first_of_bracket, self.last_of_bracket
         for part in parts:
-            mark_windows(SEED, part.arrays, windows, self.below, np.zeros(len(part.query_ids), bool))
+            mark_bracketed(SEED, part.arrays, brackets, self.below, np.zeros(len(part.query_ids), bool))
 
     def select(self, parts: list[Pairs]) -> None:
         """The loop of the select stage."""
@@ -98,7 +98,7 @@ class Cap:
 
     def all(self, parts: list[Pairs]) -> None:
         """All three, one after another, as the stages follow each other."""
-        for loop in (self.count, self.narrow, self.select):
+        for loop in (self.count, self.gather_bracketed, self.select):
             loop(parts)
 
 
@@ -127,7 +127,7 @@ def flatness(pairs: Pairs, rounds: int) -> tuple[float, dict[str, float]]:
     rounds, as what other processes do to the caches makes the others dearer."""
     cut = {size: blocks(pairs, size) for size in SIZES}
     cap = Cap(pairs)
-    loops = (cap.count, cap.narrow, cap.select)
+    loops = (cap.count, cap.gather_bracketed, cap.select)
     least = {size: [np.inf] * len(loops) for size in SIZES}
     for _ in range(rounds):
         for size, parts in cut.items():
@@ -186,7 +186,7 @@ def from_matched_to_selected(work: Path, workers: int) -> float:
         matched = manifest.read(str(folder / "matched"))
         config = ShuffleConfig(num_partitions=16, bundle_mb=matched.parts[0].files[0].bytes / 1e6 * 1.5)
         pipeline.select_pairs(run, matched, config, CapConfig(max_pairs=CAP))
-    stages = ("shuffled", "distinct", "cap/windows", "cap/narrowed", "cap", "selected")
+    stages = ("shuffled", "distinct", "cap/brackets", "cap/bracketed", "cap", "selected")
     return sum(stage_seconds(folder / stage) for stage in stages)
 
 

@@ -88,15 +88,16 @@ def shuffle_pairs(run: Run, matched: Manifest, config: ShuffleConfig) -> Manifes
 def cap_queries(run: Run, found: Manifest, pairs: Sequence[Input], config: CapConfig) -> Input:
     """cap/queries.parquet: up to which key each query selects the distinct pairs that match it."""
     counted = _made(run.folder("distinct"), found, ".counts.parquet")
-    folder = run.folder("cap", "windows")
-    made = run.stage(cap.WINDOW, config, [Source(index=0, inputs={"counted": counted})], folder)
-    windows = Input.made(folder, made.parts[0].file("windows.parquet"))
+    folder = run.folder("cap", "brackets")
+    made = run.stage(cap.BRACKET, config, [Source(index=0, inputs={"counted": counted})], folder)
+    brackets = Input.made(folder, made.parts[0].file("brackets.parquet"))
     sources = [
-        Source(index=number, inputs={"windows": (windows,), "distinct": (entry,)}) for number, entry in enumerate(pairs)
+        Source(index=number, inputs={"brackets": (brackets,), "distinct": (entry,)})
+        for number, entry in enumerate(pairs)
     ]
-    narrowed = run.stage(cap.NARROW, config, sources, run.folder("cap", "narrowed"))
-    entries = _made(run.folder("cap", "narrowed"), narrowed, ".parquet")
-    whole = Source(index=0, inputs={"windows": (windows,), "narrowed": entries, "distinct": tuple(pairs)})
+    bracketed = run.stage(cap.GATHER_BRACKETED, config, sources, run.folder("cap", "bracketed"))
+    entries = _made(run.folder("cap", "bracketed"), bracketed, ".parquet")
+    whole = Source(index=0, inputs={"brackets": (brackets,), "bracketed": entries, "distinct": tuple(pairs)})
     decided = run.stage(cap.THRESHOLD, config, [whole], run.folder("cap"))
     return Input.made(run.folder("cap"), decided.parts[0].file("queries.parquet"))
 

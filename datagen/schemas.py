@@ -36,12 +36,12 @@ TEXTS = pa.schema([("url", pa.string()), ("caption", pa.string()), ("page_url", 
 DISTINCT = pa.schema([*_UID, ("bundle", pa.int32()), ("row", pa.int32()), _QUERY_IDS])
 QUERY_COUNTS = pa.schema([("query_id", pa.int32()), ("matches", pa.int64())])
 
-# Where the last key of a capped query lies, as the upper 32 bits of its first and last possible value.
-WINDOWS = pa.schema([("query_id", pa.int32()), ("matches", pa.int64()), ("first", pa.uint32()), ("last", pa.uint32())])
+# The bracket in which the k-th key of a capped query lies, as the upper 32 bits of its first and last possible value.
+BRACKETS = pa.schema([("query_id", pa.int32()), ("matches", pa.int64()), ("first", pa.uint32()), ("last", pa.uint32())])
 
 # What one partition knows of each capped query: how many keys lie under its window, and the matches inside it.
 INSIDE = pa.list_(pa.struct([("key", pa.uint64()), *_UID]))
-NARROWED = pa.schema([("query_id", pa.int32()), ("below", pa.int64()), ("inside", INSIDE)])
+BRACKETED = pa.schema([("query_id", pa.int32()), ("below", pa.int64()), ("inside", INSIDE)])
 
 # The cap's decision: query q selects the pairs whose key is at most its threshold; of equal keys, up to this uid.
 THRESHOLDS = pa.schema(

@@ -19,7 +19,7 @@ I32 = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 PairArrays = tuple[U64, U64, I32, I32]  # high, low, offsets, query_ids
 
-LAST_KEY = 2**64 - 1
+MAX_KEY = 2**64 - 1
 UPPER_BITS = 32
 _UPPER = np.uint64(UPPER_BITS)
 
@@ -42,11 +42,11 @@ def count_matches(query_ids: I32, matches: I32) -> None:
 
 
 @compiled
-def mark_windows(seed: np.uint64, pairs: PairArrays, windows: tuple[U32, U32], below: I32, inside: Flags) -> None:
-    """Sets inside[i] of the matches whose key lies in their query's window, and adds the number of those under it to
-    below[query]. The upper bits of its keys run from windows[0][query] to windows[1][query], both included."""
+def mark_bracketed(seed: np.uint64, pairs: PairArrays, brackets: tuple[U32, U32], below: I32, inside: Flags) -> None:
+    """Sets inside[i] of the matches whose key lies in their query's bracket, and adds the number of those under it to
+    below[query]. The upper bits of its keys run from brackets[0][query] to brackets[1][query], both included."""
     high, low, offsets, query_ids = pairs
-    first, last = windows
+    first, last = brackets
     start = mix(seed + GOLDEN)
     for row in range(len(high)):
         pair = mix(mix(high[row] ^ start) ^ low[row])  # once a pair, for all of its queries
@@ -68,7 +68,7 @@ def mark_selected(
     Query q selects up to the key last[0][q] (last_upper: its upper bits); of equal keys, up to the uid last[1][q],
     last[2][q]."""
     high, low, offsets, query_ids = pairs
-    last_key, last_high, last_low = last
+    kth_key, kth_high, kth_low = last
     start = mix(seed + GOLDEN)
     for row in range(len(high)):
         pair = mix(mix(high[row] ^ start) ^ low[row])
@@ -79,10 +79,10 @@ def mark_selected(
             upper = np.uint32(key >> _UPPER)
             taken = upper < last_upper[query]
             if upper == last_upper[query]:  # one in four billion
-                taken = key < last_key[query]
-                if key == last_key[query]:
-                    most = last_high[query]
-                    taken = high[row] < most or (high[row] == most and low[row] <= last_low[query])
+                taken = key < kth_key[query]
+                if key == kth_key[query]:
+                    most = kth_high[query]
+                    taken = high[row] < most or (high[row] == most and low[row] <= kth_low[query])
             chosen[i] = taken
             times += taken
         number[row] = times

@@ -62,7 +62,7 @@ def selected(
 
 @functools.lru_cache(maxsize=1)
 def _limits(source: Input) -> tuple[U32, tuple[U64, U64, U64]]:
-    """Every query's last key by its id: its upper bits, and key and uid."""
+    """Every query's k-th key by its id: its upper bits, and key and uid."""
     table = read_table(source.url)
     query_ids = table["query_id"].to_numpy()
     last = np.zeros((3, int(query_ids.max(initial=-1)) + 1), np.uint64)

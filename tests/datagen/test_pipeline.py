@@ -178,7 +178,7 @@ def test_a_worker_and_then_the_driver_killed_in_the_middle_of_each_stage_leave_t
 ) -> None:
     work, chance = tmp_path / "work", random.Random(5)
     select_run.prepare(work)
-    for folder in ("shuffled", "distinct", "cap/narrowed", "selected"):
+    for folder in ("shuffled", "distinct", "cap/bracketed", "selected"):
         driver = processes.start(["-m", "helpers.select_run", str(work), "local", "2"], tmp_path / "log")
         processes.wait_until(lambda: any((work / folder / ".scratch").glob("*/*")))  # noqa: B023 - it is called at once
         workers = [entry for entry in processes.descendants(driver.pid) if "spawn_main" in " ".join(entry.cmdline())]

@@ -19,19 +19,19 @@ from datagen.duplicates.within.fingerprint import BANDED, NODES
 from datagen.duplicates.within.groups import WITHIN
 from datagen.duplicates.within.pairs import PAIRS as COPIED
 from datagen.schemas import (
+    BRACKETED,
+    BRACKETS,
     CANDIDATES,
     CAPTIONS,
     DISTINCT,
     INSIDE,
     MATCHED,
-    NARROWED,
     QUERY_COUNTS,
     RETRIED,
     SELECTED,
     SHUFFLED,
     TEXTS,
     THRESHOLDS,
-    WINDOWS,
 )
 from datagen.schemas import PAIRS as GIVEN
 from datagen.shards.exclusions import EXCLUSIONS
@@ -50,7 +50,7 @@ SAMPLES: list[dict[str, str | bytes]] = [
 ]
 SCHEMAS = {
     "candidates": CANDIDATES, "matched": MATCHED, "shuffled": SHUFFLED, "texts": TEXTS, "distinct": DISTINCT,
-    "query_counts": QUERY_COUNTS, "windows": WINDOWS, "narrowed": NARROWED, "thresholds": THRESHOLDS,
+    "query_counts": QUERY_COUNTS, "windows": BRACKETS, "narrowed": BRACKETED, "thresholds": THRESHOLDS,
     "selected": SELECTED, "retried": RETRIED, "crawled": CRAWLED, "given": GIVEN, "removed": LOG, "request": REQUEST,
     "correct": CORRECT, "copies": COPIES, "others": OTHERS, "vectors": VECTORS, "index": INDEX, "overlap": OVERLAP,
     "exclusions": EXCLUSIONS, "banded": BANDED, "nodes": NODES, "within": WITHIN, "gathered": GATHERED,
@@ -74,7 +74,7 @@ def test_a_shard_s_tar_is_the_bytes_that_it_was(golden: Callable[[str, object], 
 def test_the_columns_of_every_table_are_what_they_were(golden: Callable[[str, object], None]) -> None:
     golden("schemas", {name: fields(schema) for name, schema in SCHEMAS.items()})
     assert str(SELECTED.field("captions").type) == str(CAPTIONS)
-    assert str(NARROWED.field("inside").type) == str(INSIDE)
+    assert str(BRACKETED.field("inside").type) == str(INSIDE)
 
 
 def fields(schema: pa.Schema) -> list[list[str]]:

@@ -32,7 +32,7 @@ from datagen.duplicates.within.fingerprint import FINGERPRINT
 from datagen.duplicates.within.groups import GROUP_STAGE
 from datagen.duplicates.within.pairs import PAIR_STAGE
 from datagen.match.match import LIST, MATCH
-from datagen.select.cap import NARROW, THRESHOLD, WINDOW
+from datagen.select.cap import BRACKET, GATHER_BRACKETED, THRESHOLD
 from datagen.select.distinct import STAGE as DISTINCT
 from datagen.select.selection import STAGE as SELECT
 from datagen.select.shuffle import STAGE as SHUFFLE
@@ -56,7 +56,7 @@ LIMITS = Limits(
 )
 STAGES: list[tuple[Stage[Any], Any]] = [
     (MATCH, MatchConfig()), (LIST, MatchConfig()), (QUERY_TABLE, MatcherConfig()), (SHUFFLE, ShuffleConfig()),
-    (DISTINCT, ShuffleConfig()), (WINDOW, CapConfig()), (NARROW, CapConfig()), (THRESHOLD, CapConfig()),
+    (DISTINCT, ShuffleConfig()), (BRACKET, CapConfig()), (GATHER_BRACKETED, CapConfig()), (THRESHOLD, CapConfig()),
     (SELECT, CapConfig()), (CRAWL, CrawlConfig()), (RETRIES, RetryConfig(reasons=("timeout",))),
     (REMOVE, RemoveConfig()), (EMBED_STAGE, EmbedConfig(name="things")),
     (INDEX_STAGE, IndexConfig(name="things", crop=0.1)),

@@ -35,17 +35,23 @@ def find_distinct(folder: Path, bundles: Sequence[Sequence[Sequence[Pair]]], num
 
 
 def decide(folder: Path, config: CapConfig) -> list[Counts]:
-    """Writes cap/ of what find_distinct wrote; the counts of windows, narrow and thresholds."""
+    """Writes cap/ of what find_distinct wrote; the counts of brackets, gather_bracketed and thresholds."""
     inputs = {"counted": outside(folder / "distinct", ".counts.parquet")}
-    counts = [run_step(cap.windows, config, inputs, folder / "cap")]
-    return [*counts, *narrow(folder, config), thresholds(folder, config)]
+    counts = [run_step(cap.brackets, config, inputs, folder / "cap")]
+    return [*counts, *gather_bracketed(folder, config), thresholds(folder, config)]
 
 
-def narrow(folder: Path, config: CapConfig) -> list[Counts]:
-    """Writes cap/narrowed/."""
-    windows = (Input.outside(str(folder / "cap" / "windows.parquet")),)
+def gather_bracketed(folder: Path, config: CapConfig) -> list[Counts]:
+    """Writes cap/bracketed/."""
+    brackets = (Input.outside(str(folder / "cap" / "brackets.parquet")),)
     return [
-        run_step(cap.narrow, config, {"windows": windows, "distinct": (entry,)}, folder / "cap" / "narrowed", number)
+        run_step(
+            cap.gather_bracketed,
+            config,
+            {"brackets": brackets, "distinct": (entry,)},
+            folder / "cap" / "bracketed",
+            number,
+        )
         for number, entry in enumerate(outside(folder / "distinct", ".pairs.parquet"))
     ]
 
@@ -53,8 +59,8 @@ def narrow(folder: Path, config: CapConfig) -> list[Counts]:
 def thresholds(folder: Path, config: CapConfig) -> Counts:
     """Writes cap/queries.parquet."""
     inputs = {
-        "windows": (Input.outside(str(folder / "cap" / "windows.parquet")),),
-        "narrowed": outside(folder / "cap" / "narrowed", ".parquet"),
+        "brackets": (Input.outside(str(folder / "cap" / "brackets.parquet")),),
+        "bracketed": outside(folder / "cap" / "bracketed", ".parquet"),
         "distinct": outside(folder / "distinct", ".pairs.parquet"),
     }
     return run_step(cap.thresholds, config, inputs, folder / "cap")

@@ -16,7 +16,7 @@ from openwit.manifest import Manifest, Part, PartFile
 from openwit.run import Run
 from openwit.storage.files import sha256
 
-FOLDERS = ("shuffled", "distinct", "cap/windows", "cap/narrowed", "cap", "selected")
+FOLDERS = ("shuffled", "distinct", "cap/brackets", "cap/bracketed", "cap", "selected")
 
 
 def prepare(work: Path, num_files: int = 8, rows: int = 2000) -> Manifest:

@@ -16,7 +16,7 @@ from datagen.config import CapConfig
 from datagen.schemas import DISTINCT, pair_uid
 from datagen.select import cap
 from datagen.select.cap_kernel import match_keys
-from helpers.capped import carry, decide, find_distinct, narrow, outside, select, selections, thresholds
+from helpers.capped import carry, decide, find_distinct, gather_bracketed, outside, select, selections, thresholds
 from helpers.pairs import Pair, run_step
 from helpers.plain_keys import mix, plain_key, unmix
 
@@ -86,7 +86,7 @@ def test_a_window_that_misses_the_last_key_costs_time_and_no_exactness(tmp_path:
     config = CapConfig(max_pairs=50)
     expected = carry(tmp_path, [[PAIRS]], config, 3)
     decided = queries(tmp_path)
-    path = tmp_path / "cap" / "windows.parquet"
+    path = tmp_path / "cap" / "brackets.parquet"
     table = pq.read_table(path)
     first, last = (np.clip(table[name].to_numpy().astype(np.int64) + shift, 0, 2**32 - 1) for name in ("first", "last"))
     capped = table["matches"].to_numpy() > 50
@@ -94,9 +94,9 @@ def test_a_window_that_misses_the_last_key_costs_time_and_no_exactness(tmp_path:
         column = pa.array(np.where(capped, ends, none).astype(np.uint32))
         table = table.set_column(table.column_names.index(name), name, column)
     pq.write_table(table, path)
-    narrow(tmp_path, config)
+    gather_bracketed(tmp_path, config)
     counts = thresholds(tmp_path, config)
-    assert counts["windows_missed"] > 0
+    assert counts["brackets_missed"] > 0
     assert queries(tmp_path) == decided
     assert select(tmp_path, config) == expected
 
@@ -105,8 +105,8 @@ def test_windows_hold_the_last_key_and_little_else(tmp_path: Path) -> None:
     many = [(f"http://a.test/{i}", "x", [0]) for i in range(20_000)]
     find_distinct(tmp_path, [[many]], 2)
     counts = decide(tmp_path, CapConfig(max_pairs=1000))
-    assert counts[-1]["windows_missed"] == 0
-    tables = [pq.read_table(path) for path in (tmp_path / "cap" / "narrowed").glob("*.parquet")]
+    assert counts[-1]["brackets_missed"] == 0
+    tables = [pq.read_table(path) for path in (tmp_path / "cap" / "bracketed").glob("*.parquet")]
     inside = sum(len(row["inside"]) for table in tables for row in table.to_pylist())
     assert 400 < inside < 700  # of 20,000; eight deviations of 32 on both sides
 
@@ -163,6 +163,10 @@ def test_nothing_matched_gives_empty_files_and_no_error(tmp_path: Path) -> None:
 
 def test_counts_of_many_partitions_are_added_up(tmp_path: Path) -> None:
     find_distinct(tmp_path, [[PAIRS]], 9)
-    run_step(cap.windows, CapConfig(), {"counted": outside(tmp_path / "distinct", ".counts.parquet")}, tmp_path / "cap")
-    found = {row["query_id"]: row["matches"] for row in pq.read_table(tmp_path / "cap" / "windows.parquet").to_pylist()}
+    run_step(
+        cap.brackets, CapConfig(), {"counted": outside(tmp_path / "distinct", ".counts.parquet")}, tmp_path / "cap"
+    )
+    found = {
+        row["query_id"]: row["matches"] for row in pq.read_table(tmp_path / "cap" / "brackets.parquet").to_pylist()
+    }
     assert found == {q: n for q in range(17) if (n := sum(q in ids for _, _, ids in PAIRS))}

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from datagen.schemas import pair_uid
 from datagen.select import cap_kernel
-from datagen.select.cap_kernel import LAST_KEY
+from datagen.select.cap_kernel import MAX_KEY
 from helpers.plain_keys import mix, plain_key, unmix
 
-U64 = st.integers(0, LAST_KEY)
+U64 = st.integers(0, MAX_KEY)
 QUERY = st.integers(0, 5)
 PAIRS = st.lists(st.tuples(U64, U64, st.lists(QUERY, max_size=4, unique=True)), max_size=30)
 
@@ -29,7 +29,7 @@ def test_subsets_do_not_move_from_version_to_version() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, LAST_KEY), st.lists(st.tuples(U64, U64, st.integers(0, 2**31 - 1)), max_size=20))
+@given(st.integers(0, MAX_KEY), st.lists(st.tuples(U64, U64, st.integers(0, 2**31 - 1)), max_size=20))
 def test_a_key_is_the_plain_definition(seed: int, matches: list[tuple[int, int, int]]) -> None:
     high, low = (np.array([match[half] for match in matches], np.uint64) for half in (0, 1))
     found = cap_kernel.match_keys(np.uint64(seed), high, low, np.array([match[2] for match in matches], np.int32))
@@ -39,17 +39,17 @@ def test_a_key_is_the_plain_definition(seed: int, matches: list[tuple[int, int, 
 @settings(max_examples=100, deadline=None)
 @given(PAIRS, st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)), min_size=6, max_size=6))
 def test_windows_count_the_keys_under_them_and_mark_those_inside(
-    pairs: list[tuple[int, int, list[int]]], windows: list[tuple[int, int]]
+    pairs: list[tuple[int, int, list[int]]], brackets: list[tuple[int, int]]
 ) -> None:
-    windows = [(min(window), max(window)) for window in windows[:4]] + [(1, 0), (0, 2**32 - 1)]
-    first, last = (np.array([window[end] for window in windows], np.uint32) for end in (0, 1))
+    brackets = [(min(bracket), max(bracket)) for bracket in brackets[:4]] + [(1, 0), (0, 2**32 - 1)]
+    first, last = (np.array([bracket[end] for bracket in brackets], np.uint32) for end in (0, 1))
     data = arrays(pairs)
     below, inside = np.zeros(6, np.int32), np.zeros(len(data[3]), bool)
-    cap_kernel.mark_windows(np.uint64(3), data, (first, last), below, inside)
+    cap_kernel.mark_bracketed(np.uint64(3), data, (first, last), below, inside)
     uppers = [(query, plain_key(3, high, low, query) >> 32) for high, low, ids in pairs for query in ids]
-    assert inside.tolist() == [windows[query][0] <= upper <= windows[query][1] for query, upper in uppers]
+    assert inside.tolist() == [brackets[query][0] <= upper <= brackets[query][1] for query, upper in uppers]
     for query in (0, 1, 2, 3, 5):
-        assert below[query] == sum(upper < windows[query][0] for other, upper in uppers if other == query)
+        assert below[query] == sum(upper < brackets[query][0] for other, upper in uppers if other == query)
 
 
 @settings(max_examples=100, deadline=None)
@@ -61,7 +61,7 @@ def test_a_pair_is_selected_up_to_the_last_key_and_uid(
     last = [(limit, 0, 0) for limit in limits]
     if matches:  # the limits that occur are keys of the data
         high, low, query = data.draw(st.sampled_from(matches))
-        uid = data.draw(st.sampled_from([(high, low), (high, max(low - 1, 0)), (max(high - 1, 0), LAST_KEY)]))
+        uid = data.draw(st.sampled_from([(high, low), (high, max(low - 1, 0)), (max(high - 1, 0), MAX_KEY)]))
         last[query] = (plain_key(3, high, low, query), *uid)
     built = arrays(pairs)
     chosen, number = np.empty(len(matches), bool), np.empty(len(pairs), np.int32)

@@ -23,7 +23,7 @@ SETTINGS = Settings(
 
 
 def test_the_table_has_every_stage_of_the_line_in_order() -> None:
-    stages = (shuffle.STAGE, distinct.STAGE, cap.WINDOW, cap.NARROW, cap.THRESHOLD, selection.STAGE)
+    stages = (shuffle.STAGE, distinct.STAGE, cap.BRACKET, cap.GATHER_BRACKETED, cap.THRESHOLD, selection.STAGE)
     names = [stage.name for stage in stages]
     assert list(RATES) == [query_table.STAGE.name, "match", *names, "crawl"]
     assert all(rate.known_from for rate in RATES.values())
