@@ -3,9 +3,9 @@
 `cap_per_s`: matches/s on one core of all three loops together, in memory: counting the matches of each query, keyed
 hash and bracket (gather_bracketed), keyed hash and selection (select), marks and numbers a pair written. Reading files,
 finding copies and deciding the thresholds are not in it. `cap_flatness`: the cost of a pair at 10^4, 10^5, 10^6 and
-10^7 pairs a call, worst over best. `peak_gb`: of this process, with 10^7 pairs. `cap_vs_metaclip`: the peer keeps a pair if a
-coin of one of its queries says so, pair by pair, counting included (the rule of MetaCLIP, section 3.2, in plain
-Python and numpy as it is published).
+10^7 pairs a call, worst over best. `peak_gb`: of this process, with 10^7 pairs. `cap_vs_metaclip`: the peer keeps a
+pair if a coin of one of its queries says so, pair by pair, counting included (the rule of MetaCLIP, section 3.2, in
+plain Python and numpy as it is published).
 `two_workers` (not with --quick): the time from matched/ to selected/ of one Ray worker over that of two, real files and
 stages; starting Ray and its workers, some seconds a stage, is not in it.
 """
