@@ -66,7 +66,7 @@ from stored_images import stored  # noqa: E402
 
 from datagen.duplicates.config import OverlapConfig, SearchConfig  # noqa: E402
 from datagen.duplicates.embed import Embedder  # noqa: E402
-from datagen.duplicates.fingerprints import Fingerprints, decode, thumbnail  # noqa: E402
+from datagen.duplicates.fingerprints import Fingerprints, decode_small, thumbnail  # noqa: E402
 from datagen.duplicates.index.query import EvalIndex, Finder  # noqa: E402
 from datagen.duplicates.overlap.check import (  # noqa: E402
     index_sets,
@@ -147,7 +147,7 @@ def hash_speed(files: Sequence[bytes], rounds: int) -> tuple[dict[str, float], d
 
     def ours() -> None:
         for start in range(0, len(files), BATCH_IMAGES):
-            Fingerprints.of([thumbnail(decode(data)) for data in files[start : start + BATCH_IMAGES]])
+            Fingerprints.of([thumbnail(decode_small(data)) for data in files[start : start + BATCH_IMAGES]])
 
     def peer() -> None:
         for data in files:
@@ -276,7 +276,7 @@ def _score_batch(finder: Finder, embedder: Embedder, batch: Sequence[Planted]) -
     rows = np.array([planted.row for planted in batch])
     cells = np.array([planted.transform * 3 + planted.strength if planted.row >= 0 else -1 for planted in batch])
     own, nearest = np.ones((2, len(batch)), np.float32)
-    prints = Fingerprints.of([thumbnail(decode(planted.data)) for planted in batch])
+    prints = Fingerprints.of([thumbnail(decode_small(planted.data)) for planted in batch])
     limits = next(iter(finder.limits.values()))
     for (query, row), found in finder.near_by_hash(prints)[0].items():
         if found.color_distance <= limits.max_color_distance:

@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from wat_files import SHARED
 
-from datagen.duplicates.fingerprints import Fingerprints, decode, distance, thumbnail
+from datagen.duplicates.fingerprints import Fingerprints, decode_small, distance, thumbnail
 from models.detector.augmentations import STRENGTHS, TRANSFORMS, copy_of
 from openwit.errors import InputError
+from openwit.images import decode
 
 NUM_TRAINING = 1800  # photographs that the detector may be trained on, at most
 TRAINING_SHARE = 0.72  # of the photographs, where there are fewer
@@ -166,7 +167,7 @@ def _has_drawings() -> bool:
 def plant(held_out: Mapping[str, bytes]) -> Iterator[Planted]:
     """Of each image a copy by every transform at every strength."""
     for row, (key, data) in enumerate(held_out.items()):
-        original = np.ascontiguousarray(decode(data, least_px=0)[..., ::-1])
+        original = decode(data)
         for transform, name in enumerate(TRANSFORMS):
             for strength, value in enumerate(STRENGTHS):
                 copy = copy_of(original, name, value, _digest(f"{name} {strength} {key}") % 2**56)
@@ -210,7 +211,7 @@ def _best(
 def _alike(images: Mapping[str, bytes]) -> list[list[str]]:
     """Groups of keys, alike by either hash, also by way of others."""
     keys = sorted(images)
-    prints = Fingerprints.of([thumbnail(decode(images[key])) for key in keys])
+    prints = Fingerprints.of([thumbnail(decode_small(images[key])) for key in keys])
     parent = list(range(len(keys)))
 
     def first(place: int) -> int:

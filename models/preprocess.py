@@ -5,15 +5,14 @@ Shapes: B batch · S image side in pixels.
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from models.config import PreprocessConfig
-from openwit.errors import InputError
+from openwit.images import decode
+from openwit.images.color import resizable, to_srgb
 
 OPENAI = PreprocessConfig()
 MEAN_RGB, STD_RGB = OPENAI.mean, OPENAI.std
@@ -22,26 +21,13 @@ RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.
 
 
 def decode_image(encoded: bytes) -> Image.Image:
-    """The image in RGB, upright, what is transparent laid over white. Raises InputError where it is no image."""
-    try:
-        with Image.open(io.BytesIO(encoded)) as opened:
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"not a readable image ({len(encoded)} bytes): {error}") from None
-    return to_rgb(image)
+    """The image in sRGB, upright, what is transparent laid over white. Raises InputError where it is no image."""
+    return Image.fromarray(decode(encoded))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The image in RGB: alpha and palette transparency over white, 16-bit grey scaled to 8 bits."""
-    if image.mode.startswith("I"):  # Pillow's own conversion clips 16 bits at 255: a white image
-        grey = np.asarray(image).astype(np.int64) >> 8
-        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(paper, layer).convert("RGB")
-    return image.convert("RGB")
+    """An opened image in sRGB: what is transparent over white, 16 bits scaled to 8, its own colour profile applied."""
+    return to_srgb(resizable(image), image.info.get("icc_profile"))
 
 
 def resize_and_crop(image: Image.Image, image_px: int, config: PreprocessConfig = OPENAI) -> Tensor:

@@ -44,6 +44,19 @@ class InputError(OpenwitError):
     exit_code = 2
 
 
+class ImageError(InputError):
+    """Bytes that are no image, or one that must not be decoded.
+
+    `reason` is a word for counts: image_undecodable, image_truncated or image_too_large; `detail` says more, without
+    signs that steer a terminal.
+    """
+
+    def __init__(self, reason: str, detail: str, num_bytes: int = 0) -> None:
+        self.reason = reason
+        self.detail = "".join(sign if sign.isprintable() else " " for sign in detail).strip()
+        super().__init__(f"not a readable image ({num_bytes} bytes): {self.detail}")
+
+
 class WorkError(OpenwitError):
     """Work that was tried and failed; what was finished stays, the same command goes on from there."""
 

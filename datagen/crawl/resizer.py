@@ -6,36 +6,22 @@ worker, one image after another, so the memory of one decoding, which the header
 
 from __future__ import annotations
 
-import io
-import re
-import struct
+import math
 from typing import IO
 
 import cv2
 import numpy as np
-from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
-from datagen.config import CrawlConfig
-from datagen.crawl.resize_modes import framed, resized
-from openwit.images.color import resizable, to_srgb
-from openwit.images.header import FORMATS, ends_early, refusal
-from openwit.images.jpeg import Shrinker, Size, encoded, reduction
+from datagen.config import CrawlConfig, ResizeMode
+from openwit.images import DecodingLimits, ImageError
+from openwit.images.decode import finish
+from openwit.images.header import U8, Header, Size
+from openwit.images.reading import read_header
+from openwit.images.shrink import Shrinker, encode_jpeg, reduction_to
 
 Resized = tuple[bytes | None, int | None, int | None, int | None, int | None, str | None]
 
-_JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with more of them behind it, of which the first is the image
 _JPEG_MAX_PX = 65_500
-_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
-_TRUNCATED = re.compile(r"truncat|unexpected end|premature|not enough|too short|failed to read next frame", re.I)
-
-
-class _Refused(Exception):
-    """The image is not stored; the text begins with the reason's word."""
 
 
 class ImageResizer:
@@ -47,90 +33,61 @@ class ImageResizer:
 
     def __init__(self, config: CrawlConfig) -> None:
         self.config, self._shrinker = config, Shrinker()
-        Image.MAX_IMAGE_PIXELS = None  # our own limits are checked before anything is decoded
-        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each holds frames of its own
+        self._limits = DecodingLimits(config.max_image_pixels, config.max_decoding_bytes)
         cv2.setNumThreads(1)  # a worker has one core
 
     def __call__(self, img_stream: IO[bytes], blurring_bbox_list: object = None) -> Resized:
-        data = img_stream.read()
         try:
-            return self._store(data)
-        except _Refused as refused:
-            return _failed(str(refused))
-        except UnidentifiedImageError:
-            if ends_early(data):
-                return _failed("image_truncated: it ends before the length in its header")
-            return _failed("image_undecodable: no image format that is known")
-        except Exception as error:  # hostile files find every exception; each ends as this row's reason
-            text = re.sub(r"<[^>]*>|0x[0-9a-f]+", "…", str(error)).strip() or type(error).__name__
-            word = "truncated" if _TRUNCATED.search(text) or ends_early(data) else "undecodable"
-            return _failed(f"image_{word}: {text}")
+            return self._store(img_stream.read())
+        except ImageError as error:
+            return None, None, None, None, None, f"{error.reason}: {error.detail}"
 
     def _store(self, data: bytes) -> Resized:
         config = self.config
-        source = Image.open(io.BytesIO(data), formats=FORMATS)
-        size = source.size
-        wanted = resized(size, config.resize_mode, config.image_px, config.resize_only_if_bigger)
-        self._check(source, data, wanted)
-        pixels = self._shrinker.shrunk(data, size, wanted) if source.format in _JPEGS else None
-        if pixels is not None and pixels.ndim == 3 and self._is_plain(source):
-            return encoded(pixels, config.jpeg_quality), *wanted, *size, None
-        image, turned = finished(source, pixels, wanted)
-        if wanted != size or not config.resize_only_if_bigger:
-            image = framed(image, config.resize_mode, config.image_px)
-        stored = io.BytesIO()
-        image.save(stored, "JPEG", quality=config.jpeg_quality)
-        width, height = size[::-1] if turned in (5, 6, 7, 8) else size
-        return stored.getvalue(), image.width, image.height, width, height, None
+        header = read_header(data, self._limits)
+        wanted = resized(header.size, config.resize_mode, config.image_px, config.resize_only_if_bigger)
+        self._limits.check(header, reduction_to(header, wanted))
+        self._check(header, wanted)
+        pixels = finish(self._shrinker.scaled(header, wanted), header)
+        if wanted != header.size or not config.resize_only_if_bigger:
+            pixels = framed(pixels, config.resize_mode, config.image_px)
+        height, width, _ = pixels.shape
+        return encode_jpeg(pixels, config.jpeg_quality), width, height, *header.upright_size, None
 
-    def _is_plain(self, source: ImageFile.ImageFile) -> bool:
-        """Whether an image of colours needs nothing but its size: it stands upright, is sRGB, and is not framed."""
-        is_whole = self.config.resize_mode in ("keep_ratio", "keep_ratio_largest")
-        return is_whole and "icc_profile" not in source.info and _orientation(source) == 1
-
-    def _check(self, image: Image.Image, data: bytes, wanted: Size) -> None:
-        """Raises _Refused where the header alone tells that the image is not wanted, or is dangerous."""
-        config, (width, height) = self.config, image.size
-        kept = reduction(image.size, wanted)
-        if error := refusal(image, data, kept, config.max_image_pixels, config.max_decoding_bytes):
-            raise _Refused(error)
+    def _check(self, header: Header, wanted: Size) -> None:
+        """Raises ImageError where the header alone tells that the image is not wanted."""
+        config, (width, height) = self.config, header.size
         if min(width, height) < config.min_image_px:
-            raise _Refused(f"image_too_small: {width}x{height}, the limit is {config.min_image_px} pixels a side")
+            limit = f"the limit is {config.min_image_px} pixels a side"
+            raise ImageError("image_too_small", f"{width}x{height}, {limit}")
         if config.max_aspect_ratio and max(width, height) > config.max_aspect_ratio * min(width, height):
-            raise _Refused(f"image_aspect_ratio: {width}x{height}, the limit is {config.max_aspect_ratio:g} to 1")
+            raise ImageError("image_aspect_ratio", f"{width}x{height}, the limit is {config.max_aspect_ratio:g} to 1")
         if max(wanted) > _JPEG_MAX_PX:
-            raise _Refused(f"image_aspect_ratio: {width}x{height}, a JPEG has at most {_JPEG_MAX_PX} pixels a side")
+            limit = f"a JPEG has at most {_JPEG_MAX_PX} pixels a side"
+            raise ImageError("image_aspect_ratio", f"{width}x{height}, {limit}")
 
 
-def finished(source: ImageFile.ImageFile, pixels: np.ndarray | None, wanted: Size) -> tuple[Image.Image, int]:
-    """The opened image's first frame, scaled to `wanted` (before it is turned upright), sRGB over white; and how it
-    was turned, 1 to 8 as EXIF counts. `pixels` are what a Shrinker made of it."""
-    image = carefully_scaled(source, wanted) if pixels is None else Image.fromarray(pixels)
-    turned = _orientation(source)
-    image = to_srgb(image, source.info.get("icc_profile"))
-    return (image.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else image), turned
+def resized(size: Size, mode: ResizeMode, image_px: int, only_if_bigger: bool) -> Size:
+    """The size to which an image is scaled: its shorter side (keep_ratio, center_crop) or its longer one (border,
+    keep_ratio_largest) becomes `image_px`; its own size where it stays as it is."""
+    if mode == "no":
+        return size
+    side = min(size) if mode in ("keep_ratio", "center_crop") else max(size)
+    if only_if_bigger and side <= image_px:
+        return size
+    width, height = (max(1, math.floor(length * image_px / side + 0.5)) for length in size)
+    return width, height
 
 
-def carefully_scaled(source: ImageFile.ImageFile, wanted: Size) -> Image.Image:
-    """The opened image of any format and colours, scaled to `wanted`, in a mode of `resizable`."""
-    box, factor = None, reduction(source.size, wanted)
-    if factor > 1 and source.format in _JPEGS:
-        drafted = source.draft(None, (source.width // factor, source.height // factor))
-        box = drafted[1] if drafted else None
-    source.load()
-    image = resizable(source)
-    if wanted == image.size:
-        return image
-    return image.resize(wanted, Image.Resampling.BICUBIC, box=box, reducing_gap=None if box else 3.0)
-
-
-def _orientation(image: Image.Image) -> int:
-    """1 where nothing readable says it: a damaged note about a whole image."""
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except (SyntaxError, struct.error, ValueError, TypeError, ArithmeticError, LookupError, OSError):
-        return 1
-
-
-def _failed(error: str) -> Resized:
-    return None, None, None, None, None, error
+def framed(pixels: U8, mode: ResizeMode, image_px: int) -> U8:
+    """The scaled image [H, W, 3] cut (center_crop) or filled up with white (border) to a square of `image_px`."""
+    height, width, _ = pixels.shape
+    if mode == "center_crop":
+        left, top = (width - image_px) // 2, (height - image_px) // 2
+        return pixels[top : top + image_px, left : left + image_px]
+    if mode == "border":
+        left, top = (image_px - width) // 2, (image_px - height) // 2
+        square = np.full((image_px, image_px, 3), 255, np.uint8)
+        square[top : top + height, left : left + width] = pixels
+        return square
+    return pixels

@@ -7,17 +7,19 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.duplicates.config import EmbedConfig
 from datagen.duplicates.eval_sets import formats
-from datagen.duplicates.fingerprints import F32, U8, decode
+from datagen.duplicates.fingerprints import F32
 from openwit import storage
 from openwit.config import digest
 from openwit.errors import ConfigError, InputError
+from openwit.images import decode
+from openwit.images.header import U8
+from openwit.images.shrink import encode_jpeg
 from openwit.stage import Counts, Input, Source, Stage, Target
 
 CPU_BATCH = 32  # images at once; more are no faster there
@@ -46,8 +48,7 @@ class Embedder:
 
     def prepare(self, data: bytes) -> U8:
         """The encoded image as the network takes it, uint8 [3, S, S]. Raises InputError where it is none."""
-        image = decode(data, self.descriptor.image_px)
-        return self.descriptor.prepare(np.ascontiguousarray(image[..., ::-1]))
+        return self.descriptor.prepare(data)
 
     def embed(self, prepared: Sequence[U8]) -> F32:
         """float32 unit vectors [N, D] of prepared images."""
@@ -118,11 +119,10 @@ def made_copy(data: bytes, seed: int) -> bytes:
     decoded."""
     from models.detector.augmentations import augment
 
-    changed = augment(np.ascontiguousarray(decode(data, least_px=0)[..., ::-1]), seed)
-    return cv2.imencode(".jpg", changed[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, COPY_QUALITY])[1].tobytes()
+    return encode_jpeg(augment(decode(data), seed), COPY_QUALITY)
 
 
-EMBED_STAGE: Stage[EmbedConfig] = Stage("overlap_embed", 1, embed_set)
+EMBED_STAGE: Stage[EmbedConfig] = Stage("overlap_embed", 2, embed_set)
 
 
 def _write(writer: pq.ParquetWriter, name: str, keys: list[str], vectors: F32) -> None:

@@ -12,28 +12,27 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 
-from openwit.errors import InputError
+from openwit.images import decode, decode_reduced
+from openwit.images.header import U8
+from openwit.images.shrink import encode_jpeg
 
 GRAY_PX = 32  # side of the grey image that is transformed, as in pHash
 DECODED_PX = 48  # shorter side of an image that is to be made so small, at least
-REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 COLOR_CELLS = 4  # side of the grid of colours
 RELIABLE = 0.2  # of the image's root-mean-square coefficient: how far from the median a reliable coefficient is
 SHOWN_PX = 128  # longer side of an image in the report
+SHOWN_QUALITY = 95
 
-U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 F32 = npt.NDArray[np.float32]
 
-LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of blue, green, red: ITU-R BT.601, as in JPEG
-CHROMA = np.stack([0.713 * (np.eye(3)[2] - LUMA), 0.564 * (np.eye(3)[0] - LUMA)], axis=1).astype(np.float32)  # Cr, Cb
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue: ITU-R BT.601, as in JPEG
+CHROMA = np.stack([0.713 * (np.eye(3)[0] - LUMA), 0.564 * (np.eye(3)[2] - LUMA)], axis=1).astype(np.float32)  # Cr, Cb
 
 
 @dataclass(frozen=True)
@@ -73,34 +72,16 @@ def distance(a: U64, b: U64, reliable: U64) -> F32:
     return np.where(bits > 0, differing / np.maximum(bits, 1), 1).astype(np.float32)
 
 
-def decode(data: bytes, least_px: int = DECODED_PX) -> U8:
-    """The image as (height, width, 3) blue, green, red, turned as its EXIF says; what is transparent shows white. A
-    JPEG comes at an eighth, a quarter or half of its size, which costs less, where its shorter side keeps `least_px`;
-    with 0 it comes whole. Raises InputError where it cannot be decoded."""
-    jpeg = data[:3] == b"\xff\xd8\xff"
-    try:
-        flag = _reduced(data, least_px) if jpeg else cv2.IMREAD_UNCHANGED
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-    except (cv2.error, ValueError):  # ValueError: a JPEG without a header
-        image = None
-    if image is None:
-        raise InputError(f"{len(data)} bytes cannot be decoded as an image")
-    return np.asarray(image, np.uint8) if jpeg else _over_white(image)
-
-
-def _reduced(data: bytes, least_px: int) -> int:
-    if least_px:
-        shorter = min(simplejpeg.decode_jpeg_header(data)[:2])
-        for factor, flag in REDUCED:
-            if shorter >= factor * least_px:
-                return flag
-    return cv2.IMREAD_COLOR
+def decode_small(data: bytes) -> U8:
+    """The image as (height, width, 3) RGB, perhaps at reduced scale: all that its thumbnail needs. Raises InputError
+    where it cannot be decoded."""
+    return decode_reduced(data, DECODED_PX)
 
 
 def pixels_sha256(data: bytes) -> str:
     """The sha256 of the image's size and pixels: equal where the same pixels came in another container (a PNG as
     lossless WebP or BMP, a JPEG with other metadata). Raises InputError where it cannot be decoded."""
-    image = decode(data, least_px=0)
+    image = decode(data)
     return hashlib.sha256(f"{image.shape[1]}x{image.shape[0]}:".encode() + image.tobytes()).hexdigest()
 
 
@@ -113,20 +94,7 @@ def shown(image: U8) -> bytes:
     """A JPEG of the decoded image for the report, at most 128 px a side."""
     scale = min(1.0, SHOWN_PX / max(image.shape[:2]))
     size = [max(1, round(side * scale)) for side in (image.shape[1], image.shape[0])]
-    return cv2.imencode(".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA))[1].tobytes()
-
-
-def _over_white(image: npt.NDArray[Any]) -> U8:
-    if image.dtype != np.uint8:
-        top = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1.0
-        image = cv2.convertScaleAbs(image, alpha=255.0 / top)
-    if image.ndim == 2:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
-    if image.shape[2] == 3:
-        return np.asarray(image, np.uint8)
-    alpha = image[..., -1:].astype(np.float32) / 255
-    mixed: U8 = (image[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
-    return mixed
+    return encode_jpeg(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), SHOWN_QUALITY)
 
 
 @functools.cache

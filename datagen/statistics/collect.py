@@ -18,7 +18,7 @@ import pyarrow as pa
 from datagen.config import StatisticsConfig
 from datagen.crawl.fetch.failures import reason
 from datagen.crawl.retries import Keys, is_superseded, latest_attempts
-from datagen.duplicates.fingerprints import decode, shown
+from datagen.duplicates.fingerprints import decode_small, shown
 from datagen.funnel import DroppedReason, FunnelStep, funnel, most_dropped
 from datagen.statistics.distribution import Distribution, distribution
 from datagen.statistics.queries import QueryStatistics, collect_queries
@@ -57,7 +57,7 @@ def collect_samples(folder: str, number: int) -> list[Sample]:
 def _samples(images: Iterator[StoredImage]) -> Iterator[Sample]:
     for image in images:
         try:
-            jpeg = shown(decode(image.data))
+            jpeg = shown(decode_small(image.data))
         except InputError:
             continue  # the overlap check counts what cannot be decoded; here it is only not shown
         record = image.record

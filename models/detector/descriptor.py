@@ -22,7 +22,6 @@ import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -31,17 +30,12 @@ from torch.nn import functional as F
 
 from models.detector.config import DetectorConfig
 from models.detector.detector import Detector, fold_weight_norm
-from models.preprocess import MEAN_RGB, STD_RGB, decode_image
+from models.preprocess import MEAN_RGB, STD_RGB
 from openwit.errors import ConfigError, InputError
+from openwit.images import decode_reduced
 
 MODEL, CONFIG = "model.safetensors", "config.json"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
 SSCD_PX = 288  # side of the images that SSCD's authors measured with, squeezed to a square
 
 Pixels = npt.NDArray[np.uint8]
@@ -124,22 +118,6 @@ def squeeze(image: Pixels, image_px: int) -> Pixels:
     shrinks = min(image.shape[:2]) >= image_px
     flag = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (image_px, image_px), interpolation=flag), np.uint8)
-
-
-def decode_reduced(encoded: bytes, least_px: int) -> Pixels:
-    """The image, RGB [H, W, 3]; a JPEG at the smallest scale (1/2, 1/4, 1/8) whose sides are still `least_px`.
-    Raises InputError where the bytes are no image."""
-    if encoded[:3] != b"\xff\xd8\xff":
-        return np.asarray(decode_image(encoded))
-    try:
-        scale = min(simplejpeg.decode_jpeg_header(encoded)[:2]) // least_px
-        reduced = max(step for step in REDUCED if step <= max(scale, 1))
-        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), REDUCED[reduced])  # upright, as its EXIF tells
-    except (ValueError, cv2.error):
-        image = None
-    if image is None:
-        raise InputError(f"not a readable image ({len(encoded)} bytes)")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _from_state_dict(weights: Path, notes: Notes) -> Descriptor:

@@ -1,95 +1,103 @@
-"""What an image's header says before anything of it is decoded: its size, and what decoding will take of memory.
+"""What an image's first bytes say: its format, and what decoding it will take of memory.
 
 Whether an answer is an image: by its Content-Type, and by the first bytes of its body.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import dataclass
 
-from PIL import Image
+import numpy as np
+import numpy.typing as npt
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF")
+from openwit.errors import ImageError
 
-# Bytes a pixel that a format's decoder and Pillow hold together: Pillow's image has 4 (1 for grey and palettes,
-# counted as 4 too), and WebP and AVIF decode into buffers of their own, which are copied twice.
-_DECODED: Mapping[str, int] = MappingProxyType({"WEBP": 18, "AVIF": 14, "TIFF": 12})
-_PLAIN = 4
-_BLURRED = 6  # a JPEG's pixels, and once more the blurred ones that are made smaller (image_jpeg)
-_CONVERTED = 4  # once more for an image that is converted before it is resized
-_COEFFICIENT = 2  # bytes; a JPEG of several scans is decoded from all coefficients of all components
-_MAX_SCANS = 100  # of a JPEG; usual are 1 to 12, and each passes over the whole image
+Size = tuple[int, int]  # width, height in pixels
+U8 = npt.NDArray[np.uint8]
+
+PLAIN_BYTES = 4  # a pixel of Pillow's images, grey ones and palettes counted as colours too
+CONVERTED_BYTES = 4  # once more, where the image is converted before anything else is done with it
 
 
-def refusal(image: Image.Image, data: bytes, kept: int, max_pixels: int, max_bytes: int) -> str | None:
-    """Why an opened image must not be decoded: "image_too_large: …" or "image_undecodable: …"; None where it may.
+@dataclass(kw_only=True)
+class Header:
+    """An encoded image of which nothing is decoded yet."""
 
-    Decoding keeps one of `kept` pixels a side (JPEG at reduced scale), and is to hold at most `max_bytes`.
-    """
-    width, height = image.size
-    if width * height > max_pixels:
-        return f"image_too_large: {width}x{height}, the limit is {max_pixels} pixels"
-    scans = _scans(image, data)
-    if scans > _MAX_SCANS:
-        return f"image_undecodable: a JPEG of {scans} scans, the limit is {_MAX_SCANS}"
-    needed = decoding_bytes(image, scans, kept)
-    if needed > max_bytes:
-        return (
-            f"image_too_large: {width}x{height} {image.format} takes {needed // 10**6} MB to decode, "
-            f"the limit is {max_bytes // 10**6} MB"
-        )
-    return None
+    format: str  # as Pillow names it
+    size: Size  # as stored: before it is turned upright
+    data: bytes  # what the decoder is given: the file without notes, and without all frames but the first
+    num_bytes: int = 0  # of the whole file
+    orientation: int = 1  # 1 to 8, as EXIF counts
+    profile: bytes | None = None  # its ICC profile
+    pixel_bytes: int = PLAIN_BYTES  # that decoding holds of each pixel at its most
+    held_pixels: int = 0  # where the decoder holds more than the image has: a TIFF's tiles
+    is_plain: bool = False  # three channels of 8 bits, nothing of them transparent
+    ends_early: bool = False  # the file is shorter than it says
 
+    @property
+    def upright_size(self) -> Size:
+        """Its size as it is shown."""
+        return self.size[::-1] if self.orientation in (5, 6, 7, 8) else self.size
 
-def decoding_bytes(image: Image.Image, scans: int, kept: int) -> int:
-    """An upper estimate of the memory that decoding takes at its most, in bytes."""
-    pixels = max(image.size[0] * image.size[1], _tile_pixels(image))
-    if image.format in ("JPEG", "MPO"):
-        return _BLURRED * pixels // kept**2 + (_coefficients(image) if scans > 1 else 0)
-    per_pixel = _DECODED.get(image.format or "", _PLAIN)
-    if image.mode not in ("L", "RGB", "CMYK") or image.has_transparency_data:
-        per_pixel += _CONVERTED
-    if image.has_transparency_data:
-        per_pixel += _CONVERTED  # multiplied by its alpha while it is resized
-    return int(per_pixel * pixels)
+    def decoding_bytes(self, factor: int = 1) -> int:
+        """An upper estimate of the memory that decoding takes, where it keeps one of `factor` pixels a side."""
+        return self.pixel_bytes * max(self.size[0] * self.size[1], self.held_pixels)
+
+    def reduction(self, at_least: Size) -> int:
+        """1, 2, 4 or 8: decoding may keep one of so many pixels a side, and keep `at_least` of the stored size."""
+        return 1
 
 
-def _scans(image: Image.Image, data: bytes) -> int:
-    return data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
+@dataclass(frozen=True)
+class DecodingLimits:
+    """What decoding may take of a machine. The first is where Pillow's own limit lies."""
+
+    max_pixels: int = 178_956_970
+    max_bytes: int = 1_500_000_000  # of memory, at its most
+
+    def check_size(self, header: Header) -> None:
+        """Raises ImageError where the image has no pixels, or too many."""
+        width, height = header.size
+        if width < 1 or height < 1:
+            raise ImageError("image_undecodable", f"{width}x{height}: no pixels")
+        if width * height > self.max_pixels:
+            raise ImageError("image_too_large", f"{width}x{height}, the limit is {self.max_pixels} pixels")
+
+    def check(self, header: Header, factor: int = 1) -> None:
+        """Raises ImageError where the image must not be decoded at 1/`factor` of its size."""
+        self.check_size(header)
+        needed = header.decoding_bytes(factor)
+        if needed > self.max_bytes:
+            raise ImageError(
+                "image_too_large",
+                f"{header.size[0]}x{header.size[1]} {header.format} takes {needed // 10**6} MB to decode, "
+                f"the limit is {self.max_bytes // 10**6} MB",
+            )
 
 
-def _coefficients(image: Image.Image) -> int:
-    layers = [(h, v) for _, h, v, _ in getattr(image, "layer", ())]
-    most = max((h for h, _ in layers), default=1) * max((v for _, v in layers), default=1)
-    samples: float = sum(h * v for h, v in layers) / most
-    return round(_COEFFICIENT * image.size[0] * image.size[1] * samples)
+def reduction(size: Size, at_least: Size) -> int:
+    """1, 2, 4 or 8, the scales at which a JPEG can be decoded: the most of which `size` holds so many `at_least`."""
+    gap = min(size[0] / at_least[0], size[1] / at_least[1])
+    return 8 if gap >= 8 else 4 if gap >= 4 else 2 if gap >= 2 else 1
 
 
-def _tile_pixels(image: Image.Image) -> int:
-    """Of a TIFF, whose tiles may be larger than itself."""
-    tags: Mapping[int, object] = getattr(image, "tag_v2", {})
-    sides = [tags.get(number, 0) for number in (322, 323)]
-    return math.prod(side if isinstance(side, int) else 0 for side in sides)
-
-
-def ends_early(data: bytes) -> bool:
-    """Whether a WebP or AVIF is shorter than its header says."""
-    if data[:4] == b"RIFF":
-        return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    place = 0
-    while data[4:8] == b"ftyp" and 0 <= place < len(data):
-        size = int.from_bytes(data[place : place + 4], "big")
-        if size < 8:  # up to the end of the file, or a longer number: rare, and no sign of anything
-            return False
-        place += size
-    return place > len(data)
-
-
-_NEUTRAL = {"", "application/octet-stream", "binary/octet-stream", "application/binary", "text/plain", "unknown"}
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"), (b"BM", "BMP"),
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),
+    (b"P4", "PPM"), (b"P5", "PPM"), (b"P6", "PPM"),
+)  # fmt: skip
 _BRANDS = {b"avif", b"avis", b"mif1", b"msf1", b"miaf"}  # of AVIF's container
+_NEUTRAL = {"", "application/octet-stream", "binary/octet-stream", "application/binary", "text/plain", "unknown"}
+
+
+def format_of(data: bytes) -> str | None:
+    """JPEG, PNG, WEBP, GIF, AVIF, BMP, TIFF or PPM, by the first bytes; None for all else, which is never opened."""
+    for signature, name in _SIGNATURES:
+        if data.startswith(signature):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return "AVIF" if data[4:8] == b"ftyp" and data[8:12] in _BRANDS else None
 
 
 def may_be_image(content_type: str) -> bool:
@@ -100,8 +108,4 @@ def may_be_image(content_type: str) -> bool:
 
 def has_image_signature(body: bytes) -> bool:
     """Whether the body starts as JPEG, PNG, WebP, GIF, AVIF, BMP or TIFF does."""
-    if body.startswith(_SIGNATURES):
-        return True
-    if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
-        return True
-    return body[4:8] == b"ftyp" and body[8:12] in _BRANDS
+    return format_of(body) not in (None, "PPM")

@@ -1,94 +1,193 @@
-"""Most images of the web, JPEGs in grey or colours with 8 bits, made smaller quickly.
+"""JPEG: what its segments say, and its pixels by libjpeg-turbo, at reduced scale for those who want it smaller.
 
-libjpeg-turbo decodes them at reduced scale where that costs no quality, and OpenCV resizes. The careful way that all
-other images go is its plain twin: Pillow's antialiased bicubic resize of the whole image, three times slower.
+The decoder is strict. It fills with grey what a truncated file lacks, but it says so, whatever stands at the end.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import simplejpeg
 
-Size = tuple[int, int]  # width, height in pixels
+from openwit.errors import ImageError
+from openwit.images.exif import orientation
+from openwit.images.header import U8, Header, Size, reduction
 
-# A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves so many times the size that is wanted. With less left, the
-# 8x8 blocks that it is made of begin to tell.
-REDUCING_GAP = 2
-_KEPT_BYTES = 8_000_000  # four times the usual 256 pixels a side, which is the most that is left, and more
-_SPACES = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}  # the file's colours → those decoded to
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # none of those that stand within a scan
+_END_OF_IMAGE = b"\xff\xd9"
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_START_OF_SCAN, _END, _COMMENT, _ADOBE = 0xDA, 0xD9, 0xFE, 0xEE
+_HUFFMAN, _QUANTIZATION = 0xC4, 0xDB
+_NOTES = {*range(0xE0, 0xF0), _COMMENT} - {_ADOBE}
+_SPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}  # components → the colours decoded to
 
-
-def reduction(size: Size, wanted: Size) -> int:
-    """1, 2, 4 or 8: decoding keeps one of so many pixels a side."""
-    gap = min(length / (aim * REDUCING_GAP) for length, aim in zip(size, wanted, strict=True))
-    return next(factor for factor in (8, 4, 2, 1) if gap >= factor or factor == 1)
-
-
-class Shrinker:
-    """Scales JPEGs down, in memory that it keeps: to be given fresh pages for each image costs a third of the time.
-    For one thread."""
-
-    def __init__(self) -> None:
-        self._decoded = np.empty(_KEPT_BYTES, np.uint8)  # takes no memory before it is used
-        self._blurred = np.empty(_KEPT_BYTES, np.uint8)
-
-    def shrunk(self, data: bytes, size: Size, wanted: Size) -> np.ndarray | None:
-        """The JPEG of that `size` scaled down to `wanted`: uint8 [H, W] of grey or [H, W, 3] of RGB.
-
-        None where the careful way must judge: other colours, no smaller size, and everything at which the decoder as
-        much as raises an eyebrow, for it fills with grey what a truncated file lacks.
-        """
-        if wanted[0] >= size[0] or wanted[1] >= size[1]:
-            return None
-        factor = reduction(size, wanted)
-        try:
-            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-            if (width, height) != size or space not in _SPACES:
-                return None
-            pixels = self._decode(data, _SPACES[space], size, factor)
-        except ValueError:
-            return None
-        blurred = self._blurred[: pixels.size].reshape(pixels.shape) if pixels.size <= _KEPT_BYTES else None
-        return resampled(pixels, (size[0] / factor, size[1] / factor), wanted, blurred)
-
-    def _decode(self, data: bytes, space: str, size: Size, factor: int) -> np.ndarray:
-        width, height = (math.ceil(length / factor) for length in size)
-        num_bytes = width * height * (1 if space == "GRAY" else 3)
-        pixels: np.ndarray = simplejpeg.decode_jpeg(
-            data,
-            space,
-            min_height=height,
-            min_width=width,
-            min_factor=factor,
-            buffer=self._decoded if num_bytes <= _KEPT_BYTES else None,
-        )
-        return pixels
+_MAX_SEGMENTS = 20_000
+_MAX_SCANS = 100  # usual are 1 to 12, and each passes over the whole image
+_WORKED_BYTES = 6  # a pixel of RGB, and once more where it is made smaller
+_COEFFICIENT_BYTES = 2  # a JPEG of several scans is decoded from all coefficients of all components
+_TAIL = bytes(range(1, 255)) * 64  # entropy-coded data that no image needs
 
 
-def resampled(
-    pixels: np.ndarray, extent: tuple[float, float], wanted: Size, blurred: np.ndarray | None = None
-) -> np.ndarray:
-    """The uint8 pixels [H, W, channels], of which `extent` (width, height) is covered, scaled down to `wanted`;
-    `blurred` is memory of their shape to work in.
+@dataclass(kw_only=True)
+class JpegHeader(Header):
+    """A JPEG's segments; `data` ends with an end of the image, which may not be the first."""
 
-    OpenCV's cubic interpolation sharpens, and averages nothing of what lies between its points: a light blur before it
-    makes both good. The blur was fitted on photographs, against Lanczos' filter and the bicubic one: few taps are fast,
-    and where they cut the Gaussian short it has to be wider.
+    components: tuple[tuple[int, int], ...] = ()  # how often each is sampled: across, down
+    num_scans: int = 1
+    last_scan: int = 0  # where its data starts
+    is_adobe: bool = False  # inks are stored inverted
+    notes: tuple[tuple[int, int], ...] = ()  # start and end of the segments that no decoder needs
+
+    def decoding_bytes(self, factor: int = 1) -> int:
+        pixels = self.size[0] * self.size[1]
+        held = _WORKED_BYTES * pixels // factor**2
+        if self.num_scans > 1:
+            widest = max(h for h, _ in self.components) * max(v for _, v in self.components)
+            held += round(_COEFFICIENT_BYTES * pixels * sum(h * v for h, v in self.components) / max(1, widest))
+        return held
+
+    def reduction(self, at_least: Size) -> int:
+        return reduction(self.size, at_least)
+
+    def without_notes(self) -> bytes:
+        """The file with nothing in it but the image."""
+        kept, place = [], 0
+        for start, end in self.notes:
+            kept.append(self.data[place:start])
+            place = end
+        return b"".join([*kept, self.data[place:]])
+
+
+def read_header(data: bytes) -> JpegHeader:
+    """The JPEG's header. Raises ImageError where it is none, has too many scans, or lacks some."""
+    place, num_segments, scans_start, num_bytes = 2, 0, 0, len(data)
+    frame, exif, is_adobe, progressive = b"", b"", False, False
+    notes: list[tuple[int, int]] = []
+    profile: dict[int, bytes] = {}
+    scans: list[bytes] = []
+    while (found := _MARKER.search(data, place)) is not None:
+        start, place = found.span()
+        marker = data[place - 1]
+        if marker == _END:
+            break
+        if marker in (0x01, 0xD8):
+            continue
+        num_segments += 1
+        if num_segments > _MAX_SEGMENTS:
+            raise ImageError("image_undecodable", f"a JPEG of more than {_MAX_SEGMENTS} segments")
+        end = place + (data[place] << 8 | data[place + 1]) if place + 2 <= num_bytes else num_bytes
+        if marker in (_HUFFMAN, _QUANTIZATION):
+            pass
+        elif marker in _NOTES:
+            notes.append((start, end))
+            if marker == 0xE1 and not exif and data.startswith(b"Exif\0\0", place + 2):
+                exif = data[place + 2 : end]
+            elif marker == 0xE2 and data.startswith(b"ICC_PROFILE\0", place + 2):
+                profile.setdefault(int.from_bytes(data[place + 14 : place + 15], "big"), data[place + 15 : end])
+        elif marker == _START_OF_SCAN:
+            scans.append(data[place + 2 : end])
+            scans_start = end
+            if not progressive and scans[0][:1] == frame[5:6]:
+                break  # all components are in this scan: there can be no other
+        elif marker in _FRAMES and not frame:
+            frame, progressive = data[place + 2 : end], marker in _PROGRESSIVE
+        elif marker == _ADOBE:
+            is_adobe = is_adobe or data.startswith(b"Adobe", place + 2)
+        place = max(end, place)
+    if not scans or len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
+        raise ImageError("image_truncated", "a JPEG that ends before its image")
+    components = {frame[k]: divmod(frame[k + 1], 16) for k in range(6, 6 + 3 * frame[5], 3)}
+    if len(scans) > _MAX_SCANS:
+        raise ImageError("image_undecodable", f"a JPEG of {len(scans)} scans, the limit is {_MAX_SCANS}")
+    if progressive or len(scans) > 1 or scans[0][:1] != frame[5:6]:
+        _check_scans(scans, set(components), progressive)
+    return JpegHeader(
+        format="JPEG",
+        size=(frame[3] << 8 | frame[4], frame[1] << 8 | frame[2]),
+        data=data if data.endswith(_END_OF_IMAGE) else data + _END_OF_IMAGE,
+        num_bytes=num_bytes,
+        orientation=orientation(exif) if exif else 1,
+        profile=_joined(profile) if profile else None,
+        components=tuple(components.values()),
+        num_scans=len(scans),
+        last_scan=scans_start,
+        is_adobe=is_adobe,
+        notes=tuple(notes),
+    )
+
+
+def _joined(parts: dict[int, bytes]) -> bytes | None:
+    """A profile of all its parts, each of which begins with their number; None where one is missing."""
+    numbers = range(1, (parts.get(1, b"\0")[:1] or b"\0")[0] + 1)
+    return b"".join(parts[number][1:] for number in numbers) or None if set(numbers) <= set(parts) else None
+
+
+def _check_scans(scans: list[bytes], components: set[int], progressive: bool) -> None:
+    """Raises ImageError where scans are missing: a component, a frequency, or the last bits of one."""
+    bits = {component: [1] * 64 for component in components}  # how many are not there yet, at least
+    for scan in scans:
+        named = scan[1 : 1 + 2 * scan[0] : 2] if scan else b""
+        first, last, low = scan[-3:] if progressive and len(scan) >= 4 else (0, 63, 0)
+        for component in set(named) & components:
+            for frequency in range(first, min(last, 63) + 1):
+                bits[component][frequency] = low & 15
+    if any(any(left) for left in bits.values()):
+        raise ImageError("image_truncated", f"a JPEG whose {len(scans)} scans do not hold the whole image")
+
+
+def decode_jpeg(header: JpegHeader, factor: int = 1, buffer: U8 | None = None) -> U8 | None:
+    """The pixels as stored, at 1/`factor` of the size: uint8 [H, W] of grey, [H, W, 3] of RGB, [H, W, 4] of CMYK;
+    in `buffer` where they fit. None where the decoder finds a fault, and Pillow must judge. Raises ImageError where the
+    file is truncated.
     """
-    across, down = extent[0] / wanted[0], extent[1] / wanted[1]
-    ratio = max(across, down)
-    reach = max(1, math.ceil(0.75 * ratio - 1))
-    share = 0.35 if ratio < 2.1 else 0.45 if reach == 1 else 0.37
-    blurred = cv2.GaussianBlur(pixels, (2 * reach + 1, 2 * reach + 1), share * ratio, dst=blurred)
-    # by factors, not by the size: decoding at 1/2 gives a last pixel that is covered by half where the width is odd
-    scaled = cv2.resize(blurred, None, fx=1 / across, fy=1 / down, interpolation=cv2.INTER_CUBIC)
-    return np.ascontiguousarray(scaled[: wanted[1], : wanted[0]])
+    try:
+        pixels = _decoded(header, header.data, factor, buffer)
+    except ValueError as error:
+        _check_end(header, str(error))
+        return None
+    if pixels.shape[2] == 4 and header.is_adobe:
+        np.subtract(255, pixels, out=pixels)
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 
-def encoded(pixels: np.ndarray, quality: int) -> bytes:
-    """A JPEG of the RGB pixels, its colours at half the size (4:2:0), as Pillow and OpenCV write it."""
-    data: bytes = simplejpeg.encode_jpeg(pixels, quality, "RGB", "420")
-    return data
+def check_whole(header: JpegHeader) -> None:
+    """Raises ImageError where the file has no data for its last rows, whatever other decoders make of it."""
+    try:
+        _decoded(header, header.data, 8)
+    except ValueError as error:
+        _check_end(header, str(error))
+
+
+def _decoded(header: JpegHeader, data: bytes, factor: int, buffer: U8 | None = None, strict: bool = True) -> U8:
+    """uint8 [H, W, components]. Raises ValueError where the decoder fails, or where it is strict and finds a fault."""
+    space = _SPACES.get(len(header.components))
+    if space is None:
+        raise ValueError(f"a JPEG of {len(header.components)} components")
+    width, height = (math.ceil(length / factor) for length in header.size)
+    if buffer is not None and buffer.size < width * height * len(header.components):
+        buffer = None
+    pixels: U8 = simplejpeg.decode_jpeg(
+        data, space, min_height=height, min_width=width, min_factor=factor, buffer=buffer, strict=strict
+    )
+    return pixels
+
+
+def _check_end(header: JpegHeader, fault: str) -> None:
+    """Raises ImageError where a file in which the decoder found that fault has no data for its last rows. Behind
+    another fault, it is tried: what is put behind all data changes a pixel only where some were missing."""
+    is_whole = "premature end" not in fault.lower()
+    if is_whole:
+        found = _MARKER.search(header.data, header.last_scan)
+        end = found.start() if found else len(header.data)
+        longer = header.data[:end] + _TAIL + header.data[end:]
+        try:
+            first, second = (_decoded(header, data, 8, strict=False) for data in (header.data, longer))
+        except ValueError:  # it cannot read the file at all
+            return
+        is_whole = np.array_equal(first, second)
+    if not is_whole:
+        raise ImageError("image_truncated", "a JPEG that ends before its last row")

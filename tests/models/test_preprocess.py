@@ -62,7 +62,7 @@ def test_what_is_transparent_is_laid_over_white() -> None:
 
 def test_sixteen_bit_grey_keeps_its_shades() -> None:
     deep = Image.fromarray(np.array([[0, 0x8000], [0x40FF, 0xFFFF]], dtype=np.uint16))
-    assert np.asarray(decode_image(encoded(deep)))[..., 0].tolist() == [[0, 128], [64, 255]]
+    assert np.asarray(decode_image(encoded(deep)))[..., 0].tolist() == [[0, 128], [65, 255]]
 
 
 def test_a_rotated_photograph_stands_upright() -> None:

@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 from datagen.duplicates.config import IndexConfig
 from datagen.duplicates.eval_sets import formats
 from datagen.duplicates.eval_sets.torchvision import EvalExample
-from datagen.duplicates.fingerprints import SHOWN_PX, U8, Fingerprints, decode, pixels_sha256, shown, thumbnail
+from datagen.duplicates.fingerprints import SHOWN_PX, Fingerprints, decode_small, pixels_sha256, shown, thumbnail
 from openwit.errors import InputError
+from openwit.images import decode_reduced
+from openwit.images.header import U8
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.tables import open_parquet
 
@@ -86,12 +88,12 @@ def set_digest(urls: list[str]) -> str:
 def _row(example: EvalExample, crop: float) -> list[object]:
     """The columns of INDEX behind the set's name. Raises InputError where the image cannot be decoded."""
     digests = [hashlib.sha256(example.data).hexdigest(), pixels_sha256(example.data)]
-    image = decode(example.data)
+    image = decode_small(example.data)
     prints = Fingerprints.of(views_of(image, crop))
     words = [
         word.tobytes() for word in (prints.hash64, prints.reliable64, prints.hash256, prints.reliable256, prints.colors)
     ]
-    small = shown(decode(example.data, SHOWN_PX))
+    small = shown(decode_reduced(example.data, SHOWN_PX))
     return [example.key, example.label, *digests, float(prints.contrast[0]), *words, small]
 
 

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from datagen.duplicates.config import CalibrateConfig, CopiesConfig, OthersConfig, OverlapConfig
 from datagen.duplicates.embed import Embedder, made_copy, open_embedder
 from datagen.duplicates.eval_sets import formats
-from datagen.duplicates.fingerprints import F32, Fingerprints, decode, distance, pixels_sha256, thumbnail
+from datagen.duplicates.fingerprints import F32, Fingerprints, decode_small, distance, pixels_sha256, thumbnail
 from datagen.duplicates.index.fingerprint import views_of
 from datagen.duplicates.index.hamming_kernel import nearest256
 from datagen.duplicates.index.query import Finder, open_finder
@@ -131,7 +131,7 @@ def score_copies(config: CopiesConfig, source: Source, target: Target) -> Counts
     return counts
 
 
-COPIES_STAGE: Stage[CopiesConfig] = Stage("overlap_copies", 1, score_copies)
+COPIES_STAGE: Stage[CopiesConfig] = Stage("overlap_copies", 2, score_copies)
 
 
 def score_others(config: OthersConfig, source: Source, target: Target) -> Counts:
@@ -147,7 +147,7 @@ def score_others(config: OthersConfig, source: Source, target: Target) -> Counts
             for image in batch:
                 counts["in"] += 1
                 try:
-                    thumbnails.append(thumbnail(decode(image.data)))
+                    thumbnails.append(thumbnail(decode_small(image.data)))
                     prepared += [embedder.prepare(image.data)] if embedder is not None else []
                     kept.append(image)
                     counts["kept"] += 1
@@ -160,7 +160,7 @@ def score_others(config: OthersConfig, source: Source, target: Target) -> Counts
     return counts
 
 
-OTHERS_STAGE: Stage[OthersConfig] = Stage("overlap_others", 1, score_others)
+OTHERS_STAGE: Stage[OthersConfig] = Stage("overlap_others", 2, score_others)
 
 
 def _nearest_rows(
@@ -219,7 +219,10 @@ def _exact(finder: Finder, image: StoredImage) -> set[int]:
 
 def _agreement(original: bytes, copy: bytes, crop: float) -> float:
     """The share of the 256-bit hash's reliable bits in which the copy agrees with the nearest view of the original."""
-    views, one = Fingerprints.of(views_of(decode(original), crop)), Fingerprints.of([thumbnail(decode(copy))])
+    views, one = (
+        Fingerprints.of(views_of(decode_small(original), crop)),
+        Fingerprints.of([thumbnail(decode_small(copy))]),
+    )
     return round(1 - float(distance(views.hash256, one.hash256, views.reliable256).min()), 4)
 
 

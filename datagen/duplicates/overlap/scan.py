@@ -16,11 +16,13 @@ import pyarrow.parquet as pq
 
 from datagen.duplicates.config import REASONS, SearchConfig
 from datagen.duplicates.embed import Embedder, open_embedder
-from datagen.duplicates.fingerprints import SHOWN_PX, U8, Fingerprints, decode, shown, thumbnail
+from datagen.duplicates.fingerprints import SHOWN_PX, Fingerprints, decode_small, shown, thumbnail
 from datagen.duplicates.index.query import Finder, open_finder
 from datagen.duplicates.overlap.cascade import Match, decide, same_images, same_pixels
 from openwit import storage
 from openwit.errors import InputError
+from openwit.images import decode_reduced
+from openwit.images.header import U8
 from openwit.manifest import Manifest
 from openwit.shards.samples import StoredImage, read_images
 from openwit.stage import Counts, Source, Stage, Target
@@ -137,7 +139,7 @@ def process(config: SearchConfig, source: Source, target: Target) -> Counts:
     return counts
 
 
-OVERLAP_STAGE: Stage[SearchConfig] = Stage("overlap", 2, process)
+OVERLAP_STAGE: Stage[SearchConfig] = Stage("overlap", 3, process)
 
 
 def read_seconds(folder: str, pairs: Manifest) -> dict[str, float]:
@@ -176,7 +178,7 @@ def _decode(
     for image in batch:
         counts["in"] += 1
         try:
-            small = thumbnail(decode(image.data))
+            small = thumbnail(decode_small(image.data))
             large = [embedder.prepare(image.data)] if embedder is not None else []
         except InputError:
             counts["dropped.undecodable"] += 1
@@ -203,7 +205,7 @@ def _count(number: int, matches: Sequence[Match], counts: Counts) -> None:
 def _table(finder: Finder, pairs: Sequence[tuple[StoredImage, Match]]) -> pa.Table:
     places = pa.array([match.row for _, match in pairs], pa.int64())
     names = finder.index.rows.select(["eval_set", "eval_key"]).take(places).to_pylist()
-    small = {key: shown(decode(data, SHOWN_PX)) for key, data in {p.key: p.data for p, _ in pairs}.items()}
+    small = {key: shown(decode_reduced(data, SHOWN_PX)) for key, data in {p.key: p.data for p, _ in pairs}.items()}
     rows = []
     for (image, match), name in zip(pairs, names, strict=True):
         record, by_hash = image.record, match.by_hash

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.duplicates.embed import Embedder, open_embedder
-from datagen.duplicates.fingerprints import U64, Fingerprints, decode, pixels_sha256, thumbnail
+from datagen.duplicates.fingerprints import U64, Fingerprints, decode_small, pixels_sha256, thumbnail
 from datagen.duplicates.within.bands import PIXELS, SHA256, band_keys, digest_keys, partitions
 from datagen.duplicates.within.config import PrintsConfig
 from datagen.schemas import CAPTIONS
@@ -110,7 +110,7 @@ class _ShardReader:
         ids, thumbnails, prepared, pixels = [], [], [], []
         for number, image in images:
             try:
-                small = thumbnail(decode(image.data))
+                small = thumbnail(decode_small(image.data))
                 large = [self.embedder.prepare(image.data)] if self.embedder is not None else []
                 pixels.append(bytes.fromhex(pixels_sha256(image.data)) if config.pixels else b"")
             except InputError:

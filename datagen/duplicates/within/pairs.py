@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.duplicates.config import REASONS
-from datagen.duplicates.fingerprints import F32, U8, U64, distance
+from datagen.duplicates.fingerprints import F32, U64, distance
 from datagen.duplicates.within.bands import PIXELS, SHA256, kinds
 from datagen.duplicates.within.config import WithinConfig
 from datagen.duplicates.within.fingerprint import BANDED
+from openwit.images.header import U8
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.slices import map_ordered, read_slice
 from openwit.storage.tables import one_chunk

@@ -16,10 +16,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.detector.config import DetectorConfig, DetectorResNetConfig
-from models.detector.descriptor import IMAGENET_MEAN, IMAGENET_STD, decode_reduced, load_descriptor, squeeze
+from models.detector.descriptor import IMAGENET_MEAN, IMAGENET_STD, load_descriptor, squeeze
 from models.detector.detector import Detector
 from models.preprocess import normalize_pixels
 from openwit.errors import ConfigError, InputError
+from openwit.images import decode_reduced
 
 CONFIG = DetectorConfig(image_px=32, embed_dim=8, resnet=DetectorResNetConfig(blocks=(1, 1), width=4))
 

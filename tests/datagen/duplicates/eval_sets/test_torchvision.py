@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from datagen.duplicates.eval_sets import formats
-from datagen.duplicates.fingerprints import decode
 from helpers.crawled import jpeg, scene
 from openwit.errors import ConfigError, InputError
+from openwit.images import decode
 
 
 def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, pixels: np.ndarray) -> None:
@@ -43,7 +43,7 @@ def test_pixels_come_losslessly_with_class_names(tmp_path: Path, monkeypatch: py
     rows = read_all(f"torchvision:CIFAR10?root={tmp_path}&train=false")
     assert [(key, label) for key, _, label in rows] == [(str(n), f"class {n % 10}") for n in range(12)]
     for (_, data, _), image in zip(rows, pixels, strict=True):
-        assert np.array_equal(decode(data)[..., ::-1], image)
+        assert np.array_equal(decode(data), image)
 
 
 def test_files_come_byte_for_byte(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from datagen.duplicates.config import IndexConfig
 from datagen.duplicates.eval_sets import formats
-from datagen.duplicates.fingerprints import decode, pixels_sha256
+from datagen.duplicates.fingerprints import pixels_sha256
 from datagen.duplicates.index.fingerprint import INDEX, build, set_digest, views_of
 from helpers.crawled import jpeg, png, scene, write_eval_set
 from openwit.errors import InputError
+from openwit.images import decode
 from openwit.stage import Counts, Source, Target
 
 
@@ -30,7 +31,7 @@ def test_each_image_is_known_by_its_bytes_pixels_and_sixteen_views(tmp_path: Pat
     assert [len(row[name]) for name in ("hash64", "reliable64", "hash256", "reliable256", "colors")] == [
         16 * 8, 16 * 8, 16 * 32, 16 * 32, 16 * 32,
     ]  # fmt: skip
-    assert max(decode(row["shown"], least_px=0).shape) == 128
+    assert max(decode(row["shown"]).shape) == 128
 
 
 def test_without_a_crop_there_is_one_view() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen.duplicates.fingerprints import Fingerprints, decode, pixels_sha256, thumbnail
+from datagen.duplicates.fingerprints import Fingerprints, decode_small, pixels_sha256, thumbnail
 from datagen.duplicates.index.query import EvalIndex, Finder
 from helpers.crawled import altered, jpeg, png, scene
 from helpers.descriptors import write_descriptor
@@ -13,7 +13,7 @@ from helpers.eval_index import finder, index_files, limits
 
 
 def prints_of(*images: bytes) -> Fingerprints:
-    return Fingerprints.of([thumbnail(decode(data)) for data in images])
+    return Fingerprints.of([thumbnail(decode_small(data)) for data in images])
 
 
 def nearest(index: Finder, *images: bytes) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.duplicates.fingerprints import Fingerprints, decode, thumbnail
+from datagen.duplicates.fingerprints import Fingerprints, decode_small, thumbnail
 from datagen.duplicates.index.query import ByHash, Finder
 from datagen.duplicates.overlap.cascade import Evidence, Match, decide, same_images, same_pixels
 from helpers.crawled import altered, jpeg, png, scene
@@ -44,7 +44,7 @@ def test_a_near_miss_is_told_with_how_far_it_is() -> None:
 
 
 def matches(index: Finder, *images: bytes) -> list[Match]:
-    prints = Fingerprints.of([thumbnail(decode(data)) for data in images])
+    prints = Fingerprints.of([thumbnail(decode_small(data)) for data in images])
     hashed, _ = index.near_by_hash(prints)
     digests = [{hashlib.sha256(data).hexdigest(), ""} for data in images]
     exact = same_images(index, digests), same_pixels(index, images, prints, hashed)

@@ -10,9 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from datagen.crawl.resizer import carefully_scaled
 from helpers.places import SHARED
-from openwit.images.jpeg import REDUCING_GAP, Shrinker, encoded, reduction, resampled
+from openwit.errors import ImageError
+from openwit.images.header import reduction
+from openwit.images.reading import read_header
+from openwit.images.shrink import REDUCING_GAP, Shrinker, carefully_scaled, encode_jpeg, reduction_to, resampled
 
 REAL = SHARED / "openstax_photos.tar"
 
@@ -54,6 +56,17 @@ def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
+def shrunk(data: bytes, wanted: tuple[int, int]) -> np.ndarray:
+    """What the quick way gives; an array, for it was no other way that gave it."""
+    pixels = SHRINKER.scaled(read_header(data), wanted)
+    assert isinstance(pixels, np.ndarray)
+    return pixels
+
+
+def careful(data: bytes, wanted: tuple[int, int]) -> np.ndarray:
+    return np.asarray(carefully_scaled(read_header(data), wanted)).astype(int)
+
+
 def distance(pixels: np.ndarray, truth: np.ndarray) -> float:
     """Root mean square, in levels of 255."""
     return float(np.sqrt(((pixels.astype(float) - truth) ** 2).mean()))
@@ -63,12 +76,11 @@ def judged(data: bytes, wanted: tuple[int, int]) -> dict[str, float]:
     """How far the quick way, the careful one and an average over areas lie from the full decode's Lanczos filter."""
     whole = opened(data).convert("RGB")
     truth = np.asarray(whole.resize(wanted, Image.Resampling.LANCZOS)).astype(float)
-    quick = SHRINKER.shrunk(data, whole.size, wanted)
-    assert quick is not None
+    quick = shrunk(data, wanted)
     assert quick.shape == truth.shape
     return {
         "quick": distance(quick, truth),
-        "careful": distance(np.asarray(carefully_scaled(opened(data), wanted)), truth),
+        "careful": distance(careful(data, wanted), truth),
         "areas": distance(cv2.resize(np.asarray(whole), wanted, interpolation=cv2.INTER_AREA), truth),
     }
 
@@ -104,27 +116,25 @@ def test_real_photographs_come_nearer_to_the_truth_than_by_averaging_areas() -> 
 def test_all_kinds_of_colour_jpegs_give_the_careful_ways_pixels(options: dict[str, object]) -> None:
     data = jpeg(photograph(1000, 800), **options)
     for wanted in ((125, 100), (320, 256)):
-        careful = np.asarray(carefully_scaled(opened(data), wanted)).astype(int)
-        assert np.abs(SHRINKER.shrunk(data, (1000, 800), wanted) - careful).mean() <= 1.5
+        assert np.abs(shrunk(data, wanted) - careful(data, wanted)).mean() <= 1.5
 
 
 def test_one_image_does_not_show_in_the_next_and_large_ones_find_memory_too() -> None:
     large, small = photograph(2000, 1500), page(640, 480)
-    first = SHRINKER.shrunk(jpeg(small), small.size, (160, 120))
+    first = shrunk(jpeg(small), (160, 120))
     kept = first.copy()
-    second = SHRINKER.shrunk(jpeg(large), large.size, (1600, 1200))
-    careful = np.asarray(carefully_scaled(opened(jpeg(large)), (1600, 1200))).astype(int)
-    assert np.abs(second - careful).mean() <= 1.5
-    SHRINKER.shrunk(jpeg(photograph(640, 480)), (640, 480), (160, 120))
+    second = shrunk(jpeg(large), (1600, 1200))
+    assert np.abs(second - careful(jpeg(large), (1600, 1200))).mean() <= 1.5
+    shrunk(jpeg(photograph(640, 480)), (160, 120))
     assert (first == kept).all()
-    assert (SHRINKER.shrunk(jpeg(small), small.size, (160, 120)) == kept).all()
+    assert (shrunk(jpeg(small), (160, 120)) == kept).all()
 
 
 def test_grey_stays_grey() -> None:
     data = jpeg(photograph(1000, 800).convert("L"))
-    pixels = SHRINKER.shrunk(data, (1000, 800), (320, 256))
+    pixels = shrunk(data, (320, 256))
     assert pixels.shape == (256, 320)
-    assert np.abs(pixels - np.asarray(carefully_scaled(opened(data), (320, 256))).astype(int)).mean() <= 1.5
+    assert np.abs(pixels - careful(data, (320, 256))).mean() <= 1.5
 
 
 def test_a_spot_stays_where_it_is_when_half_a_pixel_is_left_over() -> None:
@@ -132,8 +142,8 @@ def test_a_spot_stays_where_it_is_when_half_a_pixel_is_left_over() -> None:
     image = Image.new("L", (width, height))
     ImageDraw.Draw(image).ellipse((860, 880, 980, 1000), fill=255)
     wanted = (52, 52)
-    assert reduction(image.size, wanted) == 8
-    pixels = SHRINKER.shrunk(jpeg(image), image.size, wanted).astype(float)
+    assert reduction_to(read_header(jpeg(image)), wanted) == 8
+    pixels = shrunk(jpeg(image), wanted).astype(float)
     middle = [float((pixels * axis).sum() / pixels.sum()) + 0.5 for axis in np.mgrid[:52, :52]]
     assert middle == pytest.approx([940.5 / height * 52, 920.5 / width * 52], abs=0.03)
 
@@ -141,7 +151,7 @@ def test_a_spot_stays_where_it_is_when_half_a_pixel_is_left_over() -> None:
 @given(st.tuples(st.integers(2, 5000), st.integers(2, 5000)), st.integers(1, 600))
 def test_decoding_keeps_twice_what_is_wanted_and_never_much_more(size: tuple[int, int], side: int) -> None:
     wanted = tuple(max(1, round(length * side / min(size))) for length in size)
-    factor = reduction(size, wanted)
+    factor = reduction(size, (REDUCING_GAP * wanted[0], REDUCING_GAP * wanted[1]))
     gap = min(length / aim for length, aim in zip(size, wanted, strict=True))
     assert factor in (1, 2, 4, 8)
     assert factor == 1 or gap / factor >= REDUCING_GAP
@@ -162,28 +172,33 @@ def test_the_result_has_the_wanted_size_whatever_is_left_over(size: tuple[int, i
 
 
 @given(st.integers(3, 20_000), st.booleans())
-def test_a_jpeg_that_ends_early_is_left_to_the_careful_way(missing: int, progressive: bool) -> None:
+def test_a_jpeg_that_ends_early_is_refused_though_it_has_an_end(missing: int, progressive: bool) -> None:
     data = jpeg(photograph(320, 240), progressive=progressive)
-    assert SHRINKER.shrunk(data, (320, 240), (128, 96)) is not None
-    assert SHRINKER.shrunk(data[: max(1000, len(data) - missing)], (320, 240), (128, 96)) is None
+    assert shrunk(data, (128, 96)).shape == (96, 128, 3)
+    with pytest.raises(ImageError) as refused:
+        shrunk(data[: max(1000, len(data) - missing)] + b"\xff\xd9", (128, 96))
+    assert refused.value.reason == "image_truncated"
 
 
-def test_what_is_not_plain_is_left_to_the_careful_way() -> None:
-    image = photograph(320, 240)
-    data, wanted = jpeg(image), (128, 96)
-    assert SHRINKER.shrunk(jpeg(image.convert("CMYK")), image.size, wanted) is None
-    assert SHRINKER.shrunk(data, image.size, image.size) is None  # no smaller
-    assert SHRINKER.shrunk(data, image.size, (640, 480)) is None
-    assert SHRINKER.shrunk(data, (240, 320), wanted) is None  # what was read of the header says something else
-    assert SHRINKER.shrunk(b"\xff\xd8\xff" + bytes(99), image.size, wanted) is None
-    scan = data.index(b"\xff\xda") + 200
-    assert SHRINKER.shrunk(data[:scan] + b"\xff\xd0" + data[scan:], image.size, wanted) is None  # libjpeg would go on
+def test_what_is_made_no_smaller_is_pillows_or_as_it_is() -> None:
+    data = jpeg(photograph(320, 240))
+    whole = np.asarray(opened(data)).astype(int)
+    assert np.abs(shrunk(data, (320, 240)) - whole).mean() <= 0.1
+    larger = SHRINKER.scaled(read_header(data), (640, 480))
+    assert np.abs(np.asarray(larger) - careful(data, (640, 480))).mean() <= 0.1
+
+
+def test_inks_are_made_smaller_as_inks() -> None:
+    data = jpeg(photograph(1000, 800).convert("CMYK"))
+    pixels = shrunk(data, (320, 256))
+    assert pixels.shape == (256, 320, 4)
+    assert np.abs(pixels - careful(data, (320, 256))).mean() <= 1.5
 
 
 def test_it_is_stored_as_pillow_stores_it() -> None:
     pixels = np.asarray(photograph(320, 240))
     for quality in (50, 95):
-        ours, pillows = opened(encoded(pixels, quality)), opened(jpeg(Image.fromarray(pixels), quality=quality))
+        ours, pillows = opened(encode_jpeg(pixels, quality)), opened(jpeg(Image.fromarray(pixels), quality=quality))
         assert ours.quantization == pillows.quantization
         assert ours.layer == pillows.layer  # the subsampling
         assert distance(np.asarray(ours), pixels) <= distance(np.asarray(pillows), pixels) + 0.1
