@@ -21,7 +21,7 @@ _MAX_CHUNKS = 50_000
 _MAX_PROFILE_BYTES = 3_000_000
 _DEEP_BYTES = 20  # a pixel of 16 bits: twice in four channels, then in 8 bits, and laid over white
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)  # what it says of a stranger's file is no line of ours
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)  # what it says of a damaged file is no line of ours
 
 
 @dataclass(kw_only=True)
