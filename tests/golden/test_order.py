@@ -10,8 +10,8 @@ from pathlib import Path
 from helpers.shards import write_shards
 from openwit.shards.tar import BufferPool, TarSample, Unusable
 from openwit.storage.readahead import TarFiles
-from train.data.dataset import LaneRows, open_data_set
-from train.data.lanes import LaneCursor, LaneReader
+from train.data.dataset import open_data_set
+from train.data.lanes import LaneCursor, LaneReader, LaneRows
 from train.data.order import Lane, ShardRange, deal, draw, lanes_of_rank, permutation, steps_per_epoch, window_at
 from train.objectives.clip import kept_patches
 

@@ -22,8 +22,9 @@ from openwit.shards.samples import read_images
 from openwit.shards.tar import BufferPool, TarSample, Unusable, read_samples
 from openwit.stage import Input, Source, Target
 from openwit.storage.readahead import TarFiles
-from train.data.dataset import LaneRows, open_data_set
+from train.data.dataset import open_data_set
 from train.data.examples import IMAGE_EXTENSIONS, usable_captions
+from train.data.lanes import LaneRows
 
 PICKED = 11  # the sample that is taken down
 TEXTS = ("key", "url", "uid", "caption", "status", "error_message", "reason")
