@@ -144,8 +144,9 @@ def write_matched(work: Path, num_files: int, rows: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from datagen.schemas import MATCHED, pair_uid
+    from datagen.schemas import MATCHED
     from openwit import manifest
+    from openwit.shards.notes import pair_uid
     from openwit.storage.files import sha256
 
     (work / "matched").mkdir(parents=True)

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from openwit.kernels.uids import hex_texts
-
-UID_BYTES = 16
+from openwit.shards.notes import UID_BYTES
 
 CANDIDATES = pa.schema(
     [
@@ -72,13 +71,8 @@ SELECTED = pa.schema([("url", pa.string()), ("captions", CAPTIONS)])
 RETRIED = pa.schema([*SELECTED, ("retry_of", pa.string()), ("retry_reason", pa.string())])
 
 
-def pair_uid(url: str, caption: str) -> str:
-    """32 hex digits that identify a pair: blake2b-128 of `url \\0 caption`."""
-    return hashlib.blake2b(f"{url}\0{caption}".encode("utf-8", "surrogatepass"), digest_size=UID_BYTES).hexdigest()
-
-
 def pair_uids(urls: pa.Array, captions: pa.Array) -> pa.Array:
-    """The uids of many pairs."""
+    """The uids of many pairs: openwit.shards.notes.pair_uid of each."""
     keys = pc.binary_join_element_wise(urls.cast(pa.binary()), captions.cast(pa.binary()), b"\0")
     digests = [hashlib.blake2b(key, digest_size=UID_BYTES).digest() for key in keys.to_numpy(zero_copy_only=False)]
     return hex_texts(b"".join(digests))

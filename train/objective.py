@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from openwit.shards.tar import TarSample, Unusable
+from openwit.shards.samples import TarSample, Unusable
 from train.config import AnyTrainingConfig
 
 

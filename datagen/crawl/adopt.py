@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from datagen.crawl.fetch.failures import reason
+from datagen.shards.rows import ADOPTED as STAGE
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import ConfigError, InputError, WorkError
@@ -16,7 +17,6 @@ from openwit.manifest import Manifest, Part, PartFile
 from openwit.run import Run
 from openwit.storage.tables import read_table
 
-STAGE = "adopted"
 _STATS = re.compile(r"(\d{5,})_stats\.json")
 
 

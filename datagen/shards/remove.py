@@ -15,13 +15,15 @@ import pyarrow.parquet as pq
 
 from datagen.shards import swap as swaps
 from datagen.shards.exclusions import forget_removed
-from datagen.shards.rewrite import Captions, ShardFiles, caption_rows, rewrite
+from datagen.shards.rewrite import Captions, ShardFiles, rewrite
+from datagen.shards.rows import caption_rows
 from datagen.shards.tombstones import Request, read_request, request_folders, write_request
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest
 from openwit.run import Run
+from openwit.shards.notes import place_uid
 from openwit.stage import Counts, Input, Source, Stage, Target
 from openwit.storage.tables import read_table
 
@@ -132,11 +134,11 @@ def process(config: RemoveConfig, source: Source, target: Target) -> Counts:
     counts: Counts = Counter({"in": 0, "kept": 0})
     edits: dict[str, Captions] = {}
     log: list[dict[str, object]] = []
-    for row in caption_rows(table, ("duplicate_of",)):
+    for row in caption_rows(source.url("parquet"), table, ("duplicate_of",)):
         if row["status"] != "success":
             continue
         counts["in"] += 1
-        found = _named(row, request)
+        found = _named(row, request, target.name)
         edit = [entry for entry in row["captions"] if entry["uid"] not in found]
         if not found:
             counts["kept"] += 1
@@ -156,10 +158,15 @@ def process(config: RemoveConfig, source: Source, target: Target) -> Counts:
 STAGE: Stage[RemoveConfig] = Stage("remove", 1, process)
 
 
-def _named(row: Mapping[str, Any], request: Request) -> dict[str, str]:
-    """The uids of the row's pairs that the request names, and by what."""
-    whole = request.names_image(row["url"] or "")
-    return {e["uid"]: whole or "uid" for e in row["captions"] if whole or e["uid"] in request.uids}
+def _named(row: Mapping[str, Any], request: Request, shard: str) -> dict[str, str]:
+    """The uids of the row's pairs that the request names, and by what: the uid may be the one that a sample without
+    key.json has."""
+    whole, key = request.names_image(row["url"]), str(row["key"])
+    return {
+        entry["uid"]: whole or "uid"
+        for entry in row["captions"]
+        if whole or not {entry["uid"], place_uid(shard, key, entry["caption"])}.isdisjoint(request.uids)
+    }
 
 
 @functools.lru_cache(maxsize=1)

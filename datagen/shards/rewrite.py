@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
+import re
 import shutil
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,13 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.schemas import pair_uid
+from datagen.shards.rows import repair_hint
 from datagen.shards.tombstones import NO_CAPTION, REMOVED_URL
 from openwit import storage
 from openwit.errors import InputError
+from openwit.shards.notes import salvaged_fields
+from openwit.shards.samples import split_name
+from openwit.shards.tar import BrokenTar, PlainTar, TarEntry, TarReader, padding, resized_header
 from openwit.stage import Target
 
 MESSAGE = "removed: left out on request"  # as of a fetch that failed: a word, and a text
@@ -32,7 +34,9 @@ GONE: dict[str, object] = {
     "reason": "removed",
 }
 KEPT_OF_GONE = ("key", "retry_of")  # the row's place, and whose latest attempt it is
+TEXTS = ("txt", "json")
 _COPY_BYTES = 1 << 20
+_APPLE_DOUBLE = re.compile(r"((?:^|/))\._(?=[^/]*$)")  # what a Mac keeps beside a file, its address for one
 
 
 @dataclass(frozen=True)
@@ -43,18 +47,6 @@ class ShardFiles:
     tar: str
     table: pa.Table
     edits: Mapping[str, Captions]
-
-
-def caption_rows(table: pa.Table, more: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The shard's rows with key, url, status and captions, and of the columns `more` those that it has. A table without
-    captions (img2dataset's own) has one a row, whose uid is worked out."""
-    wanted = ("key", "url", "caption", "captions", "status", *more)
-    rows: list[dict[str, Any]] = table.select([name for name in wanted if name in table.column_names]).to_pylist()
-    for row in rows:
-        if not row.get("captions"):
-            caption = row.get("caption") or ""
-            row["captions"] = [{"uid": pair_uid(row["url"] or "", caption), "caption": caption}]
-    return rows
 
 
 def rewrite(shard: ShardFiles, target: Target) -> None:
@@ -78,7 +70,9 @@ def edited_table(table: pa.Table, edits: Mapping[str, Captions]) -> pa.Table:
     """The shard's rows, in their order: an edited one with the captions that it keeps, or as a row that was removed."""
     keys = table["key"].to_pylist()
     places = {key: place for place, key in enumerate(keys) if key in edits}
-    changed = [_edited_row(table.slice(place, 1).to_pylist()[0], edits[key]) for key, place in places.items()]
+    changed = [
+        _edited_row(table.slice(place, 1).to_pylist()[0], edits[key], table.schema) for key, place in places.items()
+    ]
     both = pa.concat_tables([table, pa.Table.from_pylist(changed, schema=table.schema)])
     order = list(range(len(table)))
     for number, place in enumerate(places.values()):
@@ -86,65 +80,97 @@ def edited_table(table: pa.Table, edits: Mapping[str, Captions]) -> pa.Table:
     return both.take(pa.array(order, pa.int64())).combine_chunks()
 
 
-def _edited_row(row: dict[str, Any], captions: Captions) -> dict[str, Any]:
+def _edited_row(row: dict[str, Any], captions: Captions, schema: pa.Schema) -> dict[str, Any]:
+    """In the forms that the table has: a data set made elsewhere may hold captions as texts, or numbers as uids."""
+    told: dict[str, Any]
     if captions:
-        first = captions[0]
-        return {**row, "uid": first["uid"], "caption": first["caption"], "captions": list(captions)}
-    return {**dict.fromkeys(row), **{name: row[name] for name in KEPT_OF_GONE if name in row}, **GONE}
+        listed = in_form_of(row.get("captions"), captions)
+        told = {**row, "uid": captions[0]["uid"], "caption": captions[0]["caption"], "captions": listed}
+    else:
+        told = {**dict.fromkeys(row), **{name: row[name] for name in KEPT_OF_GONE if name in row}, **GONE}
+    if "captions" in row and not has_entries(schema) and not captions:
+        told["captions"] = None
+    if "uid" in row and not (pa.types.is_string(kind := schema.field("uid").type) or pa.types.is_large_string(kind)):
+        told["uid"] = None
+    return told
+
+
+def has_entries(schema: pa.Schema) -> bool:
+    """Whether the table's captions are a list of entries with uids, as ours are."""
+    kind = schema.field("captions").type if "captions" in schema.names else pa.null()
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    return bool(pa.types.is_struct(kind.value_type) and kind.value_type.get_field_index("uid") >= 0)
+
+
+def in_form_of(before: object, captions: Captions) -> object:
+    """The captions in the form in which they stood: a list of texts, texts by name, or a list of entries."""
+    texts = [entry["caption"] for entry in captions]
+    if isinstance(before, list) and before and all(isinstance(entry, str) for entry in before):
+        return [text for text in before if text in texts]
+    if isinstance(before, Mapping) and not isinstance(before.get("caption"), str):
+        return {name: text for name, text in before.items() if text in texts}
+    return texts[0] if isinstance(before, str) else list(captions)
 
 
 def _rewrite_tar(source: IO[bytes], shard: ShardFiles, path: Path) -> None:
-    found = set()
+    reader, entries = TarReader(source), list[TarEntry]()
     try:
-        with tarfile.open(fileobj=source, mode="r:") as tar, path.open("wb") as out:
-            members = tar.getmembers()
-            ends = [member.offset for member in members[1:]] + [_end(member) for member in members[-1:]]
-            for member, end in zip(members, ends, strict=True):
-                key, _, suffix = member.name.rpartition("/")[2].partition(".")
-                if key not in shard.edits:
-                    source.seek(member.offset)
-                    _copy(source, out, end - member.offset)
-                    continue
-                found.add(key)
-                if captions := shard.edits[key]:
-                    file = tar.extractfile(member)
-                    assert file is not None
-                    _write_member(out, member, _edited_member(suffix, file.read(), captions))
-            out.write(b"\0" * (2 * tarfile.BLOCKSIZE))
-            out.write(b"\0" * (-out.tell() % tarfile.RECORDSIZE))
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        raise InputError(f"{shard.tar}: is damaged ({error}); delete it and run build-dataset again") from None
-    if missing := set(shard.edits) - found:
-        raise InputError(f"{shard.tar}: lacks the sample {min(missing)} of its table; delete it and build it again")
+        while (entry := reader.next()) is not None:
+            entries.append(entry)
+    except BrokenTar as error:
+        raise InputError(f"{shard.tar}: is damaged ({error}); {repair_hint(shard.tar)}") from None
+    ends = [entry.start for entry in entries[1:]] + [reader.end]
+    names = [split_name(_APPLE_DOUBLE.sub(r"\1", entry.name)) for entry in entries]
+    keys = _row_keys({name[0] for name in names if name}, shard.edits)
+    with path.open("wb") as file:
+        out = PlainTar(file)
+        for entry, end, name in zip(entries, ends, names, strict=True):
+            key = keys.get(name[0]) if name else None
+            captions = shard.edits[key] if key is not None else None
+            if captions and name and name == split_name(entry.name) and name[1] in TEXTS and not entry.kind:
+                source.seek(entry.start)
+                headers, content = source.read(entry.place - entry.start), source.read(entry.size)
+                content = _edited_member(name[1], content, captions)
+                out.copy(resized_header(headers, entry.name, len(content)) + content + padding(len(content)))
+            elif captions is None or captions:
+                source.seek(entry.start)
+                _copy(source, out, end - entry.start)
+        out.close()
+    if missing := set(shard.edits) - set(keys.values()):
+        raise InputError(f"{shard.tar}: lacks the sample {min(missing)} of its table; {repair_hint(shard.tar)}")
+
+
+def _row_keys(found: set[str], edits: Mapping[str, Captions]) -> dict[str, str]:
+    """Of the keys that a tar has, those of edited rows, each with the key that the table knows it by."""
+    own = {key: key for key in found if key in edits}
+    named = {key: key.rpartition("/")[2] for key in found if key not in own}
+    return {**own, **{key: name for key, name in named.items() if name in edits and name not in own}}
 
 
 def _edited_member(suffix: str, content: bytes, captions: Captions) -> bytes:
+    first = captions[0]
     if suffix == "txt":
-        return str(captions[0]["caption"]).encode("utf-8", "surrogatepass")
-    if suffix != "json":
-        return content
-    notes = json.loads(content)
-    notes |= {"uid": captions[0]["uid"], "caption": captions[0]["caption"], "captions": list(captions)}
+        return str(first["caption"]).encode("utf-8", "surrogatepass")
+    try:
+        notes = json.loads(content)
+    except (ValueError, RecursionError):
+        notes = None
+    if not isinstance(notes, dict):
+        notes = salvaged_fields(content)
+    notes["caption"] = first["caption"]
+    if "captions" in notes:
+        notes["captions"] = in_form_of(notes["captions"], captions)
+    if isinstance(notes.get("uid"), str):
+        notes["uid"] = first["uid"]
     return json.dumps(notes, indent=4).encode()  # as img2dataset writes it
 
 
-def _write_member(out: IO[bytes], member: tarfile.TarInfo, content: bytes) -> None:
-    header = copy.copy(member)
-    header.size = len(content)
-    out.write(header.tobuf(tarfile.USTAR_FORMAT))
-    out.write(content + b"\0" * (-len(content) % tarfile.BLOCKSIZE))
-
-
-def _end(member: tarfile.TarInfo) -> int:
-    return member.offset_data + member.size + -member.size % tarfile.BLOCKSIZE
-
-
-def _copy(source: IO[bytes], out: IO[bytes], size: int) -> None:
+def _copy(source: IO[bytes], out: PlainTar, size: int) -> None:
     while size:
         piece = source.read(min(size, _COPY_BYTES))
-        if not piece:
-            raise EOFError("it ends inside a sample")
-        out.write(piece)
+        assert piece  # all headers were read
+        out.copy(piece)
         size -= len(piece)
 
 

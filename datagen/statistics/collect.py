@@ -26,6 +26,7 @@ from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest
+from openwit.shards.notes import caption_texts
 from openwit.shards.samples import StoredImage, read_images
 from openwit.storage.tables import open_parquet
 
@@ -61,7 +62,7 @@ def _samples(images: Iterator[StoredImage]) -> Iterator[Sample]:
         except InputError:
             continue  # the overlap check counts what cannot be decoded; here it is only not shown
         record = image.record
-        captions = [entry.caption for entry in record.captions or ()] or [record.caption or ""]
+        captions = [entry.caption for entry in record.captions]
         yield Sample(key=image.key, url=record.url, captions=captions, jpeg=jpeg)
 
 
@@ -212,13 +213,11 @@ def _add_sizes(tally: _Tally, columns: dict[str, list[object]]) -> None:
 
 
 def _add_captions(tally: _Tally, columns: dict[str, list[object]], nothing: list[None]) -> None:
-    lists = columns.get("captions", nothing)
-    firsts = columns.get("caption", nothing)
+    lists, firsts = (columns.get(name, nothing) for name in ("captions", "caption"))
     for status, several, first in zip(columns["status"], lists, firsts, strict=True):
         if status != "success":
             continue
-        captions = [entry["caption"] for entry in several] if isinstance(several, list) else [first]
-        texts = [text for text in captions if isinstance(text, str)]
+        texts = caption_texts({"captions": several, "caption": first})
         tally.captions[len(texts)] += 1
         tally.chars.update(len(text) for text in texts)
         tally.words.update(len(text.split()) for text in texts)

@@ -1,13 +1,9 @@
-"""Samples of a WebDataset tar, read in sequence by a small header parser (tarfile spends a tenth of a millisecond
-on each member).
+"""Tar files: the one reader and the one writer.
 
-A damaged tar gives the samples before the damage, then one Unusable; it never raises for what is inside the file.
-
-Tar files of plain members (a short name, bytes, neither time nor owner), in twenty lines where tarfile takes as long
-for a member as a resizer for an image.
-
-Memory for encoded images that wait in a window, used again and again. The holes that they would leave in the
-system's, each of another size, are searched by every decoding, which asks for large pieces too.
+The reader is a small parser of headers (tarfile spends a tenth of a millisecond on each member). It works on pipes, on
+object stores and on strangers' files: what a header asks for is bounded, and what is no plain file is told apart by its
+kind and never followed. The writer writes plain members only (a short name, bytes, neither time nor owner), in twenty
+lines where tarfile takes as long for a member as a resizer for an image.
 """
 
 from __future__ import annotations
@@ -22,9 +18,15 @@ from typing import IO, BinaryIO
 STEP_BYTES = 4 << 10
 SIZES = range(STEP_BYTES, 1 << 20)  # what is smaller goes quickly anyway, what is larger is rare
 
+Encoded = bytes | memoryview
+
 
 class BufferPool:
-    """Buffers that are used again once they are released; any thread may ask."""
+    """Buffers for encoded images that wait in a window, used again once they are released; any thread may ask.
+
+    The holes that they would leave in the system's memory, each of another size, are searched by every decoding, which
+    asks for large pieces too.
+    """
 
     def __init__(self) -> None:
         self._free: defaultdict[int, list[bytearray]] = defaultdict(list)
@@ -49,106 +51,133 @@ class BufferPool:
 
 BLOCK = 512
 END = bytes(BLOCK)
-MAX_MEMBER_BYTES = 1 << 30
-SEEK_BYTES = 64 << 10
+SEEK_BYTES = 64 << 10  # what is to be passed over is read up to so many bytes, sought beyond
+MAX_NAME_BYTES = 1 << 20  # of a long name or pax header; what is longer is taken as damaged
 
-Encoded = bytes | memoryview
-
-
-@dataclass(frozen=True)
-class TarSample:
-    """Neighbouring members with the same key: their contents by extension, e.g. {"jpg": …, "txt": …, "json": …}. In an
-    epoch that uses it more than once, `copy` counts the uses before."""
-
-    key: str
-    members: dict[str, Encoded]
-    copy: int = 0
-
-    @property
-    def mark(self) -> str:
-        """What tells apart the random draws for this use of it: the key, and behind it the copy, if there is one."""
-        return f"{self.key}\0{self.copy}" if self.copy else self.key
+FILES = b"0\0" + b"7"  # with the old kind, and what asks for a contiguous place
+KINDS = {b"1": "link", b"2": "link", b"3": "device", b"4": "device", b"5": "folder", b"6": "device", b"S": "sparse"}
+WITHOUT_CONTENT = b"123456"  # whatever size their header tells
 
 
-@dataclass(frozen=True)
-class Unusable:
-    """Why a sample, or all that follows in a tar, is not used: `reason` in one word, to be counted."""
-
-    key: str
-    reason: str
-    detail: str
+class BrokenTar(Exception):
+    """The tar cannot be read further; its text says where."""
 
 
-class _Broken(Exception):
-    """The tar cannot be read further."""
+@dataclass(slots=True)
+class TarEntry:
+    """A member. Its `kind` is "" for a plain file, else the word by which it is passed over: link, device, folder,
+    sparse, special, or header (of which a part is damaged, so that its name or size is not certain)."""
+
+    name: str
+    size: int
+    kind: str
+    start: int  # of its first header
+    place: int  # of its content
 
 
-def read_samples(file: BinaryIO, start: int = 0, pool: BufferPool | None = None) -> Iterator[TarSample | Unusable]:
-    """The samples from the `start`-th on; larger members in buffers of the pool, if there is one. Where the tar ends
-    early or is no tar, the last item says so."""
-    key, members, last = "", dict[str, Encoded](), -1
-    try:
-        for index, sample, extension, content in _members(file, start, pool):
-            if index != last:
-                if members:
-                    yield TarSample(key, members)
-                key, members, last = sample, {}, index
-            if index >= start:
-                members[extension.lower()] = content
-    except (_Broken, OSError) as error:
-        yield Unusable(key, "tar", f"{error}")
-        return
-    if members:
-        yield TarSample(key, members)
+class TarReader:
+    """The members of a tar in sequence. The file need not be seekable; where it is, large contents are sought over."""
 
+    def __init__(self, file: BinaryIO | IO[bytes], pool: BufferPool | None = None) -> None:
+        self._file, self._pool = file, pool
+        self._place = self.end = 0  # where the file stands, and where the next member begins
 
-def _members(file: BinaryIO, start: int, pool: BufferPool | None) -> Iterator[tuple[int, str, str, Encoded]]:
-    """Regular members in order: the number of their sample, its key, their extension, and content; the contents of the
-    first `start` samples are passed over and given as empty."""
-    place, fill, long_name, key, index = 0, 0, "", "", -1
-    while True:
-        block = _read(file, fill + BLOCK, place - fill)[fill:]
-        header = _parse(block, place)
-        if header is None:
+    def next(self) -> TarEntry | None:
+        """The next member, whose content may be read until the one after it is asked for; None at the archive's end.
+        Raises BrokenTar where there is no header."""
+        start, name, size, is_certain, sparse = self.end, "", -1, True, False
+        while True:
+            block = self._next_block()
+            if block == END:
+                return None
+            own_name, num_bytes, kind = _parse(block, self._place - BLOCK)
+            place = self._place
+            if kind in b"LKxgX":
+                content = self._header(num_bytes)
+                if kind == b"L":
+                    name, is_certain = _text(content.rstrip(b"\0")), is_certain and bool(content)
+                elif kind in b"xX":
+                    pax, is_whole = _pax(content)
+                    is_certain = is_certain and is_whole
+                    name = _text(pax[b"path"]) if b"path" in pax else name
+                    size = int(pax[b"size"]) if pax.get(b"size", b"").isdigit() and len(pax[b"size"]) < 20 else size
+                    sparse = sparse or any(record.startswith(b"GNU.sparse") for record in pax)
+                continue
+            size = size if size >= 0 else num_bytes
+            if kind == b"S" and block[482]:
+                place = self._after_sparse_map()
+            named = KINDS.get(kind, "" if kind in FILES else "special")
+            if not named:
+                named = "header" if not is_certain else "sparse" if sparse else ""
+            stored = 0 if kind in WITHOUT_CONTENT else size
+            self.end = place + stored + -stored % BLOCK
+            return TarEntry(name or own_name, size, named, start, place)
+
+    def read(self, entry: TarEntry) -> Encoded:
+        """The content of the member that `next` gave last: in a buffer of the pool, if there is one."""
+        if self._pool is None or entry.size not in SIZES:
+            return self._read(entry.size)
+        buffer = self._pool.acquire(entry.size)
+        num_read = self._file.readinto(buffer)  # type: ignore[union-attr]
+        self._place += num_read
+        if num_read < entry.size:
+            raise BrokenTar(f"ends at byte {self._place}, inside the archive")
+        return buffer
+
+    def _next_block(self) -> bytes:
+        """The block where the next member begins, together with what is left before it."""
+        gap = self.end - self._place
+        if gap >= SEEK_BYTES:
+            self._skip(gap)
+            gap = 0
+        return self._read(gap + BLOCK)[gap:]
+
+    def _header(self, num_bytes: int) -> bytes:
+        """The content of a long name or pax header; nothing of one that is too long."""
+        self.end = self._place + num_bytes + -num_bytes % BLOCK
+        return self._read(num_bytes) if num_bytes <= MAX_NAME_BYTES else b""
+
+    def _after_sparse_map(self) -> int:
+        """Where the content of an old sparse member begins: behind further blocks of its map."""
+        while self._read(BLOCK)[504]:
+            pass
+        return self._place
+
+    def _skip(self, num_bytes: int) -> None:
+        if self._file.seekable():
+            self._file.seek(self._place + num_bytes)
+            self._place += num_bytes
             return
-        name, size, kind = header
-        place += BLOCK
-        fill = -size % BLOCK
-        if kind in b"0\0":
-            sample, _, extension = (long_name or name).rpartition("/")[2].partition(".")
-            long_name = ""
-            if sample != key or index < 0:
-                key, index = sample, index + 1
-            if index >= start:
-                yield index, key, extension, _read_member(file, size, place, pool)
-            else:
-                _skip(file, size, place)
-                yield index, key, extension, b""
-        elif kind == b"L":
-            long_name = _read(file, size, place).rstrip(b"\0").decode("utf-8", "replace")
-        elif kind == b"x":
-            long_name = _pax_path(_read(file, size, place)) or long_name
-        else:
-            _skip(file, size, place)
-        place += size + fill
+        while num_bytes:
+            num_bytes -= len(self._read(min(num_bytes, SEEK_BYTES)))
+
+    def _read(self, num_bytes: int) -> bytes:
+        data = self._file.read(num_bytes)
+        self._place += len(data)
+        if len(data) < num_bytes:
+            raise BrokenTar(f"ends at byte {self._place}, inside the archive")
+        return data
 
 
-def _parse(block: bytes, place: int) -> tuple[str, int, bytes] | None:
-    """The member's name, size and kind; None at the end of the archive."""
-    if block == END:
-        return None
+def _parse(block: bytes, place: int) -> tuple[str, int, bytes]:
+    """The member's name, size and kind."""
     try:
         if not _is_sum(int(block[148:156].strip(b" \0"), 8), block):
             raise ValueError("checksum")
         size = _number(block[124:136])
     except ValueError:
-        raise _Broken(f"no tar header at byte {place}") from None
-    if not 0 <= size <= MAX_MEMBER_BYTES:
-        raise _Broken(f"member of {size} bytes at byte {place}")
+        raise BrokenTar(f"no tar header at byte {place}") from None
+    if size < 0:
+        raise BrokenTar(f"member of {size} bytes at byte {place}")
     name = block[:100].partition(b"\0")[0]
     if block[345] and block[257:262] == b"ustar" and block[263:265] == b"00":
         name = block[345:500].partition(b"\0")[0] + b"/" + name
-    return name.decode("utf-8", "replace"), size, block[156:157]
+    return _text(name), size, block[156:157]
+
+
+def _text(name: bytes) -> str:
+    """Names that are not UTF-8 stay apart from each other."""
+    return name.decode("utf-8", "backslashreplace")
 
 
 def _is_sum(total: int, block: bytes) -> bool:
@@ -165,37 +194,19 @@ def _number(field: bytes) -> int:
     return int(field.strip(b" \0") or b"0", 8)
 
 
-def _pax_path(content: bytes) -> str:
-    for line in content.split(b"\n"):
-        _, _, pair = line.partition(b" ")
-        if pair.startswith(b"path="):
-            return pair[5:].decode("utf-8", "replace")
-    return ""
-
-
-def _skip(file: BinaryIO, size: int, place: int) -> None:
-    """Passes over a member's content."""
-    if size >= SEEK_BYTES and file.seekable():
-        file.seek(place + size)
-    else:
-        _read(file, size, place)
-
-
-def _read_member(file: BinaryIO, size: int, place: int, pool: BufferPool | None) -> Encoded:
-    if pool is None or size not in SIZES:
-        return _read(file, size, place)
-    buffer = pool.acquire(size)
-    num_read = file.readinto(buffer)  # type: ignore[attr-defined]
-    if num_read < size:
-        raise _Broken(f"ends at byte {place + num_read}, inside the archive")
-    return buffer
-
-
-def _read(file: BinaryIO, size: int, place: int) -> bytes:
-    data = file.read(size)
-    if len(data) < size:
-        raise _Broken(f"ends at byte {place + len(data)}, inside the archive")
-    return data
+def _pax(content: bytes) -> tuple[dict[bytes, bytes], bool]:
+    """The records of a pax header, each of the form "LENGTH NAME=VALUE\\n", and whether all of it was such records."""
+    found: dict[bytes, bytes] = {}
+    place = 0
+    while place < len(content) and content[place]:
+        digits, space, _ = content[place : place + 12].partition(b" ")
+        end = place + int(digits) if space and digits.isdigit() else -1
+        name, equals, value = content[place + len(digits) + 1 : end].partition(b"=")
+        if not place < end <= len(content) or not equals or value[-1:] != b"\n":
+            return found, False
+        found[name] = value[:-1]
+        place = end
+    return found, bool(found)
 
 
 _BLOCK_BYTES, _RECORD_BYTES = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
@@ -224,13 +235,21 @@ class PlainTar:
 
     def add(self, name: str, content: bytes) -> None:
         """One member."""
-        padding = bytes(-len(content) % _BLOCK_BYTES)
-        self._file.write(header(name, len(content)) + content + padding)
-        self._written += _BLOCK_BYTES + len(content) + len(padding)
+        self.copy(header(name, len(content)) + content + padding(len(content)))
+
+    def copy(self, blocks: bytes) -> None:
+        """Whole blocks of another tar."""
+        self._file.write(blocks)
+        self._written += len(blocks)
 
     def close(self) -> None:
         """Writes the end; the file stays open."""
         self._file.write(bytes(2 * _BLOCK_BYTES + -(self._written + 2 * _BLOCK_BYTES) % _RECORD_BYTES))
+
+
+def padding(num_bytes: int) -> bytes:
+    """What follows a content of so many bytes, up to the next block."""
+    return bytes(-num_bytes % _BLOCK_BYTES)
 
 
 def header(name: str, num_bytes: int) -> bytes:
@@ -242,13 +261,28 @@ def header(name: str, num_bytes: int) -> bytes:
     return b"".join((named.ljust(_LONGEST_NAME, b"\0"), _AFTER_NAME, size, _AFTER_SIZE, checksum, _AFTER_SUM))
 
 
+def resized_header(headers: bytes, name: str, num_bytes: int) -> bytes:
+    """A member's headers as they were, but for a content of so many bytes."""
+    size, last = b"%011o\0" % num_bytes, headers[-BLOCK:]
+    if b" size=" in headers[:-BLOCK]:  # of a pax header, which has the last word
+        info = tarfile.TarInfo(name)
+        info.size = num_bytes
+        return info.tobuf(tarfile.PAX_FORMAT)
+    before, after = last[:124] + size + last[136:148], last[156:]
+    return headers[:-BLOCK] + before + b"%06o\0 " % sum(before + _BLANK_SUM + after) + after
+
+
 def members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
     """(name, where its content starts, its bytes) of each member. Raises ValueError where one is not plain."""
-    place = 0
-    while (block := file.read(_BLOCK_BYTES)).strip(b"\0"):
-        if len(block) < _BLOCK_BYTES or block[156:157] != b"0":
+    reader = TarReader(file)
+    while True:
+        place = reader.end
+        try:
+            entry = reader.next()
+        except BrokenTar as error:
+            raise ValueError(f"{error}") from None
+        if entry is None:
+            return
+        if entry.kind or entry.place != place + BLOCK:
             raise ValueError(f"at byte {place} stands no plain member of a tar file")
-        num_bytes = int(block[124:136].rstrip(b" \0"), 8)
-        yield block[:_LONGEST_NAME].rstrip(b"\0").decode("ascii"), place + _BLOCK_BYTES, num_bytes
-        place += _BLOCK_BYTES + num_bytes + -num_bytes % _BLOCK_BYTES
-        file.seek(place)
+        yield entry.name, entry.place, entry.size

@@ -10,6 +10,7 @@ from models.tokenizer.training import TokenizerConfig
 from openwit import storage
 from openwit.config import digest
 from openwit.errors import InputError
+from openwit.shards.notes import caption_texts
 from pipelines.session import Invocation, require
 
 MERGES = "merges.txt.gz"
@@ -72,6 +73,4 @@ def _captions(url: str) -> Iterator[str]:
         for batch in parquet.iter_batches(columns=names):
             for row in batch.to_pylist():
                 if row.get("status", "success") == "success":
-                    several = row.get("captions")
-                    texts = [entry["caption"] for entry in several] if several else [row.get("caption")]
-                    yield from (text for text in texts if isinstance(text, str))
+                    yield from caption_texts(row)

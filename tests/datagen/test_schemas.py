@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datagen.schemas import pair_uid
+from openwit.shards.notes import pair_uid
 
 
 def test_a_uid_is_32_hex_digits_of_url_and_caption() -> None:

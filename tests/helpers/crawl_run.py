@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 from datagen import pipeline
 from datagen.config import RetryConfig
 from datagen.crawl.fetch.failures import reason
-from datagen.schemas import SELECTED, pair_uid
+from datagen.schemas import SELECTED
 from helpers.fetching import crawl_config
 from openwit import manifest, storage
 from openwit.executors.executor import ExecutorConfig
 from openwit.log.events import Log
 from openwit.manifest import Manifest, Part, PartFile
 from openwit.run import Run
+from openwit.shards.notes import pair_uid
 
 HOST = "http://pictures.example.test"
 SHARD_ROWS = 10

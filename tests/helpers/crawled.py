@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.schemas import CAPTIONS, pair_uid
+from datagen.schemas import CAPTIONS
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.executors.attempt import Failure, run_attempt
 from openwit.manifest import Manifest, Part, PartFile
+from openwit.shards.notes import pair_uid
 
 T = TypeVar("T")
 R = TypeVar("R")

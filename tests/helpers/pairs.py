@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.schemas import MATCHED, pair_uid
+from datagen.schemas import MATCHED
+from openwit.shards.notes import pair_uid
 from openwit.stage import Input, Source, Target
 
 Pair = tuple[str, str, list[int]]  # URL, caption, the queries that it matches

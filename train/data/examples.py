@@ -7,15 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import msgspec
-
 from openwit.errors import InputError
-from openwit.shards.tar import Encoded, TarSample, Unusable
+from openwit.shards.samples import IMAGE_SUFFIXES, TarSample, Unusable
+from openwit.shards.tar import Encoded
 from train.config import StreamConfig
 from train.data.decode import AnyPixels, crop_square, decode_resized
 from train.data.order import draw
-
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 
 
 @dataclass(frozen=True)
@@ -26,18 +23,6 @@ class Example:
     pixels: AnyPixels
     caption: str
     patches_seed: int = 0  # 64 bits, of what patch dropout draws
-
-
-class _Caption(msgspec.Struct):
-    uid: str = ""
-    caption: str | None = None
-
-
-class _Notes(msgspec.Struct):
-    """What key.json says of the pair; other fields are passed over."""
-
-    uid: str = ""
-    captions: list[_Caption] | None = None
 
 
 class DecodedCache:
@@ -99,26 +84,17 @@ class ClipExampleBuilder:
 
 
 def usable_captions(sample: TarSample, excluded: frozenset[str]) -> list[str] | Unusable:
-    """The captions that are not excluded, empty ones among them, or why there is none: text or excluded."""
-    try:
-        captions = [entry.caption or "" for entry in _captions(sample) if entry.uid not in excluded]
-    except msgspec.DecodeError as error:
-        return Unusable(sample.key, "text", f"its json cannot be read ({error})")
+    """The captions that are not excluded, empty ones among them, or why there is none: excluded."""
+    captions = [entry.caption for entry in sample.record.captions if entry.uid not in excluded]
     return captions or Unusable(sample.key, "excluded", "all its captions are excluded")
 
 
 def resized_image(sample: TarSample, resize_px: int, cache: DecodedCache) -> AnyPixels | Unusable:
     """uint8 [H, W, 3], the shorter side `resize_px`, or why there is none: image."""
-    encoded = next((sample.members[e] for e in IMAGE_EXTENSIONS if e in sample.members), None)
+    encoded = sample.image
     if encoded is None:
-        return Unusable(sample.key, "image", f"it has none of {', '.join(IMAGE_EXTENSIONS)}")
+        return Unusable(sample.key, "image", f"it has none of {', '.join(IMAGE_SUFFIXES)}")
     try:
         return cache.get(sample.key, encoded, resize_px)
     except InputError as error:
         return Unusable(sample.key, "image", str(error))
-
-
-def _captions(sample: TarSample) -> list[_Caption]:
-    """Those of the pair, one or several; an empty one where it has no text at all."""
-    notes = msgspec.json.decode(sample.members["json"], type=_Notes) if "json" in sample.members else _Notes()
-    return notes.captions or [_Caption(notes.uid, str(sample.members.get("txt", b""), "utf-8", "replace"))]

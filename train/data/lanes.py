@@ -9,7 +9,8 @@ from itertools import islice
 from typing import Generic
 
 from openwit.errors import InputError, WorkError
-from openwit.shards.tar import BufferPool, TarSample, Unusable, read_samples
+from openwit.shards.samples import TarSample, Unusable, scan_tar, shard_name
+from openwit.shards.tar import BufferPool
 from openwit.storage.readahead import TarFiles
 from train.data.dataset import DataSet, TrainingShard
 from train.data.order import Lane, Segment, Window, lane_size, window_at
@@ -44,8 +45,9 @@ class LaneRows:
         return lane_size(self.lane)
 
     def read(self, start: int) -> Iterator[TarSample | Unusable]:
-        """One item for each row from the `start`-th on; a row that is not in its tar gives an Unusable whose key names
-        the tar. Whoever has used a sample releases it. Raises WorkError where a store fails for too long."""
+        """One item for each row from the `start`-th on: an Unusable for a sample that cannot be used, and for a row
+        that is not in its tar, where its key names the tar. Whoever has used a sample releases it. Raises WorkError
+        where a store fails for too long."""
         for segment in self.lane:
             if start < segment.num_samples:
                 shard = self.data_set.shards[segment.shard]
@@ -63,13 +65,14 @@ class LaneRows:
         missing = Unusable(shard.name, "tar", f"has fewer than the {shard.num_samples} samples of the manifest")
         try:
             with self.files.open(shard.url) as file:
-                for item in islice(read_samples(file, segment.start, self.pool), segment.num_samples):
-                    if isinstance(item, Unusable):
+                found = scan_tar(file, segment.start, self.pool, shard_name(shard.url))
+                for item in islice(found, segment.num_samples):
+                    if isinstance(item, Unusable) and item.reason == "tar":
                         missing = replace(item, key=shard.name)
                         break
                     num_given += 1
-                    yield replace(item, copy=segment.copy) if segment.copy else item
-        except InputError as error:
+                    yield replace(item, copy=segment.copy) if segment.copy and isinstance(item, TarSample) else item
+        except (InputError, OSError) as error:
             missing = Unusable(shard.name, "tar", str(error))
         for _ in range(segment.num_samples - num_given):
             yield missing

@@ -14,7 +14,7 @@ from models.detector.augmentations import augment
 from models.detector.descriptor import squeeze
 from models.detector.detector import Detector
 from models.preprocess import normalize_pixels
-from openwit.shards.tar import TarSample, Unusable
+from openwit.shards.samples import TarSample, Unusable
 from train.config import DetectorTrainingConfig
 from train.data.batches import BatchImages, TensorPool
 from train.data.decode import Pixels
@@ -43,7 +43,7 @@ class CopyPairBuilder:
     cache: DecodedCache
 
     def build(self, sample: TarSample, epoch: int) -> CopyPair | Unusable:
-        """The pair, or why there is none: text (where its notes cannot be read), excluded or image."""
+        """The pair, or why there is none: excluded or image."""
         captions = usable_captions(sample, self.excluded)
         if isinstance(captions, Unusable):
             return captions

@@ -212,7 +212,7 @@ def _nearest_by_hash(finder: Finder, prints: Fingerprints, own: np.ndarray) -> t
 
 
 def _exact(finder: Finder, image: StoredImage) -> set[int]:
-    digests = {hashlib.sha256(image.data).hexdigest(), image.record.sha256 or ""} - {""}
+    digests = {hashlib.sha256(image.data).hexdigest(), image.record.sha256} - {""}
     found = {row for digest in digests for row in finder.index.same("sha256", digest)}
     return found | set(finder.index.same("pixels", pixels_sha256(image.data)))
 

@@ -151,13 +151,14 @@ def measure(
     reports = [_measure_set(entry, _of_set(rows, entry.name), answers.correct.get(entry.name, {})) for entry in sets]
     shares = [entry.share for entry in reports]
     counts = pairs.counts
+    overlapping = sum(counts[f"dropped.overlap_{reason}"] for reason in REASONS)
     return OverlapReport(
         sets=reports,
         median_share=statistics.median(shares),
         mean_share=statistics.fmean(shares),
         images_checked=counts["in"],
-        images_overlapping=sum(counts[f"dropped.overlap_{reason}"] for reason in REASONS),
-        images_undecodable=counts["dropped.undecodable"],
+        images_overlapping=overlapping,
+        images_undecodable=counts["in"] - counts["kept"] - overlapping,
         excluded_uids=len(pc.unique(exclusions(rows)["uid"])),
         thresholds={name: getattr(config, name) for name in THRESHOLDS},
         model=answers.model,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -19,16 +18,16 @@ from datagen.duplicates.embed import Embedder, open_embedder
 from datagen.duplicates.fingerprints import SHOWN_PX, Fingerprints, decode_small, shown, thumbnail
 from datagen.duplicates.index.query import Finder, open_finder
 from datagen.duplicates.overlap.cascade import Match, decide, same_images, same_pixels
+from datagen.shards.rows import ShardImages, table_rows
 from openwit import storage
 from openwit.errors import InputError
 from openwit.images import decode_reduced
 from openwit.images.header import U8
 from openwit.manifest import Manifest
-from openwit.shards.samples import StoredImage, read_images
+from openwit.shards.samples import StoredImage
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.tables import read_table
 
-BATCH_IMAGES = 256
 SECONDS = ("read", "decode", "hash", "lookup", "embed", "search", "write")
 
 OVERLAP = pa.schema(
@@ -81,7 +80,7 @@ class Checker:
         clock, finder = self.clock, self.finder
         with clock("hash"):
             prints = Fingerprints.of(thumbnails)
-            digests = [{hashlib.sha256(p.data).hexdigest(), p.record.sha256 or ""} for p in images]
+            digests = [{hashlib.sha256(p.data).hexdigest(), p.record.sha256} for p in images]
         with clock("lookup"):
             hashed, looked = finder.near_by_hash(prints)
             exact = (
@@ -104,7 +103,9 @@ def process(config: SearchConfig, source: Source, target: Target) -> Counts:
     NNNNN_near.parquet the pairs that just missed a threshold.
 
     Counts images: `kept` are in no evaluation set, `dropped.overlap_<reason>` are in one, `dropped.undecodable`
-    cannot be read. Nothing is taken out of the shard. NNNNN_stats.json says how long each stage of the cascade took.
+    cannot be read, and others are dropped by the reason for which their sample cannot be used. Nothing is taken out of
+    the shard. NNNNN_stats.json says how long each stage of the cascade took. Raises InputError where tar and table tell
+    of other images.
     """
     embedder = None
     if "detector" in source.inputs:
@@ -116,10 +117,11 @@ def process(config: SearchConfig, source: Source, target: Target) -> Counts:
     counts.update({f"dropped.overlap_{reason}": 0 for reason in REASONS})
     near = NearMisses(config.near_pairs)
     with pq.ParquetWriter(target.path(".parquet"), OVERLAP, compression="zstd") as writer:
-        stream = read_images(source.url("tar"))
+        rows = table_rows(source.url("parquet"), read_table(source.url("parquet")), ("key", "status"))
+        batches = ShardImages(source.url("tar"), rows, counts).batches()
         while True:
             with clock("read"):
-                batch = list(itertools.islice(stream, BATCH_IMAGES))
+                batch = [image for _, image in next(batches, [])]
             if not batch:
                 break
             with clock("decode"):
@@ -135,7 +137,6 @@ def process(config: SearchConfig, source: Source, target: Target) -> Counts:
     counts.update(checker.counts)
     seconds = {name: round(value, 4) for name, value in clock.seconds.items()}
     target.note("_stats.json").write_bytes(msgspec.json.encode({"seconds": seconds, "images": counts["in"]}))
-    _check_whole(source, counts["in"])
     return counts
 
 
@@ -176,7 +177,6 @@ def _decode(
     """The images that can be decoded, their thumbnails, and with a detector what its network takes."""
     images, thumbnails, prepared = [], [], []
     for image in batch:
-        counts["in"] += 1
         try:
             small = thumbnail(decode_small(image.data))
             large = [embedder.prepare(image.data)] if embedder is not None else []
@@ -211,7 +211,7 @@ def _table(finder: Finder, pairs: Sequence[tuple[StoredImage, Match]]) -> pa.Tab
         record, by_hash = image.record, match.by_hash
         rows.append(
             {
-                "uid": record.uids[0] if record.uids else "",
+                "uid": record.captions[0].uid,
                 "key": image.key,
                 **name,
                 "reason": match.reason,
@@ -222,19 +222,8 @@ def _table(finder: Finder, pairs: Sequence[tuple[StoredImage, Match]]) -> pa.Tab
                 "detector": match.detector,
                 "uids": record.uids,
                 "url": record.url,
-                "caption": record.caption,
+                "caption": record.captions[0].caption,
                 "shown": small[image.key],
             }
         )
     return pa.Table.from_pylist(rows, schema=OVERLAP)
-
-
-def _check_whole(source: Source, num_images: int) -> None:
-    """A tar that ends early at a sample's border reads like a whole one; its table tells. Raises InputError."""
-    status = read_table(source.url("parquet"), ["status"])["status"].to_pylist()
-    expected = status.count("success")
-    if num_images != expected:
-        raise InputError(
-            f"{source.url('tar')}: holds {num_images} images, its table {expected};"
-            " delete it and run build-dataset again"
-        )

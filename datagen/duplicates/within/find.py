@@ -21,15 +21,16 @@ from datagen.duplicates.within.config import GroupsConfig, WithinConfig
 from datagen.duplicates.within.fingerprint import FINGERPRINT
 from datagen.duplicates.within.groups import GROUP_STAGE, NAME, exclude_copies
 from datagen.duplicates.within.pairs import PAIR_STAGE
-from datagen.schemas import CAPTIONS, pair_uid
+from datagen.schemas import CAPTIONS
 from datagen.shards import swap as swaps
 from datagen.shards.remove import settle
-from datagen.shards.rewrite import Captions, ShardFiles, rewrite
+from datagen.shards.rewrite import Captions, ShardFiles, has_entries, rewrite
 from openwit import manifest as manifests
 from openwit import storage
 from openwit.errors import InputError
 from openwit.manifest import Manifest, Part
 from openwit.run import Run
+from openwit.shards.notes import pair_uid
 from openwit.stage import Counts, Input, Source, Stage, Target
 from openwit.storage.tables import read_table, read_wanted
 
@@ -138,16 +139,17 @@ def gather(config: GroupsConfig, source: Source, target: Target) -> Counts:
     wanted: dict[int, set[str]] = defaultdict(set)
     for copy in copies:
         wanted[copy["shard"]].add(copy["key"])
-    captions: dict[str, Captions] = {}
+    captions: dict[tuple[int, str], Captions] = {}
     for entry in source.inputs["nodes"]:
-        keys = wanted.get(int(entry.url.rpartition("/")[2].partition(".")[0]))
-        if keys:
+        shard = int(entry.url.rpartition("/")[2].partition(".")[0])
+        if keys := wanted.get(shard):
             table = read_table(entry.url, ["key", "captions"])
             own = table.filter(pc.is_in(table["key"], pa.array(sorted(keys))))
-            captions |= dict(zip(own["key"].to_pylist(), own["captions"].to_pylist(), strict=True))
+            found = zip(own["key"].to_pylist(), own["captions"].to_pylist(), strict=True)
+            captions |= {(shard, key): entries for key, entries in found}
     gathered: dict[tuple[int, str], list[Mapping[str, Any]]] = defaultdict(list)
     for copy in copies:
-        gathered[copy["kept_shard"], copy["group"]] += captions[copy["key"]]
+        gathered[copy["kept_shard"], copy["group"]] += captions[copy["shard"], copy["key"]]
     rows = [{"shard": shard, "key": key, "captions": found} for (shard, key), found in sorted(gathered.items())]
     pq.write_table(pa.Table.from_pylist(rows, schema=GATHERED), target.path(".parquet"), compression="zstd")
     return Counter({"in": len(copies), "kept": len(copies), "rows": len(rows)})
@@ -165,7 +167,7 @@ def merge(config: GroupsConfig, source: Source, target: Target) -> Counts:
     more = dict(zip(gathered["key"].to_pylist(), gathered["captions"].to_pylist(), strict=True))
     counts: Counts = Counter({"in": 0, "kept": 0})
     edits: dict[str, Captions] = {}
-    for row in table.to_pylist() if "captions" in table.column_names else ():
+    for row in table.to_pylist() if has_entries(table.schema) else ():
         if row["status"] != "success":
             continue
         counts["in"] += 1

@@ -22,14 +22,13 @@ from datagen.duplicates.fingerprints import U64, Fingerprints, decode_small, pix
 from datagen.duplicates.within.bands import PIXELS, SHA256, band_keys, digest_keys, partitions
 from datagen.duplicates.within.config import PrintsConfig
 from datagen.schemas import CAPTIONS
-from datagen.shards.rewrite import caption_rows
+from datagen.shards.rows import ShardImages, caption_rows
 from openwit.errors import InputError
-from openwit.shards.samples import StoredImage, read_images
+from openwit.shards.samples import StoredImage
 from openwit.stage import Counts, Source, Stage, Target
 from openwit.storage.slices import writing_slices
 from openwit.storage.tables import read_table
 
-BATCH_IMAGES = 256
 WORD = pa.binary(32)
 BANDED = pa.schema(
     [
@@ -65,23 +64,21 @@ def shards_of(ids: U64) -> U64:
 
 def process(config: PrintsConfig, source: Source, target: Target) -> Counts:
     """Writes a shard's NNNNN.bands.arrow, slices (columns BANDED) by partition, and NNNNN.nodes.parquet (columns NODES)
-    in the order of ids. Counts images: kept, or `dropped.undecodable`; `flat` ones have no bands."""
+    in the order of ids. Counts images: kept, `dropped.undecodable`, or dropped by the reason for which their sample
+    cannot be used; `flat` ones have no bands. Raises InputError where tar and table tell of other images."""
     table = read_table(source.url("parquet"))
-    rows = caption_rows(table, ("original_width", "original_height", "width", "height"))
-    places = {row["key"]: place for place, row in enumerate(rows)}
+    rows = caption_rows(source.url("parquet"), table, ("original_width", "original_height", "width", "height"))
     embedder = None
     if "detector" in source.inputs:
         detector = source.input("detector")
         embedder = open_embedder(detector.url, detector.identity, config.device)
     reader = _ShardReader(config, embedder, Counter({"in": 0, "kept": 0}))
     batches, nodes = [BANDED.empty_table()], []
-    stream = read_images(source.url("tar"))
-    while batch := list(itertools.islice(stream, BATCH_IMAGES)):
-        known = [(node_id(source.index, places[p.key]), p) for p in batch if p.key in places]
-        for number, image in known:
-            row = rows[places[image.key]]
-            nodes.append((number, image.key, row["url"], _area(row), row["captions"]))
-        batches.append(reader.read(known))
+    for batch in ShardImages(source.url("tar"), rows, reader.counts).batches():
+        for place, image in batch:
+            row = rows[place]
+            nodes.append((node_id(source.index, place), row["key"], row["url"], _area(row), _captions(row, image)))
+        batches.append(reader.read([(node_id(source.index, place), image) for place, image in batch]))
     _write_slices(pa.concat_tables(batches), config, target)
     columns = [list(column) for column in zip(*nodes, strict=True)] or [[]] * len(NODES)
     pq.write_table(pa.table(columns, schema=NODES), target.path(".nodes.parquet"), compression="zstd")
@@ -89,6 +86,12 @@ def process(config: PrintsConfig, source: Source, target: Target) -> Counts:
 
 
 FINGERPRINT: Stage[PrintsConfig] = Stage("within_prints", 2, process)
+
+
+def _captions(row: Mapping[str, Any], image: StoredImage) -> list[Mapping[str, Any]]:
+    """Of the pairs that training finds in the tar, by their uids, all that the table tells."""
+    told = {entry["uid"]: entry for entry in row["captions"]}
+    return [told.get(own.uid) or {"uid": own.uid, "caption": own.caption} for own in image.record.captions]
 
 
 def _area(row: Mapping[str, Any]) -> int:
@@ -106,7 +109,6 @@ class _ShardReader:
     def read(self, images: Sequence[tuple[int, StoredImage]]) -> pa.Table:
         """The rows of these images."""
         config, counts = self.config, self.counts
-        counts["in"] += len(images)
         ids, thumbnails, prepared, pixels = [], [], [], []
         for number, image in images:
             try:

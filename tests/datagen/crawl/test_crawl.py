@@ -19,7 +19,7 @@ from datagen.config import CrawlConfig
 from datagen.crawl import crawl
 from datagen.crawl.politeness import limiter
 from datagen.crawl.politeness.client import LimiterGone
-from datagen.schemas import SELECTED, pair_uid
+from datagen.schemas import SELECTED
 from helpers import web
 from helpers.fetching import crawl_config
 from helpers.pairs import run_step
@@ -29,6 +29,7 @@ from openwit.config import free_fields
 from openwit.errors import ConfigError
 from openwit.executors.executor import Executor, ExecutorConfig, open_executor
 from openwit.log.events import InFlight, Log
+from openwit.shards.notes import pair_uid
 from openwit.stage import Input, Source
 
 HOST = "http://pictures.example.test"

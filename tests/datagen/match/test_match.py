@@ -9,11 +9,12 @@ import pytest
 
 from datagen.config import CandidatesConfig, MatchConfig, SourcesConfig
 from datagen.match import match as candidates
-from datagen.schemas import CANDIDATES, MATCHED, pair_uid
+from datagen.schemas import CANDIDATES, MATCHED
 from datagen.sources import wat as sources_wat
 from helpers.pairs import run_step
 from helpers.wat import image, page, wat_file
 from openwit.errors import ConfigError
+from openwit.shards.notes import pair_uid
 from openwit.stage import Counts, Input, check_counts
 from wit_queries.config import MatcherConfig
 from wit_queries.matching import stage

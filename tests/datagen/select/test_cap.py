@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datagen.config import CapConfig
-from datagen.schemas import DISTINCT, pair_uid
+from datagen.schemas import DISTINCT
 from datagen.select import cap
 from datagen.select.cap_kernel import match_keys
 from helpers.capped import carry, decide, find_distinct, gather_bracketed, outside, select, selections, thresholds
 from helpers.pairs import Pair, run_step
 from helpers.plain_keys import mix, plain_key, unmix
+from openwit.shards.notes import pair_uid
 
 PAIRS: list[Pair] = [
     (f"http://h{i % 7}.test/{i // 3}.jpg", f"caption {i}", sorted({0, i % 5 + 1, i % 11 + 6})) for i in range(600)

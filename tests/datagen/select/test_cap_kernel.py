@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.schemas import pair_uid
 from datagen.select import cap_kernel
 from datagen.select.cap_kernel import MAX_KEY
 from helpers.plain_keys import mix, plain_key, unmix
+from openwit.shards.notes import pair_uid
 
 U64 = st.integers(0, MAX_KEY)
 QUERY = st.integers(0, 5)

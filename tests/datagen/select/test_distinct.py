@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.schemas import pair_uid
 from datagen.select.distinct import read_pairs
 from helpers.capped import find_distinct
 from helpers.pairs import Pair
+from openwit.shards.notes import pair_uid
 
 PAIRS: list[Pair] = [(f"http://h{i % 7}.test/{i // 3}.jpg", f"caption {i}", [i % 5, 9]) for i in range(200)]
 

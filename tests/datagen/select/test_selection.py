@@ -6,11 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.config import CapConfig
-from datagen.schemas import SELECTED, pair_uid
+from datagen.schemas import SELECTED
 from datagen.select.selection import group_by_image
 from helpers.capped import carry
 from helpers.pairs import Pair
 from openwit.kernels.hashing import url_hashes
+from openwit.shards.notes import pair_uid
 
 PAIRS: list[Pair] = [(f"http://h{i % 7}.test/{i // 3}.jpg", f"caption {i}", [i % 5, 9]) for i in range(300)]
 

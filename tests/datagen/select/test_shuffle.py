@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from datagen.config import ShuffleConfig
-from datagen.schemas import pair_uid
 from datagen.select import shuffle
 from helpers.pairs import Pair, run_step, write_matched
 from openwit.errors import ConfigError
 from openwit.kernels.hashing import url_hashes
 from openwit.manifest import Part, PartFile
+from openwit.shards.notes import pair_uid
 from openwit.storage.slices import read_slice
 
 PAIRS: list[Pair] = [(f"http://h{i % 7}.test/{i // 3}.jpg", f"caption {i}", [i % 5, 9]) for i in range(200)]

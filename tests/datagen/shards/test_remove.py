@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.schemas import pair_uid
 from datagen.shards.remove import Removal, remove, settle
 from datagen.shards.tombstones import Request
 from helpers import crawl_run, s3_server, web
@@ -22,6 +21,7 @@ from openwit.errors import InputError
 from openwit.executors.executor import ExecutorConfig
 from openwit.log.events import Log
 from openwit.run import Run
+from openwit.shards.notes import pair_uid
 
 
 def url(name: object, host: str = "host") -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.schemas import SELECTED, pair_uid
+from datagen.schemas import SELECTED
 from datagen.shards.tombstones import (
     REMOVED_URL,
     Request,
@@ -19,6 +19,7 @@ from datagen.shards.tombstones import (
     write_request,
 )
 from openwit.errors import InputError
+from openwit.shards.notes import pair_uid
 
 
 def selected(*rows: tuple[str, list[str]]) -> pa.Table:

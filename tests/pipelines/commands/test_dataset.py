@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.schemas import pair_uid
 from datagen.shards.exclusions import EXCLUSIONS
 from helpers import line_run
 from helpers.crawled import Fetched, jpeg, scene, write_shards
 from openwit import manifest as manifests
+from openwit.shards.notes import pair_uid
 from pipelines.cli import main
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.schemas import pair_uid
 from helpers.crawled import Fetched, jpeg, png, scene, write_eval_set, write_shards
+from openwit.shards.notes import pair_uid
 from pipelines.cli import main
 
 

@@ -22,7 +22,6 @@ from datagen.duplicates.eval_sets import formats
 from datagen.duplicates.overlap.check import check_overlap, index_sets, merge_sets
 from datagen.duplicates.overlap.report import OverlapReport
 from datagen.duplicates.overlap.thresholds import Calibration, SetCalibration, choose
-from datagen.schemas import pair_uid
 from helpers.crawled import Fetched, InThisProcess, altered, jpeg, png, scene, write_eval_set, write_shards
 from helpers.descriptors import write_descriptor
 from helpers.processes import descendants, kill, wait_until
@@ -31,6 +30,7 @@ from openwit.errors import ConfigError, InputError
 from openwit.executors.executor import Executor, ExecutorConfig
 from openwit.log.events import Log
 from openwit.run import Run
+from openwit.shards.notes import pair_uid
 
 
 def url(name: str) -> str:

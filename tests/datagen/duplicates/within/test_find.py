@@ -12,7 +12,6 @@ import pytest
 
 from datagen.duplicates.within.config import WithinConfig
 from datagen.duplicates.within.find import WithinSummary, find_within
-from datagen.schemas import pair_uid
 from datagen.shards.remove import settle
 from helpers.crawled import Fetched, InThisProcess, jpeg, png, scene, write_shards
 from helpers.descriptors import write_descriptor
@@ -21,6 +20,7 @@ from openwit import storage
 from openwit.executors.executor import ExecutorConfig
 from openwit.log.events import Log
 from openwit.run import Run
+from openwit.shards.notes import pair_uid
 
 CONFIG = WithinConfig(num_partitions=3)
 
