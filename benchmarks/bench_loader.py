@@ -44,7 +44,7 @@ from stored_images import stored
 from models.preprocess import normalize_pixels
 from openwit import manifest as manifests
 from openwit.manifest import Manifest, Part, PartFile
-from openwit.shards.tar import TarSample, read_samples
+from openwit.shards.samples import TarSample, scan_tar
 from train.config import PretrainConfig, StreamConfig
 from train.data.batches import LoaderSpec
 from train.data.dataset import open_data_set
@@ -188,7 +188,7 @@ def main() -> None:
 
 def compare(folder: Path, turns: tuple[int, int]) -> None:
     """Measures ours beside the bound so often, then so often beside the peer, and reports."""
-    samples = [s for path in sorted(folder.glob("0*.tar")) for s in read_samples(path.open("rb"))]
+    samples = [s for path in sorted(folder.glob("0*.tar")) for s in scan_tar(path.open("rb"))]
     images = [s.members["jpg"] for s in samples if isinstance(s, TarSample)]
     place = np.empty((IMAGE_PX, IMAGE_PX, 3), np.uint8)
     peer = endless(open_clip_loader(folder, len(images)))

@@ -150,9 +150,9 @@ def scan_tar(
     file: BinaryIO | IO[bytes], start: int = 0, pool: BufferPool | None = None, shard: str = ""
 ) -> Iterator[TarSample | Unusable]:
     """The samples of an open tar from the `start`-th on, those that cannot be used in their places; larger members in
-    buffers of the pool, if there is one. Neighbours without an image and without json are no sample. It never raises for what
-    is inside the file: where that ends early or is no tar, the last item says so. Raises OSError where it cannot be
-    read."""
+    buffers of the pool, if there is one. Neighbours without an image and without json are no sample. It never raises
+    for what is inside the file: where that ends early or is no tar, the last item says so. Raises OSError where it
+    cannot be read."""
     reader = TarReader(file, pool)
     group, number = _Group(""), 0
     linked, problem = "", ""  # the key of an image that is a link or worse, and what it is

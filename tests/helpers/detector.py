@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from helpers.shards import InThisProcess, add_member, jpeg
+from helpers.shards import InThisProcess, add_member, jpeg, uid_of
 from models.detector.augmentations import copy_of
 from models.detector.config import DetectorConfig, DetectorResNetConfig
 from models.detector.descriptor import squeeze
@@ -64,7 +64,7 @@ def photo(number: int) -> np.ndarray:
 
 
 def write_photos(folder: Path, samples: Sequence[int]) -> Manifest:
-    """Shards of photographs; the uid of sample n of shard s is "<s 5 digits><n 4 digits>", its key too."""
+    """Shards of photographs; sample n of shard s has the key "<s 5 digits><n 4 digits>", and its uid is `uid_of` it."""
     sources = [Source(index=index, inputs={"none": (Input(url="", identity=""),)}) for index in range(len(samples))]
     plan = stages.plan(STAGE, PhotosConfig(samples=tuple(samples)), sources, str(folder))
     return stages.run(plan, InThisProcess(), Log(stream=io.StringIO()))
@@ -76,7 +76,7 @@ def _draw(config: PhotosConfig, source: Source, target: Target) -> Counter[str]:
         for key in keys:
             add_member(tar, f"{key}.jpg", jpeg(photo(int(key))))
             add_member(tar, f"{key}.txt", f"photograph {key}".encode())
-            add_member(tar, f"{key}.json", json.dumps({"uid": key, "key": key}).encode())
+            add_member(tar, f"{key}.json", json.dumps({"uid": uid_of(key), "key": key}).encode())
     pq.write_table(pa.table({"key": keys}), target.path(".parquet"))
     return Counter({"in": len(keys), "kept": len(keys)})
 

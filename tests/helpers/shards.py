@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -44,7 +45,7 @@ class InThisProcess:
 
 
 def write_shards(folder: Path, samples: Sequence[int] = (16, 16), image_px: int = 32) -> Manifest:
-    """Shards of coloured images, each with one to three captions; uid of caption c of key k is "<k>-<c>"."""
+    """Shards of coloured images, each with one to three captions; uid of caption c of key k is `uid_of("<k>-<c>")`."""
     config = ImagesConfig(samples=tuple(samples), image_px=image_px)
     sources = [Source(index=index, inputs={"none": (Input(url="", identity=""),)}) for index in range(len(samples))]
     plan = stages.plan(STAGE, config, sources, str(folder))
@@ -65,11 +66,16 @@ def _draw(config: ImagesConfig, source: Source, target: Target) -> Counter[str]:
 STAGE: Stage[ImagesConfig] = Stage("images", 1, _draw)
 
 
+def uid_of(name: str) -> str:
+    """32 hex digits."""
+    return hashlib.md5(name.encode()).hexdigest()
+
+
 def sample_files(key: str, number: int, image_px: int) -> dict[str, bytes]:
     """The three files of a sample in img2dataset's layout."""
     colour, ground, place = number % 8, number // 8 % 8, number // 64 % 4
     text = f"{COLOURS[colour]} on {COLOURS[ground]}, {PLACES[place]}"
-    captions = [{"uid": f"{key}-{c}", "caption": f"{text} ({c})"} for c in range(1 + number % 3)]
+    captions = [{"uid": uid_of(f"{key}-{c}"), "caption": f"{text} ({c})"} for c in range(1 + number % 3)]
     pixels = np.empty((image_px * 3 // 4, image_px, 3), np.uint8)
     pixels[:] = VALUES[ground]
     half = image_px // 3
@@ -105,8 +111,9 @@ def rewritten(tar_path: Path) -> Iterator[dict[str, bytes]]:
 
 
 def write_exclusions(path: Path, uids: Sequence[str]) -> str:
-    """A file like dedup-check's, uids being those of `write_shards`; its path."""
+    """A file like dedup-check's, uids being the "<k>-<c>" of `write_shards`; its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = [f"{uid.partition('-')[0]}-0" for uid in uids]
-    pq.write_table(pa.table({"uid": list(uids), "reason": ["overlap"] * len(uids), "image": images}), path)
+    images = [uid_of(f"{uid.partition('-')[0]}-0") for uid in uids]
+    reasons = ["overlap"] * len(uids)
+    pq.write_table(pa.table({"uid": list(map(uid_of, uids)), "reason": reasons, "image": images}), path)
     return str(path)

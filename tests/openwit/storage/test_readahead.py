@@ -20,7 +20,7 @@ from helpers.patience import patience
 from helpers.shards import write_shards
 from openwit import storage
 from openwit.errors import InputError, WorkError
-from openwit.shards.tar import read_samples
+from openwit.shards.samples import scan_tar
 from openwit.storage.readahead import TarFiles
 
 KB = 1 << 10
@@ -99,7 +99,7 @@ def test_a_faltering_store_gives_the_samples_that_a_local_file_gives(
     url, proxy = on_s3
     proxy.every, proxy.kinds = 2, ("503", "cut", "500", "hang up")
     with TarFiles(32 * KB, 30, 8 * KB).open(url) as file:
-        assert list(read_samples(file, start)) == list(read_samples(io.BytesIO(tar), start))
+        assert list(scan_tar(file, start)) == list(scan_tar(io.BytesIO(tar), start))
     assert {"GET 503", "GET cut", "GET 500", "GET hang up"} <= set(proxy.refused)
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers.shards import write_exclusions, write_shards
+from helpers.shards import uid_of, write_exclusions, write_shards
 from openwit.errors import ConfigError, InputError
-from openwit.shards.tar import BufferPool, TarSample, Unusable
+from openwit.shards.samples import TarSample, Unusable
+from openwit.shards.tar import BufferPool
 from openwit.storage.readahead import TarFiles
 from train.data.dataset import DataSet, data_digest, open_data_set
 from train.data.lanes import LaneRows
@@ -37,7 +38,7 @@ def test_missing_or_wrong_inputs_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"x\.parquet: cannot be read as parquet"):
         open_data_set((str(tmp_path / "data"),), str(tmp_path / "x.parquet"))
     other = write_exclusions(tmp_path / "y.parquet", ["a", "b"])
-    assert open_data_set((str(tmp_path / "data"),), other).excluded == {"a", "b"}
+    assert open_data_set((str(tmp_path / "data"),), other).excluded == {uid_of("a"), uid_of("b")}
 
 
 def test_a_mixture_has_the_shards_of_all_each_so_often_as_its_passes_say(tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ import pytest
 from PIL import ExifTags, Image
 
 from helpers.photographs import encoded, photograph
-from helpers.shards import jpeg, sample_files
-from openwit.shards.tar import SIZES, BufferPool, TarSample, Unusable
+from helpers.shards import jpeg, sample_files, uid_of
+from openwit.shards.samples import TarSample, Unusable
+from openwit.shards.tar import SIZES, BufferPool
 from train.data.examples import ClipExampleBuilder, DecodedCache, Example
 from train.data.order import draw
 
 
 def builder(excluded: tuple[str, ...] = (), cache_bytes: int = 0) -> ClipExampleBuilder:
-    return ClipExampleBuilder(3, 20, 16, frozenset(excluded), DecodedCache(cache_bytes))
+    return ClipExampleBuilder(3, 20, 16, frozenset(map(uid_of, excluded)), DecodedCache(cache_bytes))
 
 
 def sample(number: int = 2, **changes: bytes | None) -> TarSample:
@@ -58,8 +59,27 @@ def test_excluded_captions_are_never_used_and_a_pair_without_others_is_left_out(
 
 def test_a_plain_pair_without_json_is_used_with_its_text_and_its_uid_counts() -> None:
     assert builder().build(sample(json=None), 0).caption.endswith("(0)")
-    lone = json.dumps({"uid": "u"}).encode()
+    lone = json.dumps({"uid": uid_of("u")}).encode()
     assert builder(("u",)).build(sample(json=lone), 0).reason == "excluded"
+
+
+@pytest.mark.parametrize(
+    ("notes", "captions"),
+    [
+        (b"not json", ["words"]),
+        (b'{"captions": 3}', ["words"]),
+        (b'[{"caption": "listed"}]', ["words"]),
+        (b'{"caption": null, "similarity": NaN}', ["words"]),
+        (b'{"caption": "own", "uid": 7}', ["own"]),
+        (b'\xef\xbb\xbf{"caption": "own", "uid": null}', ["own"]),
+        (b'{"captions": ["one", "two"]}', ["one", "two"]),
+        (b'{"captions": {"en": "one", "de": "zwei"}}', ["one", "zwei"]),
+        (b'{"deep": ' + b"[" * 100_000 + b"]" * 100_000 + b', "caption": "own"}', ["own"]),
+    ],
+)
+def test_a_sample_with_odd_notes_is_used_with_the_captions_that_it_has(notes, captions):
+    made = {builder().build(sample(json=notes, txt=b"words"), epoch).caption for epoch in range(20)}
+    assert made == set(captions)
 
 
 def noise(size: tuple[int, int] = (64, 96)) -> Image.Image:
@@ -110,8 +130,8 @@ def test_what_lies_in_a_pools_buffers_gives_the_same_and_can_be_released(changes
     [
         ({"json": b"{}", "txt": b"  "}, "text"),
         ({"json": None, "txt": None}, "text"),
-        ({"json": b"not json"}, "text"),
-        ({"json": b'{"captions": 3}'}, "text"),
+        ({"json": b"not json", "txt": b""}, "text"),
+        ({"json": b'{"captions": 3}', "txt": None}, "text"),
         ({"jpg": None}, "image"),
         ({"jpg": b"<html>no image</html>"}, "image"),
     ],

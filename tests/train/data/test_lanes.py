@@ -11,7 +11,8 @@ import pytest
 
 from helpers.shards import jpeg, rewritten, write_exclusions, write_shards
 from openwit.errors import WorkError
-from openwit.shards.tar import SIZES, BufferPool, TarSample, Unusable, read_samples
+from openwit.shards.samples import TarSample, Unusable, scan_tar
+from openwit.shards.tar import SIZES, BufferPool
 from openwit.storage.readahead import TarFiles
 from train.data.dataset import DataSet, open_data_set
 from train.data.examples import ClipExampleBuilder, DecodedCache
@@ -80,7 +81,7 @@ def test_the_memory_of_used_samples_is_used_again_and_no_image_suffers(tmp_path:
             assert len(members[name]) in SIZES
     lane = reader(tmp_path)
     with (tmp_path / "00000.tar").open("rb") as file:
-        plain = {sample.key: lane.builder.build(sample, 0) for sample in read_samples(file)}
+        plain = {sample.key: lane.builder.build(sample, 0) for sample in scan_tar(file)}
     for example in islice(lane, 60):
         assert np.array_equal(example.pixels, plain[example.key].pixels)
     assert 1 <= sum(map(len, lane.rows.pool._free.values())) <= 4 + 1
