@@ -155,7 +155,7 @@ def process(config: RemoveConfig, source: Source, target: Target) -> Counts:
     return counts
 
 
-STAGE: Stage[RemoveConfig] = Stage("remove", 1, process)
+STAGE: Stage[RemoveConfig] = Stage("remove", 2, process)
 
 
 def _named(row: Mapping[str, Any], request: Request, shard: str) -> dict[str, str]:

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import itertools
+import os
 import posixpath
 import re
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -27,11 +26,12 @@ from datagen.duplicates.eval_sets.torchvision import EvalExample
 from openwit import storage
 from openwit.config import digest
 from openwit.errors import InputError
+from openwit.shards.samples import IMAGE_SUFFIXES, MAX_SAMPLE_BYTES, TarSample, scan_samples
+from openwit.shards.tar import Encoded
 from openwit.stage import Input
 from openwit.storage.tables import open_parquet
 
 PART_IMAGES = 10_000  # at most in a partition
-SUFFIXES = frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff .ppm .pgm .jp2 .avif".split())
 CLASS_NAMES = "classnames.txt"
 
 
@@ -54,7 +54,7 @@ def partitions(url: str) -> list[tuple[Input, ...]]:
     if tree:
         images = _images(tree)
         if not images:
-            raise InputError(f"{url}: holds no images ({', '.join(sorted(SUFFIXES))}), tars or parquet files")
+            raise InputError(f"{url}: holds no images ({', '.join(IMAGE_SUFFIXES)}), tars or parquet files")
         return _slices(Input(url=storage.absolute(url), identity=digest(tree)), len(images))
     return [part for file in files for part in _slices(Input.outside(file), _num_rows(file))]
 
@@ -109,42 +109,38 @@ def _tars(urls: Sequence[str]) -> list[tuple[Input, ...]]:
 
 def _images(tree: dict[str, str]) -> list[str]:
     hidden = re.compile(r"(^|/)\.")
-    return [path for path in tree if posixpath.splitext(path)[1].lower() in SUFFIXES and not hidden.search(path)]
+    return [
+        path for path in tree if posixpath.splitext(path)[1].lower()[1:] in IMAGE_SUFFIXES and not hidden.search(path)
+    ]
 
 
 def _read_folder(part: Input) -> Iterator[EvalExample]:
     assert part.span is not None
     for path in _images(storage.list_tree(part.url))[slice(*part.span)]:
         label = path.split("/")[0] if "/" in path else ""
-        yield EvalExample(path, storage.read_bytes(storage.join(part.url, path)), label)
+        yield EvalExample(path, _read_file(storage.join(part.url, path)), label)
+
+
+def _read_file(url: str) -> bytes:
+    """The bytes of an image file; none, which is no image, of one that is too large, or no file (a pipe, a device)."""
+    if storage.is_local(url) and not os.path.isfile(storage.local_path(url)):
+        return b""
+    with storage.open_input(url) as file, storage.reading(url):
+        data: bytes = file.read(MAX_SAMPLE_BYTES + 1)
+    return data if len(data) <= MAX_SAMPLE_BYTES else b""
 
 
 def _read_tar(url: str, names: Sequence[str]) -> Iterator[EvalExample]:
     classes = storage.read_bytes(names[0]).decode(errors="replace").splitlines() if names else []
-    with storage.open_input(url) as file:
-        try:
-            with tarfile.open(fileobj=file, mode="r|*") as tar:
-                for key, members in itertools.groupby(_members(tar), lambda member: member[0]):
-                    files = {suffix: data for _, suffix, data in members}
-                    images = [data for suffix, data in files.items() if f".{suffix}" in SUFFIXES]
-                    if images:
-                        yield EvalExample(key, images[0], _label(files, classes))
-        except (tarfile.TarError, EOFError) as error:
-            raise InputError(f"{url}: is damaged ({error})") from None
+    for item in scan_samples(url):
+        if isinstance(item, TarSample):
+            yield EvalExample(item.key, bytes(item.image or b""), _label(item.members, classes))
+        else:
+            yield EvalExample(item.key, b"", "")  # counted as an image that cannot be decoded
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
-    """Key, suffix and content of each file, as WebDataset takes names apart: at the first dot of the last part."""
-    for member in tar:
-        file = tar.extractfile(member)
-        folder, name = posixpath.split(member.name)
-        stem, dot, suffix = name.partition(".")
-        if file is not None and dot and stem:
-            yield posixpath.join(folder, stem), suffix.lower(), file.read()
-
-
-def _label(files: dict[str, bytes], classes: Sequence[str]) -> str:
-    text = files.get("cls", files.get("txt", b"")).decode(errors="replace").strip()
+def _label(files: Mapping[str, Encoded], classes: Sequence[str]) -> str:
+    text = str(files.get("cls", files.get("txt", b"")), "utf-8", "replace").strip()
     return classes[int(text)] if "cls" in files and text.isdigit() and int(text) < len(classes) else text
 
 
