@@ -68,6 +68,9 @@ def rewrite(shard: ShardFiles, target: Target) -> None:
 
 def edited_table(table: pa.Table, edits: Mapping[str, Captions]) -> pa.Table:
     """The shard's rows, in their order: an edited one with the captions that it keeps, or as a row that was removed."""
+    for number, field in enumerate(table.schema):
+        if pa.types.is_null(field.type) and field.name in GONE and field.name != "captions":
+            table = table.set_column(number, field.name, table.column(number).cast(pa.string()))
     keys = table["key"].to_pylist()
     places = {key: place for place, key in enumerate(keys) if key in edits}
     changed = [

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from datagen.duplicates.within.bands import PIXELS, SHA256, band_keys, digest_keys, partitions
-from datagen.schemas import pair_uid, pair_uids
+from datagen.schemas import pair_uids
 from datagen.select.cap_kernel import match_keys
 from openwit.config import digest
 from openwit.kernels.hashing import splitmix64, url_hashes
 from openwit.kernels.uids import uid_halves, uid_texts
+from openwit.shards.notes import pair_uid
 from wit_queries.terms.count_kernel import mix
 from wit_queries.terms.word_counts import Counted, TextCounts
 
