@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 from helpers.shards import write_shards
-from openwit.shards.tar import BufferPool, TarSample, Unusable
+from openwit.shards.samples import TarSample, Unusable
+from openwit.shards.tar import BufferPool
 from openwit.storage.readahead import TarFiles
 from train.data.dataset import open_data_set
 from train.data.lanes import LaneCursor, LaneReader, LaneRows

@@ -28,8 +28,9 @@ from openwit.run import Run
 from openwit.shards import Unusable
 from openwit.shards.tar import BufferPool, PlainTar
 from openwit.storage.readahead import TarFiles
-from train.data.dataset import LaneRows, open_data_set
+from train.data.dataset import open_data_set
 from train.data.examples import ClipExampleBuilder, DecodedCache
+from train.data.lanes import LaneRows
 
 Notes = Callable[[int], Mapping[str, object]]
 Names = Callable[[str], str]
