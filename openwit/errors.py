@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+# Controls (C0, DEL, C1), line separators, what turns the direction of writing, byte order marks, halves of a character.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """The text without characters that a terminal obeys instead of showing them, or that make a line look like another:
+    white space among them becomes a space, others become U+FFFD. For whatever strangers wrote, before it is shown,
+    logged or stored as a message."""
+    return _UNPRINTABLE.sub(lambda found: " " if found[0].isspace() else "\ufffd", text)
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, but the text keeps its line breaks."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def one_line(text: str) -> str:
-    """The text with its line breaks made spaces: a message is one line, whatever it quotes."""
-    return " ".join(part for part in text.splitlines() if part)
+    """The text with its line breaks made spaces, and printable: a message is one line, whatever it quotes."""
+    return printable(" ".join(part for part in text.splitlines() if part))
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

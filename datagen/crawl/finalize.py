@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.crawl.fetch.failures import reason
+from openwit.errors import printable
 from openwit.shards.tar import PlainTar, members
 from openwit.stage import Counts
 
@@ -21,7 +22,11 @@ def canonicalise_table(made: Path, path: Path, retries: pa.Table | None = None) 
     fetched), `duplicate_of` (the key of the shard's first image with the same bytes) and `retry_of` (the key of the
     failed row that this one takes the place of, from `retries`, which is in the order of keys)."""
     table = pq.read_table(made).sort_by("key").combine_chunks()
-    rows = zip(table["status"].to_pylist(), table["error_message"].to_pylist(), strict=True)
+    messages = [message and printable(message) for message in table["error_message"].to_pylist()]
+    table = table.set_column(
+        table.column_names.index("error_message"), "error_message", pa.array(messages, pa.string())
+    )
+    rows = zip(table["status"].to_pylist(), messages, strict=True)
     reasons = [None if status == "success" else reason(message or "") for status, message in rows]
     retried = retries["retry_of"] if retries is not None else pa.nulls(len(table), pa.string())
     for name, column in (("reason", reasons), ("duplicate_of", _duplicates(table)), ("retry_of", retried)):

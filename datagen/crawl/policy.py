@@ -21,6 +21,7 @@ from datagen.config import CrawlConfig
 from datagen.crawl.fetch import limits
 from datagen.crawl.fetch.addresses import LookUp, Resolver, system_look_up
 from datagen.crawl.fetch.client import Exchange, HttpClient
+from datagen.crawl.fetch.content_encoding import codings
 from datagen.crawl.fetch.failures import FetchFailed
 from datagen.crawl.fetch.limits import BodyBudget, Deadline
 from datagen.crawl.fetch.url import WebAddress
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (429, 503)  # the whole host rests
+_OF_TEXT = bytes(set(range(32, 256)) - {127}) + b"\t\r\n\f"  # bytes of a text in any of the usual encodings
+_TEXT_BYTES = 512  # that show whether it is one
 _FOR_NOW = (*_BUSY, 502, 504)  # worth another try
 
 
@@ -108,7 +111,7 @@ class FetchPolicy:
             if exchange.status >= 300:
                 exchange.skip()
                 return exchange.status, b""
-            return exchange.status, exchange.read_head(limit)
+            return exchange.status, exchange.read_head(limit, _is_text)
 
         return self._try(url, take, self._admit_host)
 
@@ -182,23 +185,34 @@ class FetchPolicy:
         if exchange.status not in (200, 203):
             exchange.skip()
             raise FetchFailed(f"http_{exchange.status}", exchange.reason)
-        check_headers(exchange.headers, self.agent, self.config.robots_tags, self.config.tdm_reservation)
+        self._check_headers(exchange)
         kind = exchange.headers.get("Content-Type", "")
         if not may_be_image(kind):
             raise FetchFailed("not_an_image", f"Content-Type is {kind[:80]}")
         return FetchedImage(exchange.headers, self._read_image(exchange))
 
+    def _check_headers(self, exchange: Exchange) -> None:
+        check_headers(exchange.headers, self.agent, self.config.robots_tags, self.config.tdm_reservation)
+
     def _read_image(self, exchange: Exchange) -> bytes:
         limit, length = self.config.max_body_bytes, exchange.length()
         held = limit if length is None else min(length, limit)
+        if codings(exchange.headers):  # as it came and as it is decoded
+            held = min(held + limit, self.config.max_held_bytes)
         with exchange.deadline.paused():
             self.bodies.take(held)
         kept = 0
         try:
-            body = exchange.read(limit)
+            body = exchange.read(limit, has_image_signature)
+            self._check_headers(exchange)  # those behind the body
             if not has_image_signature(body):
                 raise FetchFailed("not_an_image", "its first bytes are those of no image")
             kept = len(body)
             return body
         finally:
             self.bodies.give_back(held - kept)
+
+
+def _is_text(body: bytes) -> bool:
+    """Whether it begins as a text in any of the usual encodings does, and as no compressed one does."""
+    return not body[:_TEXT_BYTES].translate(None, _OF_TEXT)

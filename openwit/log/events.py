@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from openwit.errors import WorkError
+from openwit.errors import WorkError, printable, printable_lines
 from openwit.storage.files import writing
 
 if TYPE_CHECKING:
@@ -60,13 +60,14 @@ class Log:
         """Appends {"time", "event", …fields} as one JSON line, in one piece. Raises WorkError on a full disk."""
         if self.path is None:
             return
-        line = json.dumps({"time": round(time.time(), 3), "event": name, **fields}, ensure_ascii=False, default=str)
+        entry = {"time": round(time.time(), 3), "event": name, **fields}
+        line = json.dumps(_printable(entry), ensure_ascii=False, default=lambda value: printable_lines(str(value)))
         with writing(str(self.path)), self.path.open("ab", buffering=0) as file:
             file.write(f"{line}\n".encode())
 
     def say(self, text: str) -> None:
-        """One line for the person at the terminal."""
-        print(text, file=self.stream, flush=True)
+        """One line for the person at the terminal, or several."""
+        print(printable_lines(text), file=self.stream, flush=True)
 
     @contextmanager
     def progress(
@@ -90,6 +91,15 @@ class Log:
             stack.enter_context(_looking(in_flight, lines))
             yield lines
         lines.finish()
+
+
+def _printable(value: object) -> object:
+    """The value with each text in it printable, keys too."""
+    if isinstance(value, str):
+        return printable_lines(value)
+    if isinstance(value, Mapping):
+        return {printable(str(key)): _printable(each) for key, each in value.items()}
+    return [_printable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 @contextmanager
@@ -205,7 +215,7 @@ class LineProgress:
 
     def _print(self, text: str) -> None:
         if self.stream is not None:
-            print(text, file=self.stream, flush=True)
+            print(printable(text), file=self.stream, flush=True)
 
 
 @contextmanager

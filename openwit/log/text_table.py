@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Sequence
 from typing import Literal
 
+from openwit.errors import printable
+
 NUMBER = re.compile(r"n/a|(< )?[+−-]?\d[\d,]{0,15}(\.\d+)?%?( to \d[\d.]*%| [kMGT]?B)?")
 NO_BREAK = "\u00a0"
 _KEPT = "\ue000"  # stands for a no-break space while rich folds, which takes that for a space
@@ -44,8 +46,8 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]], indent: 
 
 
 def cell(value: object) -> str:
-    """A value as a table shows it: whole numbers with thousands separated."""
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    """A value as a table shows it: whole numbers with thousands separated, texts printable."""
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
 def numeric_columns(columns: int, rows: Sequence[Sequence[object]]) -> list[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import http.server
 import io
@@ -35,6 +36,12 @@ def image(shade: int, size: tuple[int, int] = (120, 80)) -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", size, (shade % 256, 255 - shade % 256, 100)).save(stream, "JPEG")
     return stream.getvalue()
+
+
+@functools.cache
+def bomb() -> bytes:
+    """20 MB in 20 kB of gzip."""
+    return gzip.compress(bytes(20_000_000))
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -126,7 +133,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif name in ("html", "page", "posing"):
             body = PAGE
         elif name == "gzip":
-            body = gzip.compress(bytes(20_000_000))
+            body = bomb()
         elif name == "truncated":
             body = body[:-40]
         elif name == "tag":

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetKnown
 from typing import Generic, TypeVar, cast
 
@@ -66,7 +66,8 @@ LookUp = Callable[[str], Sequence[str]]
 _MAX_NAMES = 50_000  # kept looked up
 _KEEP_S = 300.0  # an address is good for so long
 _KEEP_ERROR_S = 30.0
-_LOOK_UPS = 32  # names looked up at once in a worker
+_MAX_LOOK_UPS = 512  # names looked up at once in a worker; one that hangs outlasts the fetches that asked for it
+_POLL_S = 0.01
 _MAX_ADDRESSES = 4  # of a name that are tried
 
 _UNICAST6 = ipaddress.IPv6Network("2000::/3")  # all that is allocated for the public internet
@@ -111,7 +112,7 @@ class Resolver:
         self._look_up = look_up
         self._exceptions = [entry.lower().split("=", 1) for entry in connect_to]
         self._known: SingleFlightCache[str, Sequence[str]] = SingleFlightCache(_MAX_NAMES, _KEEP_S, _KEEP_ERROR_S)
-        self._threads = ThreadPoolExecutor(_LOOK_UPS, "look-up")  # so that a slow look-up ends at the deadline too
+        self._places = threading.BoundedSemaphore(_MAX_LOOK_UPS)
 
     def exception(self, host: str) -> tuple[str, int] | None:
         """The address and port that `connect_to` gives for the host."""
@@ -129,7 +130,10 @@ class Resolver:
         """
         if exception := self.exception(host):
             return [exception]
-        future = self._known.future(host, lambda made: self._start(host, made))
+        with deadline.paused():  # to wait for a place among our own look-ups is not the host's fault
+            future = self._known.future(host, lambda made: self._start(host, made))
+            while not (future.running() or future.done()):
+                time.sleep(_POLL_S)
         try:
             found = future.result(deadline.left())
         except NotYetKnown:
@@ -140,4 +144,12 @@ class Resolver:
         return [(address, port) for address in found[:_MAX_ADDRESSES]]
 
     def _start(self, host: str, future: Future[Sequence[str]]) -> None:
-        self._threads.submit(settle, future, lambda: self._look_up(host))
+        """Looks the name up in a thread of its own, so that a slow look-up ends at the deadline, holds no other up and
+        does not keep the process from ending."""
+
+        def look_up() -> None:
+            with self._places:
+                future.set_running_or_notify_cancel()
+                settle(future, lambda: self._look_up(host))
+
+        threading.Thread(target=look_up, name="look-up", daemon=True).start()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import io
 import select
 import socket
 import ssl
@@ -12,43 +10,19 @@ import threading
 import time
 from collections import OrderedDict
 from types import TracebackType
-from typing import Any, cast
 
 from datagen.crawl.fetch.addresses import Resolver
 from datagen.crawl.fetch.failures import FetchFailed, failure_of
 from datagen.crawl.fetch.limits import Deadline
+from datagen.crawl.fetch.response import Response
 from datagen.crawl.fetch.url import WebAddress
 
 _MAX_IDLE = 256  # connections kept open in a worker
 _IDLE_S = 15.0  # for so long
-_READ_BYTES = 65_536
-_MAX_SKIPPED_BYTES = 65_536  # of a body nobody wants that are read to keep its connection
+_QUIET_S = 0.01  # that a connection is silent before it is used again: what still comes then is no answer to the next
+_MAX_DISTRUSTED = 10_000  # servers that sent what nobody had asked for, whose connections are not kept
 
 Socket = socket.socket  # ssl.SSLSocket is one
-
-
-class _BodyReader(io.RawIOBase):
-    """Reads a socket up to the deadline, however slowly the bytes drip; closing it leaves the socket open."""
-
-    def __init__(self, sock: Socket, deadline: Deadline) -> None:
-        self.sock, self.deadline = sock, deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self.sock.settimeout(self.deadline.left())
-        return self.sock.recv_into(buffer)
-
-
-class _Answering:
-    """What http.client wants of a socket: a file to read the answer from."""
-
-    def __init__(self, sock: Socket, deadline: Deadline) -> None:
-        self.sock, self.deadline = sock, deadline
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_BodyReader(self.sock, self.deadline), _READ_BYTES)
 
 
 class ConnectionPool:
@@ -57,6 +31,7 @@ class ConnectionPool:
     def __init__(self) -> None:
         self._idle: OrderedDict[Socket, tuple[str, float]] = OrderedDict()  # oldest first
         self._by_origin: dict[str, list[Socket]] = {}
+        self._distrusted: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
 
     def take(self, origin: str) -> Socket | None:
@@ -70,12 +45,32 @@ class ConnectionPool:
                 _, since = self._idle.pop(sock)
                 if not sockets:
                     del self._by_origin[origin]
-            if time.monotonic() - since < _IDLE_S and not _is_readable(sock):
+            idle_s = time.monotonic() - since
+            if idle_s < _IDLE_S and self._is_silent(origin, sock, _QUIET_S - idle_s):
                 return sock
             sock.close()
 
+    def _is_silent(self, origin: str, sock: Socket, wait_s: float = 0.0) -> bool:
+        """Whether nothing comes unasked within some time, not even the end."""
+        if not _is_readable(sock, wait_s):
+            return True
+        if _has_surplus(sock):
+            self.distrust(origin)
+        return False
+
+    def distrust(self, origin: str) -> None:
+        """Keeps no connection to a server that sent more than it was asked for: what comes late enough, the next
+        request would take for its own answer."""
+        with self._lock:
+            self._distrusted[origin] = None
+            while len(self._distrusted) > _MAX_DISTRUSTED:
+                self._distrusted.popitem(last=False)
+
     def put(self, origin: str, sock: Socket) -> None:
         """Keeps a connection whose last answer was read to its end."""
+        if origin in self._distrusted or not self._is_silent(origin, sock):
+            sock.close()
+            return
         closing = []
         with self._lock:
             self._idle[sock] = origin, time.monotonic()
@@ -90,63 +85,31 @@ class ConnectionPool:
             oldest.close()
 
 
-def _is_readable(sock: Socket) -> bool:
-    """Whether something came unasked, which is most often the end."""
+def _is_readable(sock: Socket, wait_s: float) -> bool:
+    """Whether something can be read within some time, which is most often the end."""
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
     poll = select.poll()  # select.select fails above 1,024 open files
     poll.register(sock, select.POLLIN | select.POLLHUP)
-    return bool(poll.poll(0))
+    return bool(poll.poll(max(0.0, 1000 * wait_s)))
 
 
-class Exchange:
+def _has_surplus(sock: Socket) -> bool:
+    """Whether what came unasked is more than the end. TLS has messages of its own, so there it is not known."""
+    if isinstance(sock, ssl.SSLSocket):
+        return bool(sock.pending())
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
+
+
+class Exchange(Response):
     """A request that has been answered with headers. Use it as a context: it keeps the connection or closes it."""
 
-    def __init__(self, client: HttpClient, address: WebAddress, answering: _Answering) -> None:
-        self._client, self._address, self._sock = client, address, answering.sock
-        self._response = http.client.HTTPResponse(cast(Any, answering), method="GET")
-        self._response.begin()
-        self._is_broken = False
-        self.deadline = answering.deadline
-        self.status, self.reason = self._response.status, self._response.reason
-        self.headers = self._response.headers
-
-    def length(self) -> int | None:
-        """The declared bytes of the body; None where they are not declared."""
-        return self._response.length
-
-    def read(self, limit: int) -> bytes:
-        """The whole body. Raises FetchFailed: too_large above `limit` bytes, content_encoding, incomplete, timeout …"""
-        self._check_encoding()
-        length = self.length()
-        if length is not None and length > limit:
-            raise FetchFailed("too_large", f"{length} bytes, the limit is {limit}")
-        body = self._take(limit + 1 if length is None else length)
-        if len(body) > limit:
-            raise FetchFailed("too_large", f"the body passes the limit of {limit} bytes")
-        if length is not None and len(body) < length:
-            raise FetchFailed("incomplete", "the body ends before its declared length", again=True)
-        return body
-
-    def read_head(self, limit: int) -> bytes:
-        """The first `limit` bytes of the body, or all of it. Raises FetchFailed as `read` does."""
-        self._check_encoding()
-        return self._take(limit)
-
-    def _check_encoding(self) -> None:
-        encoding = self.headers.get("Content-Encoding", "").strip().lower()
-        if encoding not in ("", "identity"):
-            raise FetchFailed("content_encoding", f"{encoding[:40]}, though none was accepted")
-
-    def skip(self) -> None:
-        """Reads a short body that nobody wants, so that its connection can be kept."""
-        if (self.length() or 0) <= _MAX_SKIPPED_BYTES:
-            self._take(_MAX_SKIPPED_BYTES)
-
-    def _take(self, num_bytes: int) -> bytes:
-        try:
-            return self._response.read(num_bytes) if num_bytes else b""
-        except Exception as error:
-            self._is_broken = True
-            raise failure_of(error, self._client.deadline_s) or error from None
+    def __init__(self, pool: ConnectionPool, origin: str, sock: Socket, deadline: Deadline) -> None:
+        self._pool, self._origin = pool, origin
+        super().__init__(sock, deadline)
 
     def __enter__(self) -> Exchange:
         return self
@@ -154,14 +117,12 @@ class Exchange:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        length = self._response.length
-        finished = length == 0 or (length is None and self._response.isclosed())
-        keep = finished and not self._is_broken and not self._response.will_close
-        self._response.close()
-        if keep:
-            self._client.pool.put(self._address.origin, self._sock)
-        else:
-            self._sock.close()
+        if self.is_read() and self.surplus():
+            self._pool.distrust(self._origin)
+        elif self.is_read() and self.may_keep:
+            self._pool.put(self._origin, self.sock)
+            return
+        self.sock.close()
 
 
 class HttpClient:
@@ -179,8 +140,11 @@ class HttpClient:
         while (sock := self.pool.take(address.origin)) is not None:
             try:
                 return self._exchange(address, sock, request, deadline)
-            except (ConnectionError, http.client.BadStatusLine, ssl.SSLEOFError):
+            except (ConnectionError, ssl.SSLEOFError):
                 continue  # the server had closed it meanwhile: that says nothing of this request
+            except FetchFailed as failure:
+                if failure.reason != "protocol":  # else it may be the rest of what was answered before
+                    raise
             except Exception as error:
                 raise failure_of(error, self.deadline_s) or error from None
         try:
@@ -197,7 +161,7 @@ class HttpClient:
             unless_it_answers.callback(sock.close)
             sock.settimeout(deadline.left())
             sock.sendall(request)
-            exchange = Exchange(self, address, _Answering(sock, deadline))
+            exchange = Exchange(self.pool, address.origin, sock, deadline)
             unless_it_answers.pop_all()
             return exchange
 
@@ -216,7 +180,10 @@ class HttpClient:
         raise problem
 
     def _wrap(self, sock: Socket, address: WebAddress, deadline: Deadline) -> Socket:
-        wrapped = self.tls.wrap_socket(sock, server_hostname=address.host, do_handshake_on_connect=False)
+        try:
+            wrapped = self.tls.wrap_socket(sock, server_hostname=address.host, do_handshake_on_connect=False)
+        except ValueError as error:
+            raise FetchFailed("url", f"no certificate can name the host ({error})") from None
         with contextlib.ExitStack() as unless_it_shakes_hands:
             unless_it_shakes_hands.callback(wrapped.close)
             wrapped.settimeout(deadline.left())  # of the handshake as a whole, CPython sees to that

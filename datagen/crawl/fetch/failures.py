@@ -11,9 +11,13 @@ import re
 import socket
 import ssl
 
+from openwit.errors import printable
+
+_MAX_TEXT_CHARS = 500
+
 
 class FetchFailed(Exception):
-    """A fetch that came to no image; `str()` gives "reason: text", which the shard's table keeps."""
+    """A fetch that came to no image; `str()` gives "reason: text", printable, which the shard's table keeps."""
 
     def __init__(
         self,
@@ -25,6 +29,7 @@ class FetchFailed(Exception):
         is_busy: bool = False,
         wait_s: float | None = None,
     ) -> None:
+        text = printable(text[:_MAX_TEXT_CHARS])
         super().__init__(f"{reason}: {text}")
         self.reason, self.text = reason, text
         self.again = again  # another try may help
@@ -39,6 +44,8 @@ class FetchFailed(Exception):
 
 def failure_of(error: Exception, deadline_s: float, *, connecting: bool = False) -> FetchFailed | None:
     """The failed fetch that a library's exception means; None where it means none (a mistake of ours)."""
+    if isinstance(error, FetchFailed):
+        return error
     if isinstance(error, TimeoutError):
         return FetchFailed("timeout", f"not done within {deadline_s:g} s", again=True, host_failed=connecting)
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -61,7 +68,7 @@ def failure_of(error: Exception, deadline_s: float, *, connecting: bool = False)
     return None
 
 
-_WORD = re.compile(r"([a-z][a-z0-9_]*): ")
+_WORD = re.compile(r"([a-z][a-z0-9_]{0,39}): ")
 _IMG2DATASET = (
     (re.compile(r"infinite loop", re.IGNORECASE), "redirect_limit"),
     (re.compile(r"HTTP Error (\d{3})"), "http_{}"),

@@ -20,6 +20,7 @@ class Deadline:
     """`seconds` from now on; looking up, connecting, headers, body and redirects share them."""
 
     def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.at = time.monotonic() + seconds
 
     def left(self) -> float:
@@ -28,6 +29,10 @@ class Deadline:
         if left <= 0:
             raise TimeoutError("timed out")
         return left
+
+    def at_most(self, seconds: float) -> Deadline:
+        """One of its own that ends in so many seconds, or where this one ends. Raises TimeoutError as `left` does."""
+        return Deadline(min(seconds, self.left()))
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -65,15 +70,21 @@ def delay_s(attempt: int, first_s: float, most_s: float) -> float:
     return random.uniform(0, min(most_s, first_s * 2 ** min(attempt, 30)))
 
 
+_MAX_RETRY_AFTER_CHARS = 100
+
+
 def retry_after_s(value: str | None, now: datetime.datetime | None = None) -> float | None:
     """Seconds that a Retry-After header asks to wait, in its form of seconds or of a date; None where it is none."""
-    text = (value or "").strip()
+    text = (value or "").strip()[:_MAX_RETRY_AFTER_CHARS]
     if text.isascii() and text.isdigit():
         return float(text[:12])
     try:
-        then = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+        parts = email.utils.parsedate_tz(text)
+        if parts is None:
+            return None
+        year, month, day, hour, minute, second = parts[:6]
+        then = datetime.datetime(min(year, 9998), month, day, hour, minute, second, tzinfo=datetime.UTC)
+        then -= datetime.timedelta(seconds=parts[9] or 0)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=datetime.UTC)
     return max(0.0, (then - (now or datetime.datetime.now(datetime.UTC))).total_seconds())

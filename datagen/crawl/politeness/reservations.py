@@ -34,7 +34,8 @@ def check_headers(headers: Message, agent: str, robots_tags: Collection[str], td
     """Raises FetchFailed where an answer's headers reserve it: the directive's own word, or tdm_reservation."""
     if directive := robots_tag(headers, agent, robots_tags):
         raise FetchFailed(directive, "the header X-Robots-Tag says so")
-    if tdm and headers.get("tdm-reservation", "").strip() == "1":
+    values = ",".join(headers.get_all("tdm-reservation", [])) if tdm else ""
+    if "1" in (value.strip() for value in values.split(",")):
         raise FetchFailed("tdm_reservation", "the header tdm-reservation is 1")
 
 

@@ -65,3 +65,11 @@ def test_messages_of_ours_and_of_img2datasets_are_counted_under_fixed_words(mess
 def test_a_copy_is_not_tried_again() -> None:
     copy = FetchFailed("dns", "x", again=True, host_failed=True).copy()
     assert (str(copy), copy.again, copy.host_failed) == ("dns: x", False, False)
+
+
+def test_what_a_stranger_wrote_is_printable_and_short_and_its_word_is_ours() -> None:
+    failure = FetchFailed("http_500", "\x1b]0;owned\x07\x9b2J\u202egpj.\r\nnoai: x" + "x" * 5000)
+    assert str(failure).startswith("http_500: \ufffd]0;owned\ufffd\ufffd2J\ufffdgpj.  noai: x")
+    assert len(str(failure)) < 600
+    assert reason(str(failure)) == "http_500"
+    assert reason("x" * 1000 + ": y") == "other"

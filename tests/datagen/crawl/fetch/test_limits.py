@@ -88,6 +88,13 @@ def test_delays_are_spread_over_all_of_their_range() -> None:
         ("Fri, 31 May 2024 00:00:00 GMT", 0.0),
         ("9" * 5000, 999999999999.0),
         ("soon", None),
+        ("Fri, 31 May 2024 01:00:30", 30.0),
+        ("Friday, 31-May-24 01:00:30 GMT", 30.0),
+        ("Fri May 31 01:00:30 2024", 30.0),
+        ("Fri, 99 May 2024 01:00:30 GMT", None),
+        ("Fri, 31 May 2024 01:00:30 +999999999999999999", None),
+        ("Fri, 31 May 0001 01:00:30 +2359", 0.0),
+        ("Fri, 31 May 2024 01:00:30 " + "(" * 5000, 30.0),
         ("-5", None),
         ("1.5", None),
         ("", None),
@@ -97,6 +104,26 @@ def test_delays_are_spread_over_all_of_their_range() -> None:
 )
 def test_retry_after_is_read_in_seconds_and_as_a_date(value: str | None, seconds: float | None) -> None:
     assert retry_after_s(value, NOW) == seconds
+
+
+@pytest.mark.parametrize("year", ["9999", "10000", "99999999999", "9" * 50])
+def test_a_date_in_any_year_is_one_to_wait_for(year: str) -> None:
+    assert (retry_after_s(f"Fri, 31 Dec {year} 23:59:59 -0100", NOW) or 0) > 1e11
+
+
+DATES = st.from_regex(r"\w{0,9},? ?\d{1,12}[ -]\w{3}[ -]\d{1,30} \d{1,9}:\d{1,9}:?\d{0,9} [+-]?\w{0,9}", fullmatch=True)
+
+
+@given(DATES)
+def test_no_date_is_too_odd_for_a_retry_after(value: str) -> None:
+    assert (retry_after_s(value) or 0) >= 0
+
+
+def test_a_shorter_deadline_never_outlasts_the_longer() -> None:
+    assert Deadline(10).at_most(0.1).left() <= 0.1
+    assert Deadline(0.1).at_most(10).left() <= 0.1
+    with pytest.raises(TimeoutError):
+        Deadline(0).at_most(10)
 
 
 @given(st.text(max_size=40))
