@@ -13,7 +13,7 @@ _UNPRINTABLE = re.compile(
 
 def printable(text: str) -> str:
     """The text without characters that a terminal obeys instead of showing them, or that make a line look like another:
-    white space among them becomes a space, others become U+FFFD. For whatever strangers wrote, before it is shown,
+    white space among them becomes a space, others become U+FFFD. For whatever others wrote, before it is shown,
     logged or stored as a message."""
     return _UNPRINTABLE.sub(lambda found: " " if found[0].isspace() else "\ufffd", text)
 

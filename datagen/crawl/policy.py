@@ -20,10 +20,11 @@ from typing import TypeVar
 from datagen.config import CrawlConfig
 from datagen.crawl.fetch import limits
 from datagen.crawl.fetch.addresses import LookUp, Resolver, system_look_up
-from datagen.crawl.fetch.client import Exchange, HttpClient
+from datagen.crawl.fetch.client import HttpClient
 from datagen.crawl.fetch.content_encoding import codings
 from datagen.crawl.fetch.failures import FetchFailed
 from datagen.crawl.fetch.limits import BodyBudget, Deadline
+from datagen.crawl.fetch.response import Response
 from datagen.crawl.fetch.url import WebAddress
 from datagen.crawl.politeness.client import LimiterClient, Slot
 from datagen.crawl.politeness.reservations import check_headers
@@ -106,16 +107,16 @@ class FetchPolicy:
         return 0.0
 
     def _read_text(self, url: str, limit: int) -> tuple[int, bytes]:
-        def take(exchange: Exchange) -> tuple[int, bytes]:
-            self._check_busy(exchange)
-            if exchange.status >= 300:
-                exchange.skip()
-                return exchange.status, b""
-            return exchange.status, exchange.read_head(limit, _is_text)
+        def take(response: Response) -> tuple[int, bytes]:
+            self._check_busy(response)
+            if response.status >= 300:
+                response.skip()
+                return response.status, b""
+            return response.status, response.read_head(limit, _is_text)
 
         return self._try(url, take, self._admit_host)
 
-    def _try(self, url: str, take: Callable[[Exchange], T], admit: Callable[[WebAddress], float]) -> T:
+    def _try(self, url: str, take: Callable[[Response], T], admit: Callable[[WebAddress], float]) -> T:
         """What `take` makes of the answer, after as many tries as are worth it."""
         attempt = 0
         while True:
@@ -128,7 +129,7 @@ class FetchPolicy:
                     time.sleep(self._delay_s(attempt))
             attempt += 1
 
-    def _follow(self, url: str, take: Callable[[Exchange], T], admit: Callable[[WebAddress], float], attempt: int) -> T:
+    def _follow(self, url: str, take: Callable[[Response], T], admit: Callable[[WebAddress], float], attempt: int) -> T:
         deadline = Deadline(self.config.deadline_s)
         for _ in range(self.config.max_redirects + 1):
             address = WebAddress.parse(url)
@@ -147,13 +148,13 @@ class FetchPolicy:
             url = answer.url
         raise FetchFailed("redirect_limit", f"more than {self.config.max_redirects}")
 
-    def _ask(self, address: WebAddress, take: Callable[[Exchange], T], deadline: Deadline) -> T | _Elsewhere:
-        with self.client.get(address, deadline) as exchange:
-            location = exchange.headers.get("Location")
-            if exchange.status in _REDIRECTS and location:
-                exchange.skip()
+    def _ask(self, address: WebAddress, take: Callable[[Response], T], deadline: Deadline) -> T | _Elsewhere:
+        with self.client.get(address, deadline) as response:
+            location = response.headers.get("Location")
+            if response.status in _REDIRECTS and location:
+                response.skip()
                 return _Elsewhere(address.joined(location))
-            return take(exchange)
+            return take(response)
 
     def _note(self, failure: FetchFailed, slot: Slot, attempt: int) -> None:
         """What the other fetches from this host must know of the failure."""
@@ -170,41 +171,41 @@ class FetchPolicy:
     def _delay_s(self, attempt: int) -> float:
         return limits.delay_s(attempt, self.config.backoff_s, self.config.max_backoff_s)
 
-    def _check_busy(self, exchange: Exchange) -> None:
+    def _check_busy(self, response: Response) -> None:
         """Raises FetchFailed where the server says that it cannot answer now."""
-        if exchange.status not in _FOR_NOW:
+        if response.status not in _FOR_NOW:
             return
-        is_busy = exchange.status in _BUSY
-        wait_s = limits.retry_after_s(exchange.headers.get("Retry-After")) if is_busy else None
+        is_busy = response.status in _BUSY
+        wait_s = limits.retry_after_s(response.headers.get("Retry-After")) if is_busy else None
         again = wait_s is None or wait_s <= self.config.max_backoff_s
-        exchange.skip()
-        raise FetchFailed(f"http_{exchange.status}", exchange.reason, again=again, is_busy=is_busy, wait_s=wait_s)
+        response.skip()
+        raise FetchFailed(f"http_{response.status}", response.reason, again=again, is_busy=is_busy, wait_s=wait_s)
 
-    def _take_image(self, exchange: Exchange) -> FetchedImage:
-        self._check_busy(exchange)
-        if exchange.status not in (200, 203):
-            exchange.skip()
-            raise FetchFailed(f"http_{exchange.status}", exchange.reason)
-        self._check_headers(exchange)
-        kind = exchange.headers.get("Content-Type", "")
+    def _take_image(self, response: Response) -> FetchedImage:
+        self._check_busy(response)
+        if response.status not in (200, 203):
+            response.skip()
+            raise FetchFailed(f"http_{response.status}", response.reason)
+        self._check_headers(response)
+        kind = response.headers.get("Content-Type", "")
         if not may_be_image(kind):
             raise FetchFailed("not_an_image", f"Content-Type is {kind[:80]}")
-        return FetchedImage(exchange.headers, self._read_image(exchange))
+        return FetchedImage(response.headers, self._read_image(response))
 
-    def _check_headers(self, exchange: Exchange) -> None:
-        check_headers(exchange.headers, self.agent, self.config.robots_tags, self.config.tdm_reservation)
+    def _check_headers(self, response: Response) -> None:
+        check_headers(response.headers, self.agent, self.config.robots_tags, self.config.tdm_reservation)
 
-    def _read_image(self, exchange: Exchange) -> bytes:
-        limit, length = self.config.max_body_bytes, exchange.length()
+    def _read_image(self, response: Response) -> bytes:
+        limit, length = self.config.max_body_bytes, response.length()
         held = limit if length is None else min(length, limit)
-        if codings(exchange.headers):  # as it came and as it is decoded
+        if codings(response.headers):  # as it came and as it is decoded
             held = min(held + limit, self.config.max_held_bytes)
-        with exchange.deadline.paused():
+        with response.deadline.paused():
             self.bodies.take(held)
         kept = 0
         try:
-            body = exchange.read(limit, has_image_signature)
-            self._check_headers(exchange)  # those behind the body
+            body = response.read(limit, has_image_signature)
+            self._check_headers(response)  # those behind the body
             if not has_image_signature(body):
                 raise FetchFailed("not_an_image", "its first bytes are those of no image")
             kept = len(body)

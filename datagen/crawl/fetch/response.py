@@ -1,4 +1,4 @@
-"""An HTTP/1.1 response, read from a socket that a stranger writes to: its head as browsers read it, and its body.
+"""An HTTP/1.1 response, read from a socket to which anybody may write: its head as browsers read it, and its body.
 
 Where browsers read past a mistake, so do we; where a reservation or the length of the body could hide in what is read
 past, the response is refused as `protocol`. http.client ends the headers at the first line that is none, takes a 103

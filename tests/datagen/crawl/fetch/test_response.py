@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from datagen.crawl.fetch.failures import FetchFailed
 from datagen.crawl.fetch.limits import Deadline
 from datagen.crawl.fetch.response import MAX_HEAD_BYTES, Head, Response
+from helpers.patience import patience
 from helpers.raw_web import IMAGE, chunked, head
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -20,7 +21,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 OPEN: list[socket.socket] = []  # as a server keeps them
 
 
-def respond(*pieces: bytes | float, close: bool = True, deadline_s: float = 3.0) -> Response:
+def respond(*pieces: bytes | float, close: bool = True, deadline_s: float = 60.0) -> Response:
     """The response on a socket on which the pieces come, with pauses between them."""
     ours, theirs = socket.socketpair()
 
@@ -39,7 +40,7 @@ def respond(*pieces: bytes | float, close: bool = True, deadline_s: float = 3.0)
     return Response(ours, Deadline(deadline_s))
 
 
-def why(*pieces: bytes | float, close: bool = True, deadline_s: float = 3.0, limit: int = 10_000) -> str:
+def why(*pieces: bytes | float, close: bool = True, deadline_s: float = 60.0, limit: int = 10_000) -> str:
     with pytest.raises(FetchFailed) as caught:
         respond(*pieces, close=close, deadline_s=deadline_s).read(limit)
     return caught.value.reason
@@ -159,7 +160,7 @@ def test_status_lines_are_read_as_browsers_read_them(first: bytes, status: int) 
 def test_what_is_no_http_is_refused_at_once(text: bytes) -> None:
     started = time.monotonic()
     assert why(text, close=False) == "protocol"
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < patience(2)
 
 
 @pytest.mark.parametrize("text", [OK, OK + b"Content-Length: 5", OK + b"Content-Length: 5\r\n", b"HTT", b"\r\n"])
@@ -214,7 +215,7 @@ def test_a_length_that_is_said_again_is_the_length(lines: str, body: bytes) -> N
 def test_a_body_whose_end_nothing_says_is_refused_without_waiting(lines: str) -> None:
     started = time.monotonic()
     assert why(head(lines) + b"hello", close=False) == "protocol"
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < patience(2)
 
 
 @pytest.mark.parametrize("lines", ["Content-Length: five", "Content-Length: -5", "A: b", "<br />"])
@@ -282,7 +283,7 @@ def test_a_body_is_whole_without_the_end_of_what_stands_behind_it(end: bytes, cl
     response = respond(chunked(b"hello", end=end), close=close)
     assert response.read(10) == b"hello"
     assert not response.may_keep
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < patience(2)
 
 
 def test_trailers_are_headers_and_bounded() -> None:
@@ -313,7 +314,7 @@ def test_what_nobody_wants_is_read_for_a_moment_only() -> None:
         started = time.monotonic()
         response = respond(text, close=False)
         response.skip()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < patience(2)
         assert not (response.is_read() and response.may_keep)
 
 
