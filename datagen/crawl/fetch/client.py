@@ -19,7 +19,7 @@ from datagen.crawl.fetch.url import WebAddress
 
 _MAX_IDLE = 256  # connections kept open in a worker
 _IDLE_S = 15.0  # for so long
-_QUIET_S = 0.01  # that a connection is silent before it is used again: what still comes then is no answer to the next
+_QUIET_S = 0.005  # that a connection is silent before it is used again: what still comes then is no answer to the next
 _MAX_DISTRUSTED = 10_000  # servers that sent what nobody had asked for, whose connections are not kept
 
 Socket = socket.socket  # ssl.SSLSocket is one

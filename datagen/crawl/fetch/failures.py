@@ -69,11 +69,12 @@ def failure_of(error: Exception, deadline_s: float, *, connecting: bool = False)
 
 
 _WORD = re.compile(r"([a-z][a-z0-9_]{0,39}): ")
-_IMG2DATASET = (
+_IMG2DATASET = (  # first what urllib says of a URL that it refuses, and quotes
+    (re.compile(r"unknown url type"), "scheme"),
+    (re.compile(r"Invalid IPv6|IPvFuture|in brackets|appear to be an IPv|under NFKC|nonnumeric port|^Port "), "url"),
     (re.compile(r"infinite loop", re.IGNORECASE), "redirect_limit"),
     (re.compile(r"HTTP Error (\d{3})"), "http_{}"),
     (re.compile(r"X-Robots-Tag"), "robots_tag"),
-    (re.compile(r"unknown url type"), "scheme"),
     (re.compile(r"timed out", re.IGNORECASE), "timeout"),
     (re.compile(r"Name or service not known|name resolution|getaddrinfo|nodename", re.IGNORECASE), "dns"),
     (re.compile(r"certificate verify", re.IGNORECASE), "bad_certificate"),

@@ -151,18 +151,18 @@ class Response:
         self._left = self._measure(head)  # bytes of the body, or of the chunk at hand; None: up to the end
 
     def _head(self, limit: int) -> bytes:
-        seen = bytearray()
+        seen = b""
         while True:
             ahead = self._file.peek()
             before = len(seen)
-            seen += ahead
-            if before < len(_BEGIN) and not _BEGIN.startswith(bytes(seen.lstrip(b"\r\n")[: len(_BEGIN)]).upper()):
+            seen = seen + ahead if seen else ahead
+            if before < len(_BEGIN) and not _BEGIN.startswith(seen.lstrip(b"\r\n")[: len(_BEGIN)].upper()):
                 raise _malformed("it does not begin with HTTP/")
             if end := _END.search(seen, max(0, before - 5)):
                 self._file.read(end.end() - before)
                 if end.end() > limit:
                     break
-                return bytes(seen[: end.end()])
+                return seen[: end.end()]
             if len(seen) > limit or b"\r\r" in seen[max(0, before - 1) :]:
                 break
             if not ahead:

@@ -20,6 +20,7 @@ _MAX_TEXT_BYTES = 512 * 1024  # RFC 9309 wants at least 500 KiB to be read
 _MAX_SITES = 4_000  # cached in a worker
 _KEEP_S = 24 * 3600.0  # RFC 9309, section 2.4
 _KEEP_ERROR_S = 600.0
+_MAX_RATE = 10**9  # requests, or seconds, of a Request-rate; sites may write any number
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class SiteRules:
     def _interval_s(self, robots: Protego) -> float:
         delay = robots.crawl_delay(self.agent) or 0.0
         if rate := robots.request_rate(self.agent):
-            delay = max(delay, rate.seconds / rate.requests)
+            delay = max(delay, min(rate.seconds, _MAX_RATE) / min(rate.requests, _MAX_RATE))
         return min(delay, self.config.max_crawl_delay_s)
 
     def _load(self, origin: str, future: Future[SitePolicy]) -> None:

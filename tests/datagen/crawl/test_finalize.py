@@ -27,6 +27,16 @@ def made(folder: Path) -> Path:
     return path
 
 
+def test_messages_in_the_table_are_printable(tmp_path: Path) -> None:
+    path = tmp_path / "made.parquet"
+    said = ["http_404: \x1b[2J\x9b\u202eX", "\x07noai: x", None]
+    table = {"key": ["0", "1", "2"], "status": ["failed", "failed", "success"], "error_message": said}
+    pq.write_table(pa.table({**table, "sha256": pa.nulls(3, pa.string())}), path)
+    canonical = canonicalise_table(path, tmp_path / "canonical.parquet")
+    assert canonical["error_message"].to_pylist() == ["http_404: \ufffd[2J\ufffd\ufffdX", "\ufffdnoai: x", None]
+    assert canonical["reason"].to_pylist() == ["http_404", "other", None]
+
+
 def test_rows_stand_in_the_order_of_keys_with_their_reason_and_the_first_of_their_copies(tmp_path: Path) -> None:
     canonical = canonicalise_table(made(tmp_path), tmp_path / "canonical.parquet")
     assert canonical.equals(pq.read_table(tmp_path / "canonical.parquet"))

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
+import urllib.request
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datagen.crawl.fetch.failures import FetchFailed, failure_of, reason
+from datagen.crawl.fetch.url import WebAddress
 
 
 @pytest.mark.parametrize(
@@ -48,6 +53,7 @@ def test_a_mistake_of_ours_is_no_failed_fetch() -> None:
         ("<urlopen error timed out>", "timeout"),
         ("unknown url type: 'x'", "scheme"),
         ("<urlopen error unknown url type: file>", "scheme"),
+        ("unknown url type: 'HTTP Error 404 timed out'", "scheme"),
         ("Use of image disallowed by X-Robots-Tag directive", "robots_tag"),
         ("<urlopen error [Errno -2] Name or service not known>", "dns"),
         ("<urlopen error [Errno 111] Connection refused>", "connection_refused"),
@@ -60,6 +66,28 @@ def test_a_mistake_of_ours_is_no_failed_fetch() -> None:
 )
 def test_messages_of_ours_and_of_img2datasets_are_counted_under_fixed_words(message: str, word: str) -> None:
     assert reason(message) == word
+
+
+PARTS = "http: https: // / a.test :80 :x [ ] ::1 v1.x 1.1.1.1 %zz @ ?q #f ü ℀ < > URL: \\ ftp: data: \0".split(" ")
+URLS = st.lists(st.sampled_from([*PARTS, " ", "\t", "\n", "timed out", "\ud800", "\u202e"]), max_size=8).map("".join)
+
+
+@given(URLS)
+def test_a_url_that_urllib_refuses_has_a_reason_of_its_own(url: str) -> None:
+    said = "scheme: x"
+    try:
+        urllib.request.Request(url, data=None, headers={"User-Agent": "x"})
+    except ValueError as error:
+        said = str(error)
+    assert reason(said) in ("scheme", "url")
+
+
+@given(URLS, URLS)
+def test_a_url_that_cannot_be_asked_for_has_a_reason_of_its_own(url: str, location: str) -> None:
+    with contextlib.suppress(FetchFailed):
+        WebAddress.parse(WebAddress.parse(url).joined(location))
+    with contextlib.suppress(FetchFailed):
+        WebAddress.parse(WebAddress.parse("http://a.test/b").joined(location))
 
 
 def test_a_copy_is_not_tried_again() -> None:

@@ -57,6 +57,15 @@ def test_the_group_of_our_name_goes_before_that_of_all() -> None:
     assert admit(Site((200, text)), "http://a.test/private/1", robots_txt=False) == 0
 
 
+@pytest.mark.parametrize(
+    ("rate", "seconds"),
+    [("1/" + "9" * 400, 30.0), ("9" * 400 + "/1", 0.0), ("9" * 400 + "/" + "9" * 400, 1.0), ("0/5", 0.0)],
+)
+def test_a_request_rate_of_any_length_is_one(rate: str, seconds: float) -> None:
+    text = f"User-agent: *\nRequest-rate: {rate}\n".encode()
+    assert admit(Site((200, text))) == pytest.approx(seconds, abs=1e-6)
+
+
 def test_a_crawl_delay_is_kept_up_to_the_limit() -> None:
     assert admit(Site((200, b"User-agent: *\nCrawl-delay: 2.5"))) == 2.5
     assert admit(Site((200, b"User-agent: *\nCrawl-delay: 9999")), max_crawl_delay_s=20.0) == 20
