@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, assignment, attr-defined, return-value"
 """The crawl of one worker against stock img2dataset: CPU time and rate an image, over https and http, and memory.
 
 A server process on loopback answers with JPEGs of about 100 KB. Both sides have 64 threads, fetch the same addresses in
@@ -96,7 +97,7 @@ def ours(work: Connection, folder: str) -> None:
     shared: dict[str, object] = {"threads": THREADS, "image_px": IMAGE_PX, "connect_to": ("127.0.0.1=127.0.0.1:1",)}
     for index, (port, urls) in enumerate(iter(work.recv, None)):
         shared["connect_to"] = (f"127.0.0.1=127.0.0.1:{port}",)
-        config = CrawlConfig(host_requests_per_s=1e6, host_connections=1000, deadline_s=60.0, **shared)  # type: ignore[arg-type]
+        config = CrawlConfig(host_requests_per_s=1e6, host_connections=1000, deadline_s=60.0, **shared)
         captions = [[{"uid": "0" * 32, "caption": "x", "page_url": "", "query_ids": [], "selected_by": []}]] * len(urls)
         path = Path(folder) / f"ours{index}.parquet"
         pq.write_table(pa.table([urls, captions], schema=SELECTED), path)

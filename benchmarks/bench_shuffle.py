@@ -63,7 +63,7 @@ def _lane_order(lane: Lane, number: int, shards: Shards, reading: Reading, epoch
     rows = np.concatenate([shards.shard_samples * s.shard + np.arange(s.start, s.stop) for s in lane])
     starts = range(0, lane_size(lane), reading.window)
     windows = (window_at(start, len(rows), reading.window, 0, epoch, number) for start in starts)
-    return rows[np.concatenate([window.start + window.places for window in windows])]
+    return rows[np.concatenate([window.start + window.places for window in windows])]  # type: ignore[no-any-return]
 
 
 def peer_epoch(shards: Shards, reading: Reading, epoch: int) -> Numbers:

@@ -80,7 +80,7 @@ def open_clip_step(config: PretrainConfig, inputs: tuple[Tensor, ...], weights: 
     def step() -> Tensor:
         adamw.zero_grad()
         loss: Tensor = loss_of(*model(image, tokens)[:3])
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         adamw.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))

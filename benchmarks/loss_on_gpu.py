@@ -160,7 +160,7 @@ def _copied(given: Inputs, length: float, dtype: torch.dtype) -> Inputs:
 def measure(loss_of: LossOf, given: Inputs, rounds: int = ROUNDS) -> dict[str, float]:
     """Median milliseconds of a forward pass and of both passes, and the memory above inputs and gradients in MB."""
     for _ in range(WARM_UP):
-        loss_of(*given).backward()  # type: ignore[no-untyped-call]
+        loss_of(*given).backward()
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     resident = torch.cuda.memory_allocated()  # inputs, their gradients, and the libraries' own room
@@ -168,11 +168,11 @@ def measure(loss_of: LossOf, given: Inputs, rounds: int = ROUNDS) -> dict[str, f
     for _ in range(rounds):
         for tensor in given:
             tensor.grad = None
-        start, middle, end = (torch.cuda.Event(enable_timing=True) for _ in range(3))  # type: ignore[no-untyped-call]
+        start, middle, end = (torch.cuda.Event(enable_timing=True) for _ in range(3))
         start.record()
         loss = loss_of(*given)
         middle.record()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         end.record()
         del loss
         torch.cuda.synchronize()

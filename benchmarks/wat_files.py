@@ -1,3 +1,4 @@
+# mypy: disable-error-code="assignment"
 """A WAT file of any size in the record layout of Common Crawl, for benchmarks: no large real one can be shipped.
 
 For each page a request, a response and a metadata record, each a gzip member of its own. Most links are anchors to the

@@ -52,7 +52,7 @@ class StragglerTimer:
     def _mark(self) -> float | torch.cuda.Event:
         if not self.on_gpu:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
 
@@ -130,7 +130,7 @@ class Learner:
         one_BD, other_BD, scale = self._features(self.network, inputs)
         self.straggler_timer.end()
         loss = contrastive_loss(one_BD, other_BD, scale, impl=self.config.loss)
-        self._scaled(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaled(loss).backward()
         return loss
 
     def _backward_in_parts(self, inputs: Inputs) -> Tensor:
@@ -144,7 +144,7 @@ class Learner:
         scale = first[0][2].detach().requires_grad_()
         self.straggler_timer.end()
         loss = contrastive_loss(one_BD, other_BD, scale, impl=self.config.loss)
-        self._scaled(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaled(loss).backward()
         self._hand_back(parts, _gradient(one_BD), _gradient(other_BD), _gradient(scale))
         return loss
 
@@ -159,7 +159,7 @@ class Learner:
                     handed = (features[0] * one_PD).sum() + (features[1] * other_PD).sum()
                     if is_last:  # the scale is the same in all parts
                         handed = handed + features[2] * scale
-                    handed.backward()  # type: ignore[no-untyped-call]
+                    handed.backward()
 
     def _features(self, network: nn.Module, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
         """Float32 features of both sides, and the scale."""
@@ -209,5 +209,5 @@ def _distribute(model: nn.Module, objective: Objective[Keyed], ranks: Ranks) -> 
     with torch.compiler.set_stance("force_eager"):
         one_BD, other_BD, scale = network(*inputs)
         ((one_BD * other_BD).sum() * scale).backward()
-    network.train()  # type: ignore[no-untyped-call]
+    network.train()
     return network

@@ -145,7 +145,7 @@ def _from_state_dict(weights: Path, notes: Notes) -> Descriptor:
 
 def _from_torchscript(weights: Path, notes: Notes) -> Descriptor:
     try:
-        module = torch.jit.load(str(weights), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        module = torch.jit.load(str(weights), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{weights}: cannot be read ({str(error).splitlines()[0]})") from None
     image_px = notes.image_px or SSCD_PX

@@ -160,7 +160,7 @@ def _held() -> Any:
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
-    class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    class Held(TorchDispatchMode):
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
             self.now = self.peak = 0

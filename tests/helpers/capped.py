@@ -63,7 +63,7 @@ def thresholds(folder: Path, config: CapConfig) -> Counts:
         "bracketed": outside(folder / "cap" / "bracketed", ".parquet"),
         "distinct": outside(folder / "distinct", ".pairs.parquet"),
     }
-    return run_step(cap.thresholds, config, inputs, folder / "cap")
+    return run_step(cap.thresholds, config, inputs, folder / "cap")  # type: ignore[no-any-return]
 
 
 def select(folder: Path, config: CapConfig) -> list[dict[str, Any]]:

@@ -49,4 +49,4 @@ def logits(model: Any, config: ClipConfig) -> torch.Tensor:
     """[3, 3] of `inputs`, from ours or open_clip's network."""
     with torch.no_grad():
         image_BD, text_BD, scale = model(*inputs(config))[:3]
-    return scale * image_BD @ text_BD.T
+    return scale * image_BD @ text_BD.T  # type: ignore[no-any-return]

@@ -59,7 +59,7 @@ def loss_and_gradients(
     inputs = [image.detach().clone().requires_grad_(), text.detach().clone().requires_grad_()]
     wide = torch.promote_types(image.dtype, torch.float32)  # a parameter is no half-precision number
     logit_scale = torch.tensor(scale, dtype=wide, device=image.device, requires_grad=True)
-    loss = contrastive_loss(*inputs, logit_scale, impl, normalize=normalize)
+    loss = contrastive_loss(*inputs, logit_scale, impl, normalize=normalize)  # type: ignore[arg-type, call-arg, misc]
     loss.backward()
     found = {"loss": loss.detach(), "image": inputs[0].grad, "text": inputs[1].grad, "scale": logit_scale.grad}
     return {name: tensor.double().cpu() for name, tensor in found.items() if tensor is not None}

@@ -140,7 +140,7 @@ def imported_names(tree: ast.Module, room: str) -> Iterator[str]:
             if isinstance(name, ast.Constant):
                 yield str(name.value)
             elif isinstance(name, ast.JoinedStr) and isinstance(name.values[0], ast.Constant):
-                yield f"{name.values[0].value}*"
+                yield f"{name.values[0].value}*"  # type: ignore[str-bytes-safe]
 
 
 def circles(edges: Mapping[str, Set[str]]) -> list[list[str]]:
@@ -190,4 +190,4 @@ def table(house: House) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(table(House(*(Path(path).resolve() for path in sys.argv[1:2])))))
+    print("\n".join(table(House(*(Path(path).resolve() for path in sys.argv[1:2])))))  # type: ignore[arg-type]

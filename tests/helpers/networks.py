@@ -119,8 +119,8 @@ def transformers_network(config: ClipConfig, weights: dict[str, Tensor]) -> Any:
         },
     }  # fmt: skip
     for tower in towers.values():
-        tower["hidden_act"] = config.activation
-    model = CLIPModel(CLIPConfig(**towers, projection_dim=config.embed_dim))
+        tower["hidden_act"] = config.activation  # type: ignore[assignment]
+    model = CLIPModel(CLIPConfig(**towers, projection_dim=config.embed_dim))  # type: ignore[arg-type]
     model.load_state_dict(in_transformers_names(weights), strict=True)
     return model
 

@@ -32,7 +32,7 @@ def write_matched(folder: Path, index: int, pairs: Sequence[Pair]) -> Input:
     return Input.outside(str(path))
 
 
-def run_step(process: Any, config: Any, inputs: Any, folder: Path, index: int = 0) -> Any:  # type: ignore[no-untyped-def]
+def run_step(process: Any, config: Any, inputs: Any, folder: Path, index: int = 0) -> Any:
     """Counts of one step carried out on one partition, files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     return process(config, Source(index=index, inputs=inputs), Target(index, folder))

@@ -19,7 +19,7 @@ def photograph(height: int, width: int, seed: int = 0) -> Image.Image:
 def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     """The image's file, written by Pillow with these options of its own."""
     stream = io.BytesIO()
-    image.save(stream, kind, **options)  # type: ignore[arg-type]
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 

@@ -25,7 +25,7 @@ def keep_port(beside: int = 0) -> int:
     start = FIRST + os.getpid() % (LAST - FIRST)  # apart from the others at once, mostly
     for port in (*range(start, LAST), *range(FIRST, start)):
         if _keep(folder, port) and (not beside or _keep(folder, port + beside)):
-            return port
+            return port  # type: ignore[no-any-return]
     raise AssertionError(f"no port is free between {FIRST} and {LAST}")
 
 

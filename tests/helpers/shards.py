@@ -39,7 +39,7 @@ class ImagesConfig:
 class InThisProcess:
     """An executor without processes."""
 
-    def map(self, function: Any, tasks: Any) -> Iterator[Any]:  # type: ignore[no-untyped-def]
+    def map(self, function: Any, tasks: Any) -> Iterator[Any]:
         for task in tasks:
             yield task, function(task)
 
@@ -80,7 +80,7 @@ def sample_files(key: str, number: int, image_px: int) -> dict[str, bytes]:
     pixels[:] = VALUES[ground]
     half = image_px // 3
     box = {"left": np.s_[:, :half], "right": np.s_[:, -half:], "top": np.s_[:half], "bottom": np.s_[-half:]}
-    pixels[box[PLACES[place]]] = VALUES[colour]
+    pixels[box[PLACES[place]]] = VALUES[colour]  # type: ignore[call-overload]
     notes = {"uid": captions[0]["uid"], "captions": captions, "key": key, "status": "success", "width": image_px}
     return {"jpg": jpeg(pixels), "json": json.dumps(notes).encode(), "txt": captions[0]["caption"].encode()}
 

@@ -61,7 +61,7 @@ def test_probe_features_come_before_the_projection(narrow: Clip) -> None:
     image = torch.randn(2, 3, 64, 64)
     features = narrow.image_features(image)
     assert features.shape == (2, NARROW.vision.width)
-    projected = torch.nn.functional.normalize(features @ narrow.visual.proj, dim=-1)
+    projected = torch.nn.functional.normalize(features @ narrow.visual.proj, dim=-1)  # type: ignore[operator]
     torch.testing.assert_close(projected, narrow.encode_image(image))
 
 

@@ -67,13 +67,13 @@ def test_a_compiled_network_learns_the_same_and_compiles_in_its_first_step_only(
 ) -> None:
     torch.manual_seed(0)
     plain = shaken(Clip(config))
-    plain.layout = layout
-    plain.set_checkpointing(checkpointing)
+    plain.layout = layout  # type: ignore[assignment]
+    plain.set_checkpointing(checkpointing)  # type: ignore[operator]
     fast = copy.deepcopy(plain)
-    fast.set_compiling(True)
-    expected, none = learn(plain)
+    fast.set_compiling(True)  # type: ignore[operator]
+    expected, none = learn(plain)  # type: ignore[arg-type]
     with graphs_alone() if checkpointing else contextlib.nullcontext():
-        losses, graphs = learn(fast)
+        losses, graphs = learn(fast)  # type: ignore[arg-type]
     # A batch norm over four values magnifies roundings, the plain network's too.
     assert losses == pytest.approx(expected, abs=1e-4 if config is RESNET else 1e-5)
     assert losses[-1] != losses[0]

@@ -147,7 +147,7 @@ def gradients(network: nn.Module, logits_BB: Tensor) -> dict[str, Tensor]:
     """Of the contrastive loss, by name."""
     network.zero_grad()
     (logits_BB.logsumexp(0) + logits_BB.logsumexp(1) - 2 * logits_BB.diagonal()).sum().backward()
-    return {name: parameter.grad for name, parameter in network.named_parameters()}
+    return {name: parameter.grad for name, parameter in network.named_parameters()}  # type: ignore[misc]
 
 
 def require_close_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
@@ -195,7 +195,7 @@ def test_the_same_weights_give_open_clips_logits_and_gradients(name: str, mode: 
     config = narrow(name)
     ours, theirs = shaken(Clip(config)), open_clip_network(config)
     image, tokens = images(config, len(LENGTHS)), texts(LENGTHS)
-    settle_statistics(ours.visual, image)
+    settle_statistics(ours.visual, image)  # type: ignore[arg-type]
     theirs.load_state_dict(ours.state_dict())
     for network in (ours, theirs):
         network.train(mode == "train")
@@ -216,7 +216,7 @@ def test_the_same_weights_give_open_clips_logits_and_gradients(name: str, mode: 
 def test_the_same_weights_give_the_logits_and_gradients_of_transformers(name: str, activation: str) -> None:
     pytest.importorskip("transformers")
     torch.manual_seed(0)
-    config = dataclasses.replace(narrow(name), activation=activation)
+    config = dataclasses.replace(narrow(name), activation=activation)  # type: ignore[arg-type]
     ours = shaken(Clip(config))
     theirs = transformers_network(config, ours.state_dict())
     image, tokens = images(config, len(LENGTHS)), texts(LENGTHS)

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, operator, union-attr"
 """Label maps of images whose every patch is known."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, assignment, union-attr"
 from __future__ import annotations
 
 import pytest

@@ -30,7 +30,7 @@ def test_features_maps_and_dense_embeddings_have_their_shapes(tower: VisionTrans
 
 def test_the_map_goes_row_by_row_of_the_image(tower: VisionTransformer) -> None:
     for block in tower.transformer.resblocks:  # without attention a patch's token tells of its patch alone
-        torch.nn.init.zeros_(block.attn.out_proj.weight)
+        torch.nn.init.zeros_(block.attn.out_proj.weight)  # type: ignore[arg-type, union-attr]
     image = torch.randn(1, 3, 24, 24)
     changed = image.clone()
     changed[:, :, 8:16, 16:24] += 1  # row 1, column 2
@@ -83,11 +83,11 @@ def test_kept_patches_alone_are_seen_each_at_its_own_position(tower: VisionTrans
 def test_gradients_reach_kept_patches_and_the_class_token_alone(tower: VisionTransformer) -> None:
     image = torch.randn(2, 3, 24, 24, requires_grad=True)
     tower(image, torch.tensor([[0, 4, 5], [0, 3, 5]])).square().sum().backward()
-    moved = tower.positional_embedding.grad.abs().sum(1) > 0
+    moved = tower.positional_embedding.grad.abs().sum(1) > 0  # type: ignore[union-attr]
     assert moved.nonzero().flatten().tolist() == [0, 1, 4, 5, 6]  # the class token's, then place + 1
-    seen = image.grad[0].abs().sum(0) > 0
+    seen = image.grad[0].abs().sum(0) > 0  # type: ignore[index]
     assert seen.view(3, 8, 3, 8).sum((1, 3)).tolist() == [[64, 0, 0], [0, 64, 64], [0, 0, 0]]
-    assert tower.class_embedding.grad.norm() > 0
+    assert tower.class_embedding.grad.norm() > 0  # type: ignore[union-attr]
 
 
 def test_a_patch_left_out_costs_nothing(tower: VisionTransformer) -> None:

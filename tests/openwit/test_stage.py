@@ -231,7 +231,7 @@ def test_an_object_store_is_a_folder_like_any_other(bench: Bench, tmp_path: Path
     plan = stages.plan(SIEVE, bench.config(), bench.sources(), folder)
 
     class Here:
-        def map(self, function: Any, tasks: Any) -> Any:  # type: ignore[no-untyped-def]
+        def map(self, function: Any, tasks: Any) -> Any:
             return ((task, function(task)) for task in tasks)
 
     from openwit.log.events import Log

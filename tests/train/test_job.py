@@ -92,7 +92,7 @@ def test_another_vocabulary_under_the_same_name_is_refused(tmp_path: Path) -> No
 def test_a_vocabulary_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     there = on_this_machine(job(tmp_path / "data", tmp_path / "out", merges="merges.gz"))
-    assert there.config.merges == str(tmp_path / "merges.gz")
+    assert there.config.merges == str(tmp_path / "merges.gz")  # type: ignore[union-attr]
 
 
 def test_an_evaluation_set_is_found_from_another_folder_and_may_change(

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, assignment, index, no-untyped-call, return-value, union-attr, var-annotated"
 from __future__ import annotations
 
 import copy
@@ -116,7 +117,7 @@ def reductions_of_parts(parts: int) -> int:
     assert isinstance(learner.network, DistributedDataParallel)
     reduced: list[int] = []
 
-    def hook(_: Any, bucket: Any) -> Any:  # type: ignore[no-untyped-def]
+    def hook(_: Any, bucket: Any) -> Any:
         reduced.append(bucket.index())
         return default_hooks.allreduce_hook(None, bucket)
 
@@ -247,7 +248,7 @@ def test_a_step_asks_for_no_value(precision: str, parts: int) -> None:
         precision=precision,
         accumulation=parts,
         text_layout="padded",
-        loss="chunked",  # type: ignore[arg-type]
+        loss="chunked",
     )
     learner, batch = learner_of(config), batch_of(inputs_of(config))
     step_at(learner, batch, 1e-3)
@@ -304,7 +305,7 @@ def test_a_run_goes_on_bit_for_bit(changes: dict[str, object], tmp_path: Path) -
 def test_half_precision_finds_almost_the_same_gradients(
     precision: str, tolerance: float, parts: int, truth: dict[str, Tensor]
 ) -> None:
-    config = dataclasses.replace(WHOLE, precision=precision, accumulation=parts)  # type: ignore[arg-type]
+    config = dataclasses.replace(WHOLE, precision=precision, accumulation=parts)
     found = loss_and_gradients(config)
     assert found["loss"].dtype == torch.float32
     assert found["loss"].item() == pytest.approx(truth["loss"].item(), rel=1e-2)
@@ -315,7 +316,7 @@ def test_half_precision_finds_almost_the_same_gradients(
 
 @pytest.mark.parametrize("statistics", ["fp32", "bf16"])
 def test_an_fp16_step_that_overflows_moves_nothing_and_is_counted(statistics: str) -> None:
-    learner = learner_of(dataclasses.replace(WHOLE, precision="fp16", optimizer_state_dtype=statistics))  # type: ignore[arg-type]
+    learner = learner_of(dataclasses.replace(WHOLE, precision="fp16", optimizer_state_dtype=statistics))
     assert learner.scaler is not None
     batch, before = batch_of(inputs_of(WHOLE)), copy.deepcopy(learner.model.state_dict())
     learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 2.0**100})
@@ -333,7 +334,7 @@ def test_an_fp16_step_that_overflows_moves_nothing_and_is_counted(statistics: st
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_other_precisions_have_no_scaler(precision: str) -> None:
-    learner = learner_of(dataclasses.replace(WHOLE, precision=precision))  # type: ignore[arg-type]
+    learner = learner_of(dataclasses.replace(WHOLE, precision=precision))
     assert learner.scaler is None
     assert learner.measures(3) == {}
 

@@ -90,7 +90,7 @@ class LoaderThreads:
         self.example_builder = spec.objective.example_builder(spec.data_set.excluded, spec.device)
         self._for_gpu = spec.device.type == "cuda"
         decodes_there = self._for_gpu and stream.decoder == "gpu"
-        self._stream = torch.cuda.Stream(spec.device) if decodes_there else None  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(spec.device) if decodes_there else None
 
     def batches(self) -> Iterator[Batch]:
         """All of them. Raises WorkError where a lane has no usable sample left."""

@@ -74,7 +74,7 @@ def crawl_part(config: CrawlConfig, selected: Input, shards: Path, index: int = 
     """Counts of one partition, whose limiter is served meanwhile."""
     with limiter.serving(config) as served:
         inputs = {"selected": (selected,), "limiter": (Input(url=served.url, identity="limiter"),)}
-        return run_step(crawl.process, config, inputs, shards, index=index)
+        return run_step(crawl.process, config, inputs, shards, index=index)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_the_tables_rows_are_the_selected_urls_in_order_with_img2datasets_column
 def test_the_tar_holds_image_caption_and_metadata_of_each_success(shard: tuple[dict[str, int], Path]) -> None:
     with tarfile.open(shard[1] / "00007.tar") as tar:
         names = tar.getnames()
-        content = {name: tar.extractfile(name).read() for name in names}
+        content = {name: tar.extractfile(name).read() for name in names}  # type: ignore[union-attr]
     assert names == sorted(names)
     assert len(names) == 12
     about = json.loads(content["000070000.json"])
@@ -235,7 +235,7 @@ def test_a_shards_key_follows_what_decides_its_content_and_nothing_else() -> Non
     for field in dataclasses.fields(CrawlConfig):
         was = getattr(CrawlConfig(), field.name)
         value = others[field.name] if field.name in others else not was if isinstance(was, bool) else was * 2 or 1
-        changed = dataclasses.replace(CrawlConfig(), **{field.name: value})
+        changed = dataclasses.replace(CrawlConfig(), **{field.name: value})  # type: ignore[arg-type]
         is_same = stage.partition_key(crawl.STAGE, changed, source) == key
         assert is_same == (field.name in free_fields(CrawlConfig)), field.name
 

@@ -97,7 +97,7 @@ class Kept:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(tallies.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(tallies.time, "monotonic", lambda: now[0])  # type: ignore[attr-defined]
     return now
 
 

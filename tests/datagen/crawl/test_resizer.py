@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, attr-defined, return-value"
 from __future__ import annotations
 
 import io

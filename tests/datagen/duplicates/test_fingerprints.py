@@ -148,7 +148,7 @@ def test_a_jpeg_with_other_metadata_has_the_same_pixels() -> None:
 
 
 def test_images_for_the_report_are_small_and_keep_their_shape() -> None:
-    image = decode(shown(cv2.resize(scene(1), (600, 300))))
+    image = decode(shown(cv2.resize(scene(1), (600, 300))))  # type: ignore[arg-type]
     assert image.shape == (64, 128, 3)
 
 

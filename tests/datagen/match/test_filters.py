@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 from __future__ import annotations
 
 import html
@@ -20,7 +21,7 @@ TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20) | st.text
 def caption_reason(caption: str, url: str = "http://s.test/a", origin: str = "alt", **config: object) -> str:
     """The first fault of a pair."""
     pairs = pa.table({"url": [url], "caption": [caption], "caption_from": pa.array([origin]).dictionary_encode()})
-    return first(filters.caption_faults(CandidatesConfig(**config), pairs))  # type: ignore[arg-type]
+    return first(filters.caption_faults(CandidatesConfig(**config), pairs))
 
 
 def url_reason(url: str | None, **config: bool) -> str:

@@ -141,6 +141,6 @@ def test_a_file_without_any_match_gives_an_empty_table(tmp_path: Path) -> None:
         (lambda: SourcesConfig(max_files=0), "max_files=0: must be at least 1"),
     ],
 )  # fmt: skip
-def test_configs_that_cannot_be_right_are_refused(make: Any, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_configs_that_cannot_be_right_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()

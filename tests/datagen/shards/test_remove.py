@@ -58,7 +58,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def samples(folder: Path) -> dict[str, bytes]:
     """The contents of all tars, by member."""
-    found = {}
+    found = {}  # type: ignore[var-annotated]
     for path in sorted(folder.glob("*.tar")):
         with tarfile.open(path) as tar:
             found |= {m.name: tar.extractfile(m).read() for m in tar}  # type: ignore[union-attr]
@@ -177,7 +177,7 @@ def test_after_a_kill_at_any_write_readers_find_the_old_the_new_or_no_manifest_a
             for name in ("publish", "delete", "move"):
                 real = getattr(storage, name)
 
-                def counted(*arguments: object, real: Any = real) -> object:  # type: ignore[no-untyped-def]
+                def counted(*arguments: object, real: Any = real) -> object:
                     nonlocal left
                     left -= 1
                     if left < 0:

@@ -51,7 +51,7 @@ def write(path: Path, names: tuple[str, str]) -> Path:
     else:
         text = "".join([f"id\t{names[0]}\twidth\t{names[1]}\n", *(f"7\t{u}\t\t{t}\n" for u, t in PAIR_ROWS)])
     pack = {".gz": gzip.compress, ".zst": zstandard.compress}.get(path.suffix, bytes)
-    path.write_bytes(pack(text.encode()))
+    path.write_bytes(pack(text.encode()))  # type: ignore[operator]
     return path
 
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="attr-defined, call-overload, misc"
 from __future__ import annotations
 
 from typing import Any

@@ -41,7 +41,7 @@ class Writer(nn.Module):
 
     @torch.jit.export
     def __setstate__(self, state: tuple[torch.Tensor, str, bool]) -> None:
-        self.weight = state[0]
+        self.weight = state[0]  # type: ignore[assignment]
         self.path = state[1]
         self.training = state[2]
         torch.save(state[0], state[1])
@@ -69,7 +69,7 @@ def test_a_scripted_network_of_real_layers_is_read_without_being_run(tmp_path: P
 def test_a_traced_network_is_read_too(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Linear(3, 2), nn.ReLU()).eval()
     torch.jit.save(torch.jit.trace(network, torch.ones(1, 3)), tmp_path / "model.pt")
-    assert torch.equal(read_archive(tmp_path / "model.pt")["0.weight"], network[0].weight)
+    assert torch.equal(read_archive(tmp_path / "model.pt")["0.weight"], network[0].weight)  # type: ignore[arg-type]
 
 
 def test_the_program_of_an_archive_is_not_run(tmp_path: Path) -> None:

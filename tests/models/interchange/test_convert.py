@@ -66,7 +66,7 @@ def test_half_precision_weights_are_read_as_fp32(tmp_path: Path, vit: Clip) -> N
     torch.save({name: tensor.half() for name, tensor in vit.state_dict().items()}, tmp_path / "half.pt")
     found = load(tmp_path / "half.pt", activation="quick_gelu")
     assert {tensor.dtype for tensor in found.state_dict().values()} == {torch.float32}
-    assert torch.equal(found.visual.proj, vit.visual.proj.half().float())
+    assert torch.equal(found.visual.proj, vit.visual.proj.half().float())  # type: ignore[arg-type]
 
 
 def test_a_resnet_keeps_the_memory_layout_of_its_tower(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_the_wrong_activation_gives_other_features(tmp_path: Path, vit: Clip) ->
 
 @pytest.mark.parametrize("to", ["openwit", "openai", "open_clip", "huggingface"])
 def test_an_activation_against_what_the_files_say_is_refused(tmp_path: Path, vit: Clip, to: str) -> None:
-    save(vit, tmp_path / "saved", to)
+    save(vit, tmp_path / "saved", to)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"activation=gelu: .* says quick_gelu"):
         load(tmp_path / "saved", activation="gelu")
     assert load(tmp_path / "saved", activation="quick_gelu").config == VIT
@@ -173,7 +173,7 @@ def test_folders_that_hold_no_model_say_what_is_expected(tmp_path: Path) -> None
 
 def test_a_folder_without_its_weights_names_the_file(tmp_path: Path, vit: Clip) -> None:
     for to, name in WEIGHTS_FILE.items():
-        save(vit, tmp_path / to, to)
+        save(vit, tmp_path / to, to)  # type: ignore[arg-type]
         (tmp_path / to / name).unlink()
         with pytest.raises(InputError, match=rf"{name}: no such file"):
             load(tmp_path / to)

@@ -14,7 +14,7 @@ from models.config import ClipConfig
 from models.interchange.convert import save
 from openwit.errors import InputError
 
-FLAT = dataclasses.replace(VIT, vision=dataclasses.replace(VIT.vision, layers=1))
+FLAT = dataclasses.replace(VIT, vision=dataclasses.replace(VIT.vision, layers=1))  # type: ignore[arg-type]
 CBOW = dataclasses.replace(RESNET, text=dataclasses.replace(RESNET.text, kind="cbow"))
 
 

@@ -29,7 +29,7 @@ def test_weights_that_fit_into_half_precision_are_written_in_it_and_no_others(tm
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.half())
-        model.visual.proj[0, 0] = 0.1
+        model.visual.proj[0, 0] = 0.1  # type: ignore[operator]
     save(model, tmp_path / "model.pt", "openai")
     weights = torch.jit.load(tmp_path / "model.pt").state_dict()
     assert weights.pop("visual.proj").dtype == torch.float32

@@ -43,7 +43,7 @@ def plain_block(block: DecoderBlock, x_LW: Tensor, map_PW: Tensor) -> Tensor:
     queries = block.cross.q_proj(block.ln_2(x_LW))
     seen = torch.stack([plain_attention(query, k_PW, v_PW, CONFIG.heads) for query in queries])
     x_LW = x_LW + block.cross.out_proj(seen)
-    return x_LW + block.mlp.c_proj(block.mlp.gelu(block.mlp.c_fc(block.ln_3(x_LW))))
+    return x_LW + block.mlp.c_proj(block.mlp.gelu(block.mlp.c_fc(block.ln_3(x_LW))))  # type: ignore[no-any-return]
 
 
 def plain_log_likelihoods(model: CaptionPredictor, image: Tensor, text: list[int]) -> list[float]:
@@ -52,7 +52,7 @@ def plain_log_likelihoods(model: CaptionPredictor, image: Tensor, text: list[int
     tokens = [VOCABULARY - 2, *text, VOCABULARY - 1]
     x_LW = model.token_embedding(torch.tensor(tokens[:-1])) + model.positional_embedding[: len(tokens) - 1]
     for block in model.blocks:
-        x_LW = plain_block(block, x_LW, map_PW)
+        x_LW = plain_block(block, x_LW, map_PW)  # type: ignore[arg-type]
     logits_LV = model.ln_final(x_LW) @ model.token_embedding.weight.T + model.bias
     return [(row[token] - row.logsumexp(0)).item() for row, token in zip(logits_LV, tokens[1:], strict=True)]
 

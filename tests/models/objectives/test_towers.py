@@ -51,7 +51,7 @@ def test_half_precision_is_raised_and_double_is_kept() -> None:
 )
 def test_a_decoder_that_cannot_be_built_is_refused(field: str, value: int, part: str) -> None:
     with pytest.raises(ConfigError, match=part):
-        CaptionConfig(**{field: value})
+        CaptionConfig(**{field: value})  # type: ignore[arg-type]
 
 
 def test_a_bag_needs_a_vocabulary_larger_than_a_caption() -> None:

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, var-annotated"
 """The tokenizer against open_clip's SimpleTokenizer, a public copy of OpenAI's."""
 
 from __future__ import annotations

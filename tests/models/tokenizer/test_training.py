@@ -85,4 +85,4 @@ def test_captions_without_neighbours_are_refused() -> None:
 )
 def test_a_size_that_holds_no_word_is_refused(name: str, value: int, part: str) -> None:
     with pytest.raises(ConfigError, match=part):
-        TokenizerConfig(**{name: value})
+        TokenizerConfig(**{name: value})  # type: ignore[arg-type]

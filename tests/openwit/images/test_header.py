@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, index, no-untyped-call, union-attr"
 from __future__ import annotations
 
 import io

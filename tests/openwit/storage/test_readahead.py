@@ -97,7 +97,7 @@ def test_a_faltering_store_gives_the_samples_that_a_local_file_gives(
     tar: bytes, on_s3: tuple[str, flaky_proxy.Proxy], start: int
 ) -> None:
     url, proxy = on_s3
-    proxy.every, proxy.kinds = 2, ("503", "cut", "500", "hang up")
+    proxy.every, proxy.kinds = 2, ("503", "cut", "500", "hang up")  # type: ignore[assignment]
     with TarFiles(32 * KB, 30, 8 * KB).open(url) as file:
         assert list(scan_tar(file, start)) == list(scan_tar(io.BytesIO(tar), start))
     assert {"GET 503", "GET cut", "GET 500", "GET hang up"} <= set(proxy.refused)
@@ -120,7 +120,7 @@ def test_an_outage_longer_than_the_patience_ends_the_reading_and_names_the_file(
     url, proxy = on_s3
     with TarFiles(16 * KB, 0.3, 8 * KB).open(url) as file:
         file.read(8 * KB)
-        proxy.every, proxy.kinds = 1, ("503",)
+        proxy.every, proxy.kinds = 1, ("503",)  # type: ignore[assignment]
         with pytest.raises(WorkError, match=rf"{url}: cannot be read, tried for 0\.3 s \(.*the same command goes on"):
             file.read()
     with pytest.raises(WorkError, match=url):
@@ -198,7 +198,7 @@ def test_closing_ends_all_waiting_at_once_and_no_more_begins(on_s3: tuple[str, f
     url, proxy = on_s3
     files = TarFiles(16 * KB, 1e6, 8 * KB)
     file = files.open(url)
-    proxy.every, proxy.kinds = 1, ("503",)
+    proxy.every, proxy.kinds = 1, ("503",)  # type: ignore[assignment]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(file.read, 100), pool.submit(files.open, url)]
         while proxy.refused["GET 503"] < 2 or proxy.refused["HEAD 503"] < 2:
@@ -206,7 +206,7 @@ def test_closing_ends_all_waiting_at_once_and_no_more_begins(on_s3: tuple[str, f
         files.close()
         for future in waiting:
             with pytest.raises(concurrent.futures.CancelledError):
-                future.result(timeout=patience(20))
+                future.result(timeout=patience(20))  # type: ignore[attr-defined]
     with pytest.raises(concurrent.futures.CancelledError):
         files.open(url)
 
@@ -219,7 +219,7 @@ def test_a_reader_dropped_in_the_middle_leaves_no_request_and_no_thread(on_s3: t
     file.read(1)
     while requests():  # what is ahead has come
         time.sleep(0.01)
-    proxy.every, proxy.kinds = 1, ("503",)
+    proxy.every, proxy.kinds = 1, ("503",)  # type: ignore[assignment]
     while not requests():
         file.read(KB)  # of what has come; each block that is passed asks for another
         time.sleep(0.01)

@@ -49,8 +49,8 @@ def test_it_trains_on_the_shards_exports_the_last_weights_and_is_done_the_second
     assert done.returncode == 0, done.stderr
     descriptor = load_descriptor(str(tmp_path / "detector" / "model"))
     checkpoint = latest(str(tmp_path / "detector" / "checkpoints"))
-    model = Detector(load_state(checkpoint).config.model).eval()
-    load_weights(checkpoint, model)
+    model = Detector(load_state(checkpoint).config.model).eval()  # type: ignore[arg-type]
+    load_weights(checkpoint, model)  # type: ignore[arg-type]
     pixels = torch.from_numpy(np.stack([descriptor.prepare(photo(n)) for n in range(3)]))
     torch.testing.assert_close(descriptor.embed(pixels), model.embed(normalize_pixels(pixels)), atol=1e-6, rtol=1e-5)
     assert {path.name for path in (tmp_path / "detector" / "model").iterdir()} == {"model.safetensors", "config.json"}

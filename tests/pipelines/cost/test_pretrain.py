@@ -32,7 +32,7 @@ def test_parameters_are_the_networks_and_time_is_arithmetic_over_speed() -> None
 def test_what_is_computed_twice_takes_its_time() -> None:
     tiny = dataclasses.replace(CONFIG, device="cuda", precision="bf16")
     both = forecast(dataclasses.replace(tiny, checkpoint_blocks=True, accumulation=2), 10)
-    assert both.gpu_s == pytest.approx(5 / 3 * forecast(tiny, 10).gpu_s)
+    assert both.gpu_s == pytest.approx(5 / 3 * forecast(tiny, 10).gpu_s)  # type: ignore[operator]
     assert any("at an MFU of 24% (assumed: 40%, with 1.67 times the arithmetic)" in line for line in lines(tiny, both))
 
 

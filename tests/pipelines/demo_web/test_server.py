@@ -54,7 +54,7 @@ def port(web: Path) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def faults(config: Any) -> dict[str, list[tuple[str, str]]]:  # type: ignore[no-untyped-def]
+def faults(config: Any) -> dict[str, list[tuple[str, str]]]:
     """(host, path) by kind."""
     found: dict[str, list[tuple[str, str]]] = {}
     for fault in plan_faults(config, split(config, catalogue()).shown, HOSTS):
@@ -171,7 +171,7 @@ def test_a_busy_port_is_one_line_that_says_what_to_write(web: Path, port: int) -
     expected = f"web.port={taken}: already in use by another program; give a free one with --web.port N"
     for attempt in (lambda: running(str(web), taken).__enter__(), lambda: serve(str(web), taken)):
         with pytest.raises(ConfigError) as caught:
-            attempt()
+            attempt()  # type: ignore[no-untyped-call]
         assert str(caught.value) == expected
     other.shutdown()
     other.server_close()

@@ -51,7 +51,7 @@ def test_a_mixture_has_the_shards_of_all_each_so_often_as_its_passes_say(tmp_pat
     assert (data_set.num_samples, data_set.num_rows) == (12, 18)
     for epoch in range(4):
         rows = [row for lane in data_set.lanes(3, 0, epoch) for row in read_rows(data_set, lane, 0)]
-        uses = {(row.key, row.copy) for row in rows}
+        uses = {(row.key, row.copy) for row in rows}  # type: ignore[union-attr]
         assert len(rows) == len(uses) == 18
         assert sum(copy for _, copy in uses) == 8
 

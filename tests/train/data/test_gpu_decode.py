@@ -71,7 +71,7 @@ def test_crops_are_those_of_the_same_places(device: Any) -> None:
     image = decode_resized_on(device, data, 32)
     for number in (0, 5 << 32, 123456789012345):
         expected = crop_square(image.cpu().numpy(), 32, number)
-        assert np.array_equal(crop_square(image, 32, number).cpu().numpy(), expected)
+        assert np.array_equal(crop_square(image, 32, number).cpu().numpy(), expected)  # type: ignore[union-attr]
 
 
 def test_batches_have_the_keys_captions_and_order_of_those_that_the_cpu_decodes(device: Any, tmp_path: Path) -> None:

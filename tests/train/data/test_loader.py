@@ -110,7 +110,7 @@ def test_a_mixture_uses_each_data_set_as_often_as_it_says_and_copies_draw_anew(t
     write_shards(tmp_path / "other", [0, 0, 0, 8, 13])
     (batches,) = parts((f"{tmp_path}/one=1.5", f"{tmp_path}/other=0.3333"), 1, num_steps=40)
     assert {batch.epoch for batch in batches} == set(range(6))
-    uses, pairs = Counter(), {}
+    uses, pairs = Counter(), {}  # type: ignore[var-annotated]
     for batch in batches[:35]:  # five epochs
         for key, pixels, tokens in by_key([[batch]], 0):
             uses[key[4] in "34"] += 1
@@ -131,7 +131,7 @@ def test_a_mixture_on_a_faltering_store_goes_on_with_2_4_and_1_ranks_as_local_fi
     monkeypatch.setattr("openwit.storage.readahead.FIRST_WAIT_S", 0.02)
     whole = parts(mixture, 1, num_steps=8)
     with flaky_proxy.before(server.endpoint) as proxy:
-        proxy.every, proxy.kinds = 5, (*flaky_proxy.KINDS, "cut")
+        proxy.every, proxy.kinds = 5, (*flaky_proxy.KINDS, "cut")  # type: ignore[assignment]
         server.use(monkeypatch, proxy.endpoint)
         done, cursor = 0, START
         for num_ranks, num_steps in ((2, 3), (4, 2), (1, 3)):
@@ -150,7 +150,7 @@ def on_a_failing_store(data: Path, monkeypatch: pytest.MonkeyPatch, kind: Any) -
     server.use(monkeypatch)
     data_set = open_data_set(on_s3((str(data),), server.new_bucket()))
     with flaky_proxy.before(server.endpoint) as proxy:
-        proxy.every, proxy.kinds = 1, (kind,)
+        proxy.every, proxy.kinds = 1, (kind,)  # type: ignore[assignment]
         server.use(monkeypatch, proxy.endpoint)
         yield data_set, proxy
 

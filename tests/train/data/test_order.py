@@ -62,7 +62,7 @@ def test_lanes_hold_each_use_of_a_sample_that_the_parts_have_exactly_once(
 
 @given(SIZES, st.floats(0.02, 3), st.integers(0, 3))
 def test_epochs_are_of_one_length_and_use_all_samples_equally_often(sizes: Any, passes: Any, seed: int) -> None:
-    whole, total = part(sizes, passes), Counter()
+    whole, total = part(sizes, passes), Counter()  # type: ignore[var-annotated]
     for epoch in range(6):
         uses, rows = used(whole, seed, epoch)
         total += uses

@@ -116,7 +116,7 @@ def test_processes_end_with_a_rank_that_was_killed(data: Path, tmp_path: Path) -
     path = os.pathsep.join(str(ROOT / folder) for folder in ("", "tests"))
     command = [sys.executable, str(script), str(data)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}) as rank:
-        pids = [int(pid) for pid in rank.stdout.readline().split()]
+        pids = [int(pid) for pid in rank.stdout.readline().split()]  # type: ignore[union-attr]
         rank.kill()
     assert len(pids) == 2
     wait_until(lambda: not any(is_alive(pid) for pid in pids))

@@ -33,7 +33,7 @@ def test_rows_come_back_in_order_with_sorted_names_and_prepared_images(tmp_path:
         "key": ["a", "b", "c"],
         "image": [png((255, 0, 0)), png((0, 0, 0, 0), "RGBA"), png((200, 0, 0))],
     }
-    found = load_eval_set(write(tmp_path, columns))
+    found = load_eval_set(write(tmp_path, columns))  # type: ignore[arg-type]
     assert (found.keys, found.labels, found.names) == (["a", "b", "c"], ["red", "clear", "red"], ["clear", "red"])
     red, clear, _ = found.tensors(partial(preprocess, image_px=4))
     for tensor, colour in ((red, (255, 0, 0)), (clear, (255, 255, 255))):
@@ -69,7 +69,7 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
 
 def test_a_damaged_image_is_named_by_its_key(tmp_path: Path) -> None:
     columns = {"key": ["good", "bad"], "image": [png((1, 2, 3)), b"<html>"], "label": ["x", "y"]}
-    tensors = load_eval_set(write(tmp_path, columns)).tensors(partial(preprocess, image_px=4))
+    tensors = load_eval_set(write(tmp_path, columns)).tensors(partial(preprocess, image_px=4))  # type: ignore[arg-type]
     next(tensors)
     with pytest.raises(InputError, match="key 'bad': not a readable image"):
         next(tensors)

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="comparison-overlap"
 from __future__ import annotations
 
 import numpy as np

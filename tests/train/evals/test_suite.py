@@ -103,7 +103,7 @@ def test_sets_are_read_once_and_more_ranks_than_batches_do_no_harm(tmp_path: Pat
 
         rank, num_ranks = 2, 3
 
-        def gather(self, value: Any) -> Any:  # type: ignore[no-untyped-def]
+        def gather(self, value: Any) -> Any:
             return [parts[0], parts[1], value] if isinstance(value, torch.Tensor) else [value]
 
     torch.manual_seed(0)

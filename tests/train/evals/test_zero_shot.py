@@ -47,7 +47,7 @@ def image(blue: float, green: float, red: float) -> Tensor:
     return torch.tensor([blue, green, red], dtype=torch.float32).view(3, 1, 1).expand(3, 4, 4)
 
 
-def zero_shot(model: Any, tokenizer: Any, images: Any, labels: Any, names: Any, config: Any) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def zero_shot(model: Any, tokenizer: Any, images: Any, labels: Any, names: Any, config: Any) -> dict[str, float]:
     return accuracies(classes_above(model, tokenizer, images, labels, names, config), labels)
 
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, call-arg"
 """The Triton kernels against float64 truth, on a GPU where there is one, else in Triton's interpreter (conftest.py says
 so); and what they compile to for three generations of GPUs, none of which need be there.
 

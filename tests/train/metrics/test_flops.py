@@ -46,11 +46,11 @@ SMALL = {
 }
 
 
-def counted(run: Any) -> int:  # type: ignore[no-untyped-def]
+def counted(run: Any) -> int:
     """What torch counts while it runs; attention written out, for its fused forms are not all known to the counter."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         run()
-    return counter.get_total_flops()
+    return counter.get_total_flops()  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("name", [*CONFIGS, *SMALL])

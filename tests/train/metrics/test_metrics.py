@@ -34,7 +34,7 @@ def test_lines_after_the_checkpoint_and_a_half_written_one_are_cut_off(tmp_path:
         metrics.write(step, loss=step / 3)
     with path.open("a") as file:
         file.write('{"step": 8, "lo')
-    assert last_record(path)["step"] == 7
+    assert last_record(path)["step"] == 7  # type: ignore[index]
     Metrics(path, 5).write(6, loss=0.5)
     assert [(line["step"], line["loss"]) for line in read_records(path)] == [
         *((n, n / 3) for n in range(1, 6)),

@@ -48,7 +48,7 @@ def test_wandb_keeps_a_run_without_a_network_and_goes_on_with_it(
     names = []
     for start in (0, 2):
         with open_trackers(made, start) as (tracker,):
-            names.append(tracker._run.id)
+            names.append(tracker._run.id)  # type: ignore[attr-defined]
             tracker.write(start + 1, {"loss": 1.25 + start})
             tracker.write(start + 2, {"loss": 0.25 + start})
     assert names[0] == names[1] == (tmp_path / "wandb-run.txt").read_text()

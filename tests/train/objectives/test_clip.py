@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, union-attr, var-annotated"
 from __future__ import annotations
 
 import dataclasses

@@ -48,7 +48,7 @@ def logits(model: Clip) -> torch.Tensor:
     side = model.config.vision.image_px
     tokens = torch.tensor([[49406, 7, 49407, 0], [49406, 320, 1125, 49407], [49406, 9, 9, 49407]])
     image_BD, text_BD, scale = model(torch.randn(3, 3, side, side, generator=random), tokens)
-    return scale * image_BD @ text_BD.T
+    return scale * image_BD @ text_BD.T  # type: ignore[no-any-return]
 
 
 def test_at_its_own_resolution_a_training_begins_with_the_models_logits(begun: Path) -> None:
@@ -136,4 +136,4 @@ def test_a_file_of_weights_has_a_digest_too(begun: Path, tmp_path: Path) -> None
 def test_the_model_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     there = on_this_machine(job(tmp_path / "data", tmp_path / "out", initial="begun"))
-    assert there.config.initial == str(tmp_path / "begun")
+    assert there.config.initial == str(tmp_path / "begun")  # type: ignore[union-attr]

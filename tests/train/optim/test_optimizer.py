@@ -42,7 +42,7 @@ def test_bf16_statistics_decay_the_same_parameters_and_draw_from_the_jobs_seed()
 
 @pytest.mark.parametrize("statistics", ["fp32", "bf16"])
 def test_steps_are_counted_over_a_resume(statistics: str) -> None:
-    model, config = Clip(MODEL), dataclasses.replace(CONFIG, optimizer_state_dtype=statistics)
+    model, config = Clip(MODEL), dataclasses.replace(CONFIG, optimizer_state_dtype=statistics)  # type: ignore[arg-type]
     optimizer, resumed = build_optimizer(model, config), build_optimizer(model, config)
     assert steps_taken(optimizer) == 0
     for seed in (1, 2, 3):

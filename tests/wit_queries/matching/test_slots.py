@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wit_queries.matching import slots
-from wit_queries.matching.matcher import match_tokens, sort_each
+from wit_queries.matching.matcher import match_tokens, sort_each  # type: ignore[attr-defined]
 from wit_queries.matching.slots import LONG, LOW_56, MULTIPLIER, NO_TOKEN, SHORT_BYTES
 from wit_queries.matching.table import build
 
@@ -19,9 +19,9 @@ def buffers(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
 def keys(text: bytes) -> list[int]:
     data, _ = buffers([text])
     room = tuple(np.empty(len(text) + 2, np.int64) for _ in range(3))
-    count = slots.cut(data, 0, len(text), np.zeros(2, np.int64), room, 0)
+    count = slots.cut(data, 0, len(text), np.zeros(2, np.int64), room, 0)  # type: ignore[arg-type]
     assert [text[a:b] for a, b in zip(room[1], room[2], strict=True)][: count - 1] == text.split(b" ")
-    return room[0][:count].tolist()
+    return room[0][:count].tolist()  # type: ignore[no-any-return]
 
 
 def matches(queries: list[bytes], texts: list[bytes]) -> list[list[int]]:

@@ -54,7 +54,7 @@ def test_every_row_that_enters_the_sums_is_counted_and_the_bucket_number_changes
         if candidate or f"{a} {b}" in WISHES:
             pmi = math.log2(words.total() * count / (words[a] * words[b]))
             expected[f"{a} {b}"] = (count, pytest.approx(pmi, abs=1e-5), candidate)
-    assert results[0] == expected
+    assert results[0] == expected  # type: ignore[comparison-overlap]
     assert "rare0 rare1" in expected
     assert len(expected) > 40
 
@@ -141,7 +141,7 @@ def parts_of(rows: list[Row], num_parts: int = 1) -> list[pa.Table]:
 
 def chosen(rows: list[Row], min_pmi: float | None, target: int | None, num_parts: int = 1) -> list[str]:
     found = select(parts_of(rows, num_parts), min_count=2, min_pmi=min_pmi, target=target, num_words=1000)
-    return found.table["query"].to_pylist()
+    return found.table["query"].to_pylist()  # type: ignore[no-any-return]
 
 
 def test_a_target_takes_the_highest_pmi_and_tells_the_threshold() -> None:

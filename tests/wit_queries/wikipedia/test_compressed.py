@@ -101,7 +101,7 @@ def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["bz2", "zstd", "gzip"])
 def test_damage_in_the_middle_is_named_with_its_place(tmp_path: Path, kind: str, place: float) -> None:
     path = tmp_path / "bad"
-    stored = bytearray(COMPRESS[kind](os.urandom(3_000_000)))
+    stored = bytearray(COMPRESS[kind](os.urandom(3_000_000)))  # type: ignore[operator]
     at = int(len(stored) * place)
     stored[at : at + 8] = bytes(8)
     path.write_bytes(stored)

@@ -31,7 +31,7 @@ def test_a_pause_does_not_count() -> None:
 def test_more_than_is_free_is_waited_for() -> None:
     budget, taken = BodyBudget(10), threading.Event()
     budget.take(7)
-    waiting = threading.Thread(target=lambda: (budget.take(4), taken.set()))
+    waiting = threading.Thread(target=lambda: (budget.take(4), taken.set()))  # type: ignore[func-returns-value]
     waiting.start()
     assert not taken.wait(0.1)
     budget.give_back(1)

@@ -19,7 +19,7 @@ def views_of(random: np.random.Generator, images: int, views: int, width: int) -
 
 
 def differing(a: np.ndarray, b: np.ndarray, reliable: np.ndarray) -> np.ndarray:
-    return np.bitwise_count((a[:, None] ^ b) & reliable).sum(-1, dtype=np.int64)
+    return np.bitwise_count((a[:, None] ^ b) & reliable).sum(-1, dtype=np.int64)  # type: ignore[no-any-return]
 
 
 @given(st.integers(0, 10_000), st.sampled_from([1, 4, 16]), st.integers(0, 1500), st.integers(5, 40))

@@ -69,9 +69,9 @@ def test_the_detector_finds_by_each_sets_own_threshold(tmp_path: Path) -> None:
     vectors = np.array(index.arrays["vectors"])
     query = 0.8 * vectors[:1] + 0.6 * _orthogonal(vectors[0])
     both = Finder(index, [limits("lax", score=0.7), limits("strict", score=0.9)])
-    assert both.near_by_vector(query) == {(0, 0): pytest.approx(0.8, abs=1e-3)}
+    assert both.near_by_vector(query) == {(0, 0): pytest.approx(0.8, abs=1e-3)}  # type: ignore[arg-type]
     assert both.near_by_vector(vectors[:0]) == {}
-    assert index.scores(query, [2])[0] == pytest.approx(0.8, abs=1e-3)
+    assert index.scores(query, [2])[0] == pytest.approx(0.8, abs=1e-3)  # type: ignore[arg-type]
 
 
 def test_vectors_of_an_empty_batch_and_of_no_near_hash_give_nothing(tmp_path: Path) -> None:

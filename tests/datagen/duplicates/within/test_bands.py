@@ -31,7 +31,7 @@ def test_hashes_that_differ_in_few_bits_share_a_band_and_others_do_not() -> None
     for row in flips:
         row[random.choice(256, 10, replace=False)] = 1
     near = hashes ^ np.packbits(flips, axis=1).view(np.uint64)
-    keys, copies = band_keys(hashes, reliable, 16, 24), band_keys(near, reliable, 16, 24)
+    keys, copies = band_keys(hashes, reliable, 16, 24), band_keys(near, reliable, 16, 24)  # type: ignore[arg-type]
     assert (keys == copies).any(axis=1).mean() > 0.97
     assert not (keys == np.roll(copies, 1, axis=0)).any()
 

@@ -49,7 +49,7 @@ def groups(work: Path) -> dict[str, tuple[list[str], set[str]]]:
 
 
 def shifted(image: np.ndarray, light: int) -> np.ndarray:
-    return np.clip(image.astype(int) + light, 0, 255).astype(np.uint8)
+    return np.clip(image.astype(int) + light, 0, 255).astype(np.uint8)  # type: ignore[no-any-return]
 
 
 def plant(work: Path) -> None:

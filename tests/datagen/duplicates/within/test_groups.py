@@ -56,7 +56,7 @@ def group(
     counts = process(GroupsConfig(), Source(index=0, inputs=inputs), Target(0, folder))
     rows = pq.read_table(folder / "within.parquet").to_pylist()
     assert counts["in"] == len(rows) == counts["kept"] + counts["dropped.within"]
-    return rows
+    return rows  # type: ignore[no-any-return]
 
 
 def test_the_largest_is_kept_then_the_smallest_uid(tmp_path: Path) -> None:
