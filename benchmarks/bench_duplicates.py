@@ -1,3 +1,4 @@
+# mypy: disable-error-code="attr-defined"
 """The overlap check: hashes beside imagehash, recall of planted copies by hash and by the whole cascade, time by stage.
 
 `phash_per_s`: photographs, resized to 256 px and stored as a crawl does, to both hashes and colours, a second of one

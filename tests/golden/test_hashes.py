@@ -14,7 +14,7 @@ from openwit.config import digest
 from openwit.kernels.hashing import splitmix64, url_hashes
 from openwit.kernels.uids import uid_halves, uid_texts
 from openwit.shards.notes import pair_uid
-from wit_queries.terms.count_kernel import mix
+from wit_queries.terms.count_kernel import mix  # type: ignore[attr-defined]
 from wit_queries.terms.word_counts import Counted, TextCounts
 
 Golden = Callable[[str, object], None]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.config import CapConfig, CrawlConfig, MatchConfig, RetryConfig, ShuffleConfig
-from datagen.crawl.adopt import STAGE as ADOPTED
+from datagen.crawl.adopt import STAGE as ADOPTED  # type: ignore[attr-defined]
 from datagen.crawl.crawl import STAGE as CRAWL
 from datagen.crawl.retries import STAGE as RETRIES
 from datagen.duplicates.config import (

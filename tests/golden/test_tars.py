@@ -1,3 +1,4 @@
+# mypy: disable-error-code="attr-defined"
 """A tar holds the same samples for everyone who reads it: those that WebDataset finds, each image with its caption."""
 
 from __future__ import annotations

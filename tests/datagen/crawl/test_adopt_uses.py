@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, no-untyped-def"
 """Shards that others made, as they come: every command uses every sample, and what one leaves out the others do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, dict-item"
 """What servers really send, through the policy: the right image for its URL, or a reason, and at once."""
 
 from __future__ import annotations

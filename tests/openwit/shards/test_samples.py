@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, no-untyped-def, union-attr, var-annotated"
 from __future__ import annotations
 
 import bz2

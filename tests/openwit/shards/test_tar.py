@@ -1,4 +1,4 @@
-# mypy: disable-error-code="arg-type, union-attr"
+# mypy: disable-error-code="arg-type, no-untyped-def, union-attr"
 from __future__ import annotations
 
 import io

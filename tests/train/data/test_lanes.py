@@ -24,7 +24,7 @@ START = LaneCursor()
 
 def reader(
     folder: Path, at: Any = START, exclusions: Any = "", num_lanes: int = 1, lane: Any = 0, epoch: int = 0
-) -> LaneReader:
+) -> LaneReader:  # type: ignore[type-arg]
     data_set = open_data_set((str(folder),), exclusions)
     builder = ClipExampleBuilder(0, 20, 16, data_set.excluded, DecodedCache(0))
     rows = LaneRows(data_set, data_set.lanes(num_lanes, 0, epoch)[lane], TarFiles(1, 0), BufferPool())
@@ -81,9 +81,9 @@ def test_the_memory_of_used_samples_is_used_again_and_no_image_suffers(tmp_path:
             assert len(members[name]) in SIZES
     lane = reader(tmp_path)
     with (tmp_path / "00000.tar").open("rb") as file:
-        plain = {sample.key: lane.builder.build(sample, 0) for sample in scan_tar(file)}
+        plain = {sample.key: lane.builder.build(sample, 0) for sample in scan_tar(file)}  # type: ignore[arg-type]
     for example in islice(lane, 60):
-        assert np.array_equal(example.pixels, plain[example.key].pixels)
+        assert np.array_equal(example.pixels, plain[example.key].pixels)  # type: ignore[union-attr]
     assert 1 <= sum(map(len, lane.rows.pool._free.values())) <= 4 + 1
 
 
