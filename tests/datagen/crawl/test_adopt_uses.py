@@ -1,4 +1,3 @@
-# mypy: disable-error-code="arg-type, no-untyped-def"
 """Shards that others made, as they come: every command uses every sample, and what one leaves out the others do."""
 
 from __future__ import annotations
@@ -6,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -81,22 +81,26 @@ def use_everything(work: Path, number: int | None, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_every_command_uses_every_sample_of_a_folder_with_odd_columns_or_names(tmp_path, what, capsys):
+def test_every_command_uses_every_sample_of_a_folder_with_odd_columns_or_names(
+    tmp_path: Path, what: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     notes, name = ODD[what]
-    shards.write_adopted(tmp_path, [range(NUM // 2), range(NUM // 2, NUM)], notes, name)
+    shards.write_adopted(tmp_path, [range(NUM // 2), range(NUM // 2, NUM)], notes, name)  # type: ignore[arg-type]
     use_everything(tmp_path, NUM, capsys)
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="the shared cases are not beside the checkout")
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_command_uses_every_sample_of_the_shared_cases(tmp_path, folder, capsys):
+def test_every_command_uses_every_sample_of_the_shared_cases(
+    tmp_path: Path, folder: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     use_everything(shards.copied(CASES / folder / "shards", tmp_path), FOLDERS[folder], capsys)
 
 
 @pytest.mark.parametrize("what", ["plain", *ODD])
-def test_what_overlaps_is_left_out_of_training_and_removed_to_the_image(tmp_path, what):
+def test_what_overlaps_is_left_out_of_training_and_removed_to_the_image(tmp_path: Path, what: Any) -> None:
     notes, name = {"plain": (PLAIN, str), **ODD}[what]
-    shards.write_adopted(tmp_path, [range(NUM // 2), range(NUM // 2, NUM)], notes, name)
+    shards.write_adopted(tmp_path, [range(NUM // 2), range(NUM // 2, NUM)], notes, name)  # type: ignore[arg-type]
     shards.adopted(tmp_path)
     eval_set = write_eval_set(tmp_path / "e.parquet", {f"k{n}": png(scene(n)) for n in (1, 4, 9)})
     report = shards.overlap(tmp_path, eval_set)
@@ -109,7 +113,7 @@ def test_what_overlaps_is_left_out_of_training_and_removed_to_the_image(tmp_path
     assert len(used) == NUM - 3
 
 
-def test_copies_are_left_out_as_many_as_are_told(tmp_path):
+def test_copies_are_left_out_as_many_as_are_told(tmp_path: Path) -> None:
     shards.write_adopted(tmp_path, [[*range(NUM)], [0, 1, 2, 20]])
     shards.adopted(tmp_path)
     found = shards.within(tmp_path)
@@ -120,7 +124,7 @@ def test_copies_are_left_out_as_many_as_are_told(tmp_path):
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="the shared cases are not beside the checkout")
-def test_the_shared_overlap_and_copies_are_left_out_exactly(tmp_path):
+def test_the_shared_overlap_and_copies_are_left_out_exactly(tmp_path: Path) -> None:
     source = CASES / "train" / "adopted_overlap"
     work = shards.copied(source / "shards", tmp_path / "a")
     shards.adopted(work)
@@ -136,7 +140,7 @@ def test_the_shared_overlap_and_copies_are_left_out_exactly(tmp_path):
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="the shared cases are not beside the checkout")
-def test_the_shared_folder_against_its_own_images_is_found_left_out_and_removed(tmp_path):
+def test_the_shared_folder_against_its_own_images_is_found_left_out_and_removed(tmp_path: Path) -> None:
     work = shards.copied(CASES / "sources" / "min_adopt" / "shards", tmp_path)
     shards.adopted(work)
     report = shards.overlap(work, CASES / "sources" / "min_adopt" / "eval.parquet")
@@ -145,7 +149,7 @@ def test_the_shared_folder_against_its_own_images_is_found_left_out_and_removed(
     assert shards.remove_excluded(work).samples == 2
 
 
-def test_a_tar_and_a_table_of_other_images_are_named_with_what_to_do(tmp_path):
+def test_a_tar_and_a_table_of_other_images_are_named_with_what_to_do(tmp_path: Path) -> None:
     shards.write_adopted(tmp_path, [range(4), range(4, 8), range(3)])
     folder = tmp_path / "shards"
     shutil.copy(folder / "00002.tar", folder / "00001.tar")

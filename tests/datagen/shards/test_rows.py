@@ -1,9 +1,9 @@
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import io
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -30,14 +30,14 @@ def found(tar: str, keys: list[object], counts: Counter[str], status: str = "suc
     return [(row, image.key) for batch in ShardImages(tar, rows, counts).batches() for row, image in batch]
 
 
-def test_each_image_has_the_row_of_its_key_or_of_its_name_where_the_tar_has_folders(tmp_path):
+def test_each_image_has_the_row_of_its_key_or_of_its_name_where_the_tar_has_folders(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "0.tar", {"b/1.jpg": b"B", "2.jpg": b"C", "a/0.jpg": b"A"})
     counts = Counter[str]()
     assert found(tar, ["0", "1", "2"], counts) == [(1, "b/1"), (2, "2"), (0, "a/0")]
     assert counts == {"in": 3}
 
 
-def test_samples_that_cannot_be_used_are_counted_by_reason(tmp_path):
+def test_samples_that_cannot_be_used_are_counted_by_reason(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "0.tar", {"0.jpg": b"", "1.jpg": b"B", "2.json": b"{}", "README.txt": b"hello"})
     counts = Counter[str]()
     assert found(tar, ["0", "1", "2"], counts) == [(1, "1")]
@@ -52,13 +52,13 @@ def test_samples_that_cannot_be_used_are_counted_by_reason(tmp_path):
         (["0", "7"], r"holds 2 images, its table 2 \(1 is in the tar only\)"),
     ],
 )
-def test_a_tar_and_a_table_of_other_images_are_named(tmp_path, keys, said):
+def test_a_tar_and_a_table_of_other_images_are_named(tmp_path: Path, keys: Any, said: str) -> None:
     tar = write_tar(tmp_path / "0.tar", {"0.jpg": b"A", "1.jpg": b"B"})
     with pytest.raises(InputError, match=rf"0\.tar: {said}; put a whole shard in its place"):
         found(tar, keys, Counter())
 
 
-def test_batches_are_bounded_by_images_and_by_bytes(tmp_path, monkeypatch):
+def test_batches_are_bounded_by_images_and_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tar = write_tar(tmp_path / "0.tar", {f"{n}.jpg": b"x" * (900 if n == 2 else 100) for n in range(6)})
     images = ShardImages(tar, [{"key": f"{n}", "status": "success"} for n in range(6)], Counter())
     assert [len(batch) for batch in images.batches()] == [6]
@@ -68,7 +68,7 @@ def test_batches_are_bounded_by_images_and_by_bytes(tmp_path, monkeypatch):
     assert [len(batch) for batch in ShardImages(tar, images.rows, Counter()).batches()] == [2, 2, 2]
 
 
-def test_rows_have_captions_with_uids_whatever_the_table_holds():
+def test_rows_have_captions_with_uids_whatever_the_table_holds() -> None:
     table = pa.table(
         {
             "key": ["0", "1"],
@@ -84,7 +84,7 @@ def test_rows_have_captions_with_uids_whatever_the_table_holds():
     assert (second["url"], [entry["caption"] for entry in second["captions"]]) == ("", [""])
 
 
-def test_of_two_columns_of_one_name_the_first_counts_and_a_missing_one_is_named():
+def test_of_two_columns_of_one_name_the_first_counts_and_a_missing_one_is_named() -> None:
     table = pa.Table.from_arrays([pa.array(["0"]), pa.array(["success"]), pa.array(["x"])], ["key", "status", "key"])
     assert table_rows("x.parquet", table, ("key", "status")) == [{"key": "0", "status": "success"}]
     with pytest.raises(InputError, match=r"x\.parquet: lacks the column status; it has key"):

@@ -1,9 +1,9 @@
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import json
 import math
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +26,7 @@ def derived(*captions: str) -> list[tuple[str, str]]:
     return [(pair_uid(URL, caption), caption) for caption in captions]
 
 
-def test_our_own_notes_are_taken_as_they_stand():
+def test_our_own_notes_are_taken_as_they_stand() -> None:
     captions = [{"uid": UID, "caption": "one", "page_url": "p"}, {"uid": UID[::-1], "caption": "two", "page_url": ""}]
     notes = {"uid": UID, "url": URL, "caption": "one", "captions": captions, "sha256": "ab"}
     assert told(notes) == [(UID, "one"), (UID[::-1], "two")]
@@ -36,12 +36,12 @@ def test_our_own_notes_are_taken_as_they_stand():
 
 
 @pytest.mark.parametrize("uid", [None, 7, math.nan, math.inf, "", "u7", UID.upper(), UID + "\n", [UID], {"a": 1}, True])
-def test_what_is_no_uid_is_worked_out_from_url_and_caption(uid):
+def test_what_is_no_uid_is_worked_out_from_url_and_caption(uid: Any) -> None:
     assert told({"uid": uid, "url": URL, "caption": "one", "captions": None}) == derived("one")
 
 
 @pytest.mark.parametrize("url", [None, "", 7, math.nan])
-def test_without_a_url_it_is_worked_out_from_shard_key_and_caption(url):
+def test_without_a_url_it_is_worked_out_from_shard_key_and_caption(url: Any) -> None:
     assert told({"url": url, "caption": "one"}) == [(place_uid("00007", "a/1", "one"), "one")]
     assert record_of({}, "00007", "a/1", "one").uids == [place_uid("00007", "a/1", "one")]
 
@@ -60,13 +60,13 @@ def test_without_a_url_it_is_worked_out_from_shard_key_and_caption(url):
         ([["one"]], ["top"]),
     ],
 )
-def test_captions_of_any_form_are_found_and_the_caption_itself_stays_the_first(captions, found):
+def test_captions_of_any_form_are_found_and_the_caption_itself_stays_the_first(captions: Any, found: Any) -> None:
     fields = {"url": URL, "caption": "top", "captions": captions}
     assert told(fields) == derived(*found)
     assert caption_texts(fields) == found
 
 
-def test_a_uid_beside_captions_without_uids_is_that_of_the_first():
+def test_a_uid_beside_captions_without_uids_is_that_of_the_first() -> None:
     assert told({"uid": UID, "url": URL, "caption": "one", "captions": ["one", "two"]})[0] == (UID, "one")
 
 
@@ -87,18 +87,18 @@ def test_a_uid_beside_captions_without_uids_is_that_of_the_first():
         b'{"url": "%s", "caption": "one", "captions": {"a": ' % URL.encode() + b"[" * 100_000,
     ],
 )
-def test_what_stands_beside_a_caption_does_not_cost_it(notes):
+def test_what_stands_beside_a_caption_does_not_cost_it(notes: Any) -> None:
     assert told(notes) == derived("one")
 
 
 @pytest.mark.parametrize(
     "notes", [b"", b"not json", b"[]", b'[{"caption": "x"}]', b"null", b'"caption"', b"\xff\xfe", b"{"]
 )
-def test_without_an_object_the_text_is_the_caption(notes):
+def test_without_an_object_the_text_is_the_caption(notes: bytes) -> None:
     assert told(notes) == [(place_uid("00007", "a/1", "words"), "words")]
 
 
-def test_half_a_pair_of_utf16_is_a_text_that_every_file_can_hold():
+def test_half_a_pair_of_utf16_is_a_text_that_every_file_can_hold() -> None:
     ((uid, caption),) = told(b'{"url": "%s", "caption": "a \\ud83d b"}' % URL.encode())
     assert caption.encode() == b"a ? b"
     assert uid == pair_uid(URL, caption)
@@ -106,21 +106,21 @@ def test_half_a_pair_of_utf16_is_a_text_that_every_file_can_hold():
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["uid", "url", "caption", "x"]), st.text() | st.integers() | st.none()))
-def test_what_json_can_be_read_is_read_alike_the_long_way(fields):
+def test_what_json_can_be_read_is_read_alike_the_long_way(fields: Any) -> None:
     wanted = {name: value for name, value in fields.items() if name != "x"}
     assert salvaged_fields(json.dumps(fields).encode()) == wanted
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=300))
-def test_no_bytes_are_an_error(data):
+def test_no_bytes_are_an_error(data: Any) -> None:
     assert len(told(data)) >= 1
 
 
 @pytest.mark.parametrize(
     "data", [b'{"a": "' + b'\\"' * 2_000_000, b'"' * 2_000_001, b"{" * 2_000_000, b"\\" * 2_000_000]
 )
-def test_hostile_notes_take_time_by_their_length_only(data):
+def test_hostile_notes_take_time_by_their_length_only(data: Any) -> None:
     started = time.process_time()
     salvaged_fields(data)
     assert time.process_time() - started < 10

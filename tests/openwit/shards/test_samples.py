@@ -1,4 +1,4 @@
-# mypy: disable-error-code="arg-type, no-untyped-def, union-attr, var-annotated"
+# mypy: disable-error-code="arg-type, attr-defined, union-attr, var-annotated"
 from __future__ import annotations
 
 import bz2
@@ -8,6 +8,7 @@ import lzma
 import tarfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ from openwit.shards.tar import BLOCK, BufferPool
 from train.data.order import draw
 
 
-def tar_of(samples, format=tarfile.USTAR_FORMAT) -> bytes:
+def tar_of(samples: int, format: Any = tarfile.USTAR_FORMAT) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=format) as tar:
         for key, members in samples:
@@ -32,7 +33,7 @@ def tar_of(samples, format=tarfile.USTAR_FORMAT) -> bytes:
     return buffer.getvalue()
 
 
-def samples_of(data: bytes, start: int = 0):
+def samples_of(data: bytes, start: int = 0) -> Any:
     return list(scan_tar(io.BytesIO(data), start))
 
 
@@ -40,19 +41,19 @@ PAIRS = [(f"{n:04d}", {"jpg": bytes([n]) * (1400 * n + 1), "txt": b"a caption", 
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_it_reads_what_tarfile_wrote_in_any_format_also_with_long_names(format):
+def test_it_reads_what_tarfile_wrote_in_any_format_also_with_long_names(format: Any) -> None:
     folder = "f" * 90 + "/" + "g" * 60
     pairs = [(f"{folder}/{key}", members) for key, members in PAIRS]
     assert samples_of(tar_of(pairs, format)) == [TarSample(key, members) for key, members in pairs]
 
 
-def test_the_first_use_of_a_sample_draws_by_its_key_and_each_further_one_by_its_own_mark():
+def test_the_first_use_of_a_sample_draws_by_its_key_and_each_further_one_by_its_own_mark() -> None:
     marks = [TarSample("k", {}, copy).mark for copy in range(3)]
     assert marks[0] == "k"
     assert len({draw("crop", 0, 0, mark) for mark in marks}) == 3
 
 
-def test_larger_members_lie_in_buffers_of_the_pool_and_say_the_same():
+def test_larger_members_lie_in_buffers_of_the_pool_and_say_the_same() -> None:
     pairs = [
         (f"{n:04d}", {"jpg": draw("x", n).to_bytes(8, "little") * (600 * n + 1), "txt": b"words"}) for n in range(5)
     ]
@@ -62,11 +63,11 @@ def test_larger_members_lie_in_buffers_of_the_pool_and_say_the_same():
 
 
 @pytest.mark.parametrize("start", range(6))
-def test_it_starts_at_any_sample(start):
+def test_it_starts_at_any_sample(start: int) -> None:
     assert samples_of(tar_of(PAIRS), start) == [TarSample(key, members) for key, members in PAIRS[start:]]
 
 
-def test_an_empty_archive_has_no_samples_and_an_empty_file_is_broken():
+def test_an_empty_archive_has_no_samples_and_an_empty_file_is_broken() -> None:
     assert samples_of(tar_of([])) == []
     (only,) = samples_of(b"")
     assert isinstance(only, Unusable)
@@ -75,7 +76,7 @@ def test_an_empty_archive_has_no_samples_and_an_empty_file_is_broken():
 
 @settings(deadline=None)
 @given(st.integers(0, 20_000), st.booleans())
-def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length, is_pooled):
+def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length: int, is_pooled: Any) -> None:
     data = tar_of(PAIRS)
     pool = BufferPool() if is_pooled else None
     *whole, last = scan_tar(io.BytesIO(data[:length] if length < 14_000 else data), 0, pool)
@@ -86,7 +87,7 @@ def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length, is_poole
 
 @settings(deadline=None)
 @given(st.integers(0, BLOCK - 1), st.integers(1, 255))
-def test_a_header_of_which_one_byte_is_wrong_is_damage(place, change):
+def test_a_header_of_which_one_byte_is_wrong_is_damage(place: int, change: int) -> None:
     data = bytearray(tar_of(PAIRS))
     (at,) = (n for n in range(0, len(data), BLOCK) if data[n:].startswith(b"0002.jpg"))
     data[at + place] ^= change
@@ -97,7 +98,7 @@ def test_a_header_of_which_one_byte_is_wrong_is_damage(place, change):
     assert last == Unusable("0001", "tar", f"no tar header at byte {at}")
 
 
-def test_a_member_of_less_than_no_bytes_is_damage():
+def test_a_member_of_less_than_no_bytes_is_damage() -> None:
     header = bytearray(tarfile.TarInfo("a.jpg").tobuf(tarfile.USTAR_FORMAT))
     header[124:136] = b"-0000001000\0"
     header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * ord(" "))
@@ -106,7 +107,7 @@ def test_a_member_of_less_than_no_bytes_is_damage():
 
 @settings(deadline=None)
 @given(st.binary(max_size=3000))
-def test_garbage_is_damage_and_never_an_error(data):
+def test_garbage_is_damage_and_never_an_error(data: Any) -> None:
     items = samples_of(tar_of(PAIRS[:2])[: 512 * 4] + data)
     assert all(isinstance(item, TarSample | Unusable) for item in items)
 
@@ -147,7 +148,7 @@ def test_damage_is_named_after_the_samples_before_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("packed", [gzip.compress, bz2.compress, lzma.compress])
-def test_a_compressed_tar_is_read_and_its_damage_is_named(tmp_path: Path, packed) -> None:
+def test_a_compressed_tar_is_read_and_its_damage_is_named(tmp_path: Path, packed: Any) -> None:
     data = packed(tar_of(PAIRS))
     (tmp_path / "x.tar").write_bytes(data)
     assert list(read_samples(str(tmp_path / "x.tar"))) == [TarSample(key, members) for key, members in PAIRS]
@@ -173,7 +174,7 @@ def test_a_compressed_tar_is_read_and_its_damage_is_named(tmp_path: Path, packed
         ("a__MACOSX/0.jpg", ("a__MACOSX/0", "jpg")),
     ],
 )
-def test_a_name_is_folder_and_stem_up_to_the_first_dot_then_the_suffix(name, found):
+def test_a_name_is_folder_and_stem_up_to_the_first_dot_then_the_suffix(name: str, found: Any) -> None:
     assert split_name(name) == found
 
 
@@ -217,7 +218,7 @@ REASONS = {"hard link": "link", "fifo": "device", "folder": "no_image"}
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_a_sample_that_cannot_be_used_is_counted_in_its_place_and_no_other_suffers(what, tmp_path):
+def test_a_sample_that_cannot_be_used_is_counted_in_its_place_and_no_other_suffers(what: Any, tmp_path: Path) -> None:
     items = samples_of(GOOD[0] + BAD[what] + GOOD[1])
     assert [item.key for item in items] == ["0000", "0001", "0002"]
     assert [getattr(item, "reason", "") for item in items] == ["", REASONS.get(what, what), ""]
@@ -229,7 +230,7 @@ def test_a_sample_that_cannot_be_used_is_counted_in_its_place_and_no_other_suffe
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "json", "txt"])
-def test_a_member_of_8_gb_is_passed_over_without_being_read(suffix, tmp_path):
+def test_a_member_of_8_gb_is_passed_over_without_being_read(suffix: str, tmp_path: Path) -> None:
     size = 8 << 30
     with (tmp_path / "x.tar").open("wb") as file:
         file.write(GOOD[0] + files("0001", **{other: b"x" for other in ("jpg", "json", "txt") if other != suffix}))
@@ -245,14 +246,14 @@ def test_a_member_of_8_gb_is_passed_over_without_being_read(suffix, tmp_path):
     ]
 
 
-def test_links_and_folders_between_the_members_of_a_sample_change_nothing():
+def test_links_and_folders_between_the_members_of_a_sample_change_nothing() -> None:
     between = special("x.jpg", tarfile.SYMTYPE) + special("d", tarfile.DIRTYPE) + special("y.txt", tarfile.LNKTYPE)
     data = files("0001", jpg=b"1") + between + files("0001", txt=b"words") + bytes(2 * BLOCK)
     assert samples_of(data) == [TarSample("0001", {"jpg": b"1", "txt": b"words"})]
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_the_long_name_of_a_folder_is_not_that_of_the_next_file(form):
+def test_the_long_name_of_a_folder_is_not_that_of_the_next_file(form: Any) -> None:
     folder = tarfile.TarInfo("d" * 150)
     folder.type = tarfile.DIRTYPE
     data = folder.tobuf(form) + files("0001", jpg=b"1") + bytes(2 * BLOCK)
@@ -260,7 +261,7 @@ def test_the_long_name_of_a_folder_is_not_that_of_the_next_file(form):
 
 
 @pytest.mark.parametrize("damage", [b"99 path=", b"x", b"11 path=abc", b"0 a=b\n", b"9999999999999 a=b\n", b"5 a\n\n"])
-def test_a_damaged_pax_header_costs_its_own_sample_only(damage):
+def test_a_damaged_pax_header_costs_its_own_sample_only(damage: bytes) -> None:
     head = special("./PaxHeaders/0001.jpg", tarfile.XHDTYPE, len(damage)) + damage.ljust(BLOCK, b"\0")
     data = GOOD[0] + head + files("0001", jpg=b"1", **TEXT) + GOOD[1]
     assert [(item.key, getattr(item, "reason", "")) for item in samples_of(data)] == [
@@ -270,7 +271,7 @@ def test_a_damaged_pax_header_costs_its_own_sample_only(damage):
     ]
 
 
-def test_names_that_are_no_utf8_stay_apart():
+def test_names_that_are_no_utf8_stay_apart() -> None:
     data = files("a", jpg=b"1", txt=b"one") + files("b", jpg=b"2", txt=b"two") + bytes(2 * BLOCK)
     for name, odd in ((b"a.", b"\xe4."), (b"b.", b"\xf6.")):
         for place in [n for n in range(0, len(data), BLOCK) if data[n : n + 2] == name]:
@@ -284,7 +285,7 @@ def test_names_that_are_no_utf8_stay_apart():
     ]
 
 
-def test_a_key_that_comes_again_is_another_sample_and_files_without_an_image_are_none():
+def test_a_key_that_comes_again_is_another_sample_and_files_without_an_image_are_none() -> None:
     members = {"jpg": b"1", "txt": b"one"}
     data = tar_of([("README", {"txt": b"hello"}), ("a", members), ("a", members | {"txt": b"two"})])
     assert samples_of(data) == [TarSample("a", members), TarSample("a", {"jpg": b"1", "txt": b"two"})]

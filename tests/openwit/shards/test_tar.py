@@ -1,8 +1,8 @@
-# mypy: disable-error-code="arg-type, no-untyped-def, union-attr"
 from __future__ import annotations
 
 import io
 import tarfile
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +13,7 @@ from openwit.shards.tar import BLOCK, SIZES, BufferPool, PlainTar, _is_sum, head
 
 @settings(deadline=None)
 @given(st.binary(min_size=BLOCK, max_size=BLOCK) | st.integers(0, 255).map(lambda byte: bytes([byte]) * BLOCK))
-def test_the_quick_sum_of_a_header_is_the_plain_one(block):
+def test_the_quick_sum_of_a_header_is_the_plain_one(block: Any) -> None:
     total = sum(block) - sum(block[148:156]) + 8 * ord(" ")
     assert _is_sum(total, block)
     assert not any(_is_sum(total + error, block) for error in (-255, -1, 1, 255))
@@ -56,7 +56,7 @@ def test_a_samples_members_stand_in_the_order_of_their_extensions() -> None:
     tar.write({"__key__": "000070000", "txt": "eine Straße", "jpg": b"\xff\xd8", "json": "{}"})
     tar.close()
     with tarfile.open(fileobj=io.BytesIO(stream.getvalue())) as read:
-        found = {member.name: read.extractfile(member).read() for member in read}
+        found = {member.name: read.extractfile(member).read() for member in read}  # type: ignore[union-attr]
     assert list(found) == ["000070000.jpg", "000070000.json", "000070000.txt"]
     assert found["000070000.txt"] == "eine Straße".encode()
 
@@ -75,7 +75,7 @@ def test_what_needs_more_than_a_plain_header_is_refused() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(SIZES.start, SIZES.start * 8), st.booleans()), max_size=60))
-def test_a_buffer_that_was_not_released_is_never_given_again(requests):
+def test_a_buffer_that_was_not_released_is_never_given_again(requests: Any) -> None:
     pool, kept = BufferPool(), {}
     for number, (num_bytes, is_kept) in enumerate(requests):
         buffer = pool.acquire(num_bytes)
@@ -88,7 +88,7 @@ def test_a_buffer_that_was_not_released_is_never_given_again(requests):
     assert all(buffer == bytes([number]) * len(buffer) for number, buffer in kept.items())
 
 
-def test_a_released_buffer_is_given_again_to_the_next_of_nearly_its_size():
+def test_a_released_buffer_is_given_again_to_the_next_of_nearly_its_size() -> None:
     pool = BufferPool()
     first = pool.acquire(5000)
     place = first.obj
@@ -98,7 +98,7 @@ def test_a_released_buffer_is_given_again_to_the_next_of_nearly_its_size():
     assert pool.acquire(8000).obj is not place
 
 
-def test_reading_what_was_taken_back_is_an_error():
+def test_reading_what_was_taken_back_is_an_error() -> None:
     pool = BufferPool()
     buffer = pool.acquire(5000)
     pool.release(buffer)
@@ -108,7 +108,7 @@ def test_reading_what_was_taken_back_is_an_error():
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("name", ["a.txt", "ä" * 80 + ".txt"])
-def test_a_header_for_other_contents_says_all_else_as_before(form, name):
+def test_a_header_for_other_contents_says_all_else_as_before(form: Any, name: Any) -> None:
     if form == tarfile.USTAR_FORMAT and len(name.encode()) > 100:
         name = "f" * 90 + "/" + name[-20:]
     info = tarfile.TarInfo(name)
@@ -118,13 +118,13 @@ def test_a_header_for_other_contents_says_all_else_as_before(form, name):
     tar = new + content + bytes(-len(content) % BLOCK + 2 * BLOCK)
     with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
         (read,) = opened.getmembers()
-        assert opened.extractfile(read).read() == content
+        assert opened.extractfile(read).read() == content  # type: ignore[union-attr]
     assert (read.name, read.mode, read.mtime, read.uname) == (name, 0o600, 1_700_000_000, "me")
 
 
-def test_a_header_whose_size_a_pax_record_tells_tells_the_new_one():
+def test_a_header_whose_size_a_pax_record_tells_tells_the_new_one() -> None:
     info = tarfile.TarInfo("a.txt")
     info.size, info.pax_headers = 3, {"size": "3"}
     new = resized_header(info.tobuf(tarfile.PAX_FORMAT), "a.txt", 5)
     with tarfile.open(fileobj=io.BytesIO(new + b"words".ljust(BLOCK, b"\0") + bytes(2 * BLOCK))) as opened:
-        assert opened.extractfile("a.txt").read() == b"words"
+        assert opened.extractfile("a.txt").read() == b"words"  # type: ignore[union-attr]

@@ -78,7 +78,7 @@ def test_a_plain_pair_without_json_is_used_with_its_text_and_its_uid_counts() ->
         (b'{"deep": ' + b"[" * 100_000 + b"]" * 100_000 + b', "caption": "own"}', ["own"]),
     ],
 )
-def test_a_sample_with_odd_notes_is_used_with_the_captions_that_it_has(notes, captions):  # type: ignore[no-untyped-def]
+def test_a_sample_with_odd_notes_is_used_with_the_captions_that_it_has(notes: Any, captions: Any) -> None:
     made = {builder().build(sample(json=notes, txt=b"words"), epoch).caption for epoch in range(20)}
     assert made == set(captions)
 
