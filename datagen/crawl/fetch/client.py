@@ -95,7 +95,7 @@ def _is_readable(sock: Socket, wait_s: float) -> bool:
 
 
 def _has_surplus(sock: Socket) -> bool:
-    """Whether what came unasked is more than the end. TLS has messages of its own, so there it is not known."""
+    """Whether what can be read unasked is more than the end. TLS has messages of its own, so there it is not known."""
     if isinstance(sock, ssl.SSLSocket):
         return bool(sock.pending())
     try:
@@ -151,6 +151,9 @@ class HttpClient:
             sock = self._connect(address, deadline)
         except Exception as error:
             raise failure_of(error, self.deadline_s, connecting=True) or error from None
+        if _is_readable(sock, 0.0) and _has_surplus(sock):
+            sock.close()
+            raise FetchFailed("protocol", "it answers before it is asked")
         try:
             return self._exchange(address, sock, request, deadline)
         except Exception as error:

@@ -13,6 +13,7 @@ import zstandard
 from datagen.crawl.fetch.failures import FetchFailed
 
 _MAX_CODINGS = 3
+_MAX_MEMBERS = 64  # of a gzip file; each copies what is behind it
 _CODINGS = ("gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress", "dcb", "dcz")
 
 
@@ -40,13 +41,14 @@ def decoded(body: bytes, names: list[str], limit: int, *, whole: bool = True) ->
 
 def _inflated(body: bytes, limit: int, wbits: int) -> tuple[bytes, bool]:
     parts: list[bytes] = []
-    while True:
+    for _ in range(_MAX_MEMBERS):
         stream = zlib.decompressobj(wbits)
         parts.append(stream.decompress(body, limit))
         limit -= len(parts[-1])
         body = stream.unused_data
         if limit <= 0 or not body.startswith(b"\x1f\x8b"):  # else a further member of a gzip file
             return b"".join(parts), stream.eof
+    return b"".join(parts), False
 
 
 def _gzip(body: bytes, limit: int) -> tuple[bytes, bool]:

@@ -163,12 +163,12 @@ class Response:
                 if end.end() > limit:
                     break
                 return seen[: end.end()]
-            if len(seen) > limit or b"\r\r" in seen[max(0, before - 1) :]:
-                break
+            if len(seen) > limit or b"\0" in ahead or b"\r\r" in seen[max(0, before - 1) :]:
+                break  # it is past its headers, though they did not end
             if not ahead:
                 raise self._hung_up(bool(seen))
             self._file.read(len(ahead))
-        raise _malformed(f"the headers have no end within {MAX_HEAD_BYTES} bytes")
+        raise _malformed("the headers have no end")
 
     def _hung_up(self, has_begun: bool) -> Exception:
         if has_begun:

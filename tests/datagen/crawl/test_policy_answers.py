@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gzip
+import socket
 import threading
 import time
 import tracemalloc
@@ -28,6 +29,7 @@ from helpers.raw_web import IMAGE, Piece, answer, chunked, head, ok, raw_serving
 
 SITE = "http://a.example.test"
 HINTS = head("Link: </s.css>; rel=preload", status="103 Early Hints")
+KEPT: list[socket.socket] = []  # connections that stay open
 JPEG = "Content-Type: image/jpeg"
 
 
@@ -112,6 +114,23 @@ def test_bytes_behind_an_answer_are_never_those_of_the_next_url(more: bytes, pau
         assert server.num_connections == 6
 
 
+def test_a_server_that_answers_before_it_is_asked_is_not_believed() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                KEPT.append(listener.accept()[0])
+                KEPT[-1].sendall(ok(7))
+
+    threading.Thread(target=serve, daemon=True).start()
+    with fetching(listener.getsockname()[1], robots_txt=False, tdm_reservation=False) as policy:
+        connect = policy.client._connect
+        policy.client._connect = lambda *where: (connect(*where), time.sleep(0.2))[0]  # type: ignore[method-assign]
+        assert failure(policy, f"{SITE}/ok/1") == "protocol"
+    listener.close()
+
+
 BENT = {
     "204": [head("Content-Length: 5", status="204 No Content"), b"hello"],
     "304": [head(status="304 Not Modified"), ok(7)],
@@ -179,6 +198,7 @@ DAMAGED = {
     "compress": b"\x1f\x9d\x90" + IMAGE,
     "br ": brotli.compress(IMAGE)[:-20],
     "deflate ": b"\x78\x9c" + IMAGE,
+    "gzip  ": gzip.compress(b"") * 40_000 + gzip.compress(IMAGE),
 }
 
 

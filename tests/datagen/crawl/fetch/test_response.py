@@ -153,7 +153,8 @@ def test_status_lines_are_read_as_browsers_read_them(first: bytes, status: int) 
         b"SSH-2.0-OpenSSH_9.6\r\n", b"220 smtp.example ESMTP\r\n", b"<html>", b"\xff\xd8\xff", b"ICY 200 OK\r\n\r\n",
         b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 20\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n", b"HTTP/1.1 000 x\r\n\r\n",
         b"HTTP/\r\n\r\n",
-        OK + b"A: b\0\r\n\r\n", OK.strip() + b"\r\rContent-Length: 5\r\rhello", OK + b"A: " + b"x" * MAX_HEAD_BYTES,
+        OK + b"A: b\0\r\n\r\n", OK + b"A: b\r\n \r\n\xff\xd8\xff\xe0\0",
+        OK.strip() + b"\r\rContent-Length: 5\r\rhello", OK + b"A: " + b"x" * MAX_HEAD_BYTES,
         OK + b"A: b\r\n" * 200 + b"\r\n", OK + b"\r\r\n",
     ],
 )  # fmt: skip
