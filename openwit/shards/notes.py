@@ -62,7 +62,17 @@ class SampleRecord:
 
 def read_record(members: Mapping[str, Encoded], shard: str, key: str) -> SampleRecord:
     """The record of a sample of these members, by its key.json and key.txt."""
-    fields = _fields(members["json"]) if "json" in members else {}
+    fields: Mapping[str, object] = {}
+    if "json" in members:
+        try:
+            notes = _DECODER.decode(members["json"])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            fields = salvaged_fields(bytes(members["json"]))
+        else:
+            if notes.is_ours():
+                own = (Caption(entry.uid, _text(entry.caption)) for entry in notes.captions or ())
+                return SampleRecord(_text(notes.url), notes.sha256 or "", tuple(own))
+            fields = msgspec.to_builtins(notes)
     text = str(members["txt"], "utf-8", "replace") if "txt" in members else ""
     return record_of(fields, shard, key, text)
 
@@ -140,18 +150,14 @@ class _Notes(msgspec.Struct):
     captions: list[_Entry] | None = None
     sha256: str | None = None
 
+    def is_ours(self) -> bool:
+        """Whether the captions are complete as they stand: `record_of` would say the same, at four times the time."""
+        if not self.captions or self.caption != self.captions[0].caption:
+            return False
+        return all(entry.caption is not None and _UID.fullmatch(entry.uid) for entry in self.captions)
+
 
 _DECODER = msgspec.json.Decoder(_Notes)
-
-
-def _fields(data: Encoded) -> Mapping[str, object]:
-    """The wanted fields of a key.json."""
-    try:
-        notes = _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return salvaged_fields(bytes(data))
-    entries = [{"uid": entry.uid, "caption": entry.caption} for entry in notes.captions or ()]
-    return {"uid": notes.uid, "url": notes.url, "caption": notes.caption, "captions": entries, "sha256": notes.sha256}
 
 
 # A string, also one that never ends; or a sign between values. Nothing is looked at twice.

@@ -135,7 +135,7 @@ def _read_tar(url: str, names: Sequence[str]) -> Iterator[EvalExample]:
     for item in scan_samples(url):
         if isinstance(item, TarSample):
             yield EvalExample(item.key, bytes(item.image or b""), _label(item.members, classes))
-        else:
+        elif item.reason != "no_image":
             yield EvalExample(item.key, b"", "")  # counted as an image that cannot be decoded
 
 

@@ -30,7 +30,8 @@ def test_our_own_notes_are_taken_as_they_stand() -> None:
     captions = [{"uid": UID, "caption": "one", "page_url": "p"}, {"uid": UID[::-1], "caption": "two", "page_url": ""}]
     notes = {"uid": UID, "url": URL, "caption": "one", "captions": captions, "sha256": "ab"}
     assert told(notes) == [(UID, "one"), (UID[::-1], "two")]
-    record = record_of(notes, "00007", "1")
+    quick, record = read_record({"json": json.dumps(notes).encode()}, "00007", "1"), record_of(notes, "00007", "1")
+    assert (quick.url, quick.sha256, quick.uids) == (record.url, record.sha256, record.uids)
     assert (record.url, record.sha256, record.uids) == (URL, "ab", [UID, UID[::-1]])
     assert [caption.told for caption in record.captions] == captions
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -148,3 +149,24 @@ def test_a_table_of_other_columns_is_an_input_error(tmp_path: Path, table: pa.Ta
     pq.write_table(table, tmp_path / "e.parquet")
     with pytest.raises(InputError, match=message):
         formats.partitions(str(tmp_path / "e.parquet"))
+
+
+def test_a_pipe_a_device_and_a_huge_file_among_the_images_are_images_without_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"A")
+    os.mkfifo(tmp_path / "b.jpg")
+    (tmp_path / "c.jpg").symlink_to("/dev/zero")
+    with (tmp_path / "d.jpg").open("wb") as file:
+        file.truncate(8 << 30)
+    found = {example.key: example.data for part in formats.partitions(str(tmp_path)) for example in formats.read(part)}
+    assert found.pop("a.jpg") == b"A"
+    assert set(found.values()) == {b""}
+
+
+def test_a_sample_of_a_tar_that_cannot_be_used_is_an_image_without_bytes(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name, kind in (("a.jpg", tarfile.SYMTYPE), ("a.cls", tarfile.REGTYPE), ("b.jpg", tarfile.REGTYPE)):
+            header = tarfile.TarInfo(name)
+            header.type, header.linkname = kind, "/dev/zero" if kind == tarfile.SYMTYPE else ""
+            tar.addfile(header)
+    (part,) = formats.partitions(str(tmp_path / "x.tar"))
+    assert [(example.key, example.data) for example in formats.read(part)] == [("a", b""), ("b", b"")]
