@@ -136,7 +136,7 @@ def _text(value: object) -> str:
     return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
 
-class _Entry(msgspec.Struct):
+class _CaptionEntry(msgspec.Struct):
     uid: str
     caption: str | None = None
 
@@ -147,7 +147,7 @@ class _Notes(msgspec.Struct):
     uid: str = ""
     url: str | None = None
     caption: str | None = None
-    captions: list[_Entry] | None = None
+    captions: list[_CaptionEntry] | None = None
     sha256: str | None = None
 
     def is_ours(self) -> bool:

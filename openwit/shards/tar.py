@@ -1,9 +1,9 @@
 """Tar files: the one reader and the one writer.
 
 The reader is a small parser of headers (tarfile spends a tenth of a millisecond on each member). It works on pipes, on
-object stores and on strangers' files: what a header asks for is bounded, and what is no plain file is told apart by its
-kind and never followed. The writer writes plain members only (a short name, bytes, neither time nor owner), in twenty
-lines where tarfile takes as long for a member as a resizer for an image.
+object stores and on files that others made: what a header asks for is bounded, and what is no plain file is told apart
+by its kind and never followed. The writer writes plain members only (a short name, bytes, neither time nor owner), in
+twenty lines where tarfile takes as long for a member as a resizer for an image.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ def header(name: str, num_bytes: int) -> bytes:
 def resized_header(headers: bytes, name: str, num_bytes: int) -> bytes:
     """A member's headers as they were, but for a content of so many bytes."""
     size, last = b"%011o\0" % num_bytes, headers[-BLOCK:]
-    if b" size=" in headers[:-BLOCK]:  # of a pax header, which has the last word
+    if b" size=" in headers[:-BLOCK]:  # of a pax header, which goes before the header's own
         info = tarfile.TarInfo(name)
         info.size = num_bytes
         return info.tobuf(tarfile.PAX_FORMAT)
