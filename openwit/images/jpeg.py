@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,11 +56,7 @@ class JpegHeader(Header):
 
     def without_notes(self) -> bytes:
         """The file with nothing in it but the image."""
-        kept, place = [], 0
-        for start, end in self.notes:
-            kept.append(self.data[place:start])
-            place = end
-        return b"".join([*kept, self.data[place:]])
+        return _without(self.data, self.notes)
 
 
 def read_header(data: bytes) -> JpegHeader:
@@ -67,9 +64,12 @@ def read_header(data: bytes) -> JpegHeader:
     place, num_segments, scans_start, num_bytes = 2, 0, 0, len(data)
     frame, exif, is_adobe, progressive = b"", b"", False, False
     notes: list[tuple[int, int]] = []
+    junk: list[tuple[int, int]] = []  # between segments, where libjpeg passes over it and complains
     profile: dict[int, bytes] = {}
     scans: list[bytes] = []
     while (found := _MARKER.search(data, place)) is not None:
+        if found.start() > place and not scans:
+            junk.append((place, found.start()))
         start, place = found.span()
         marker = data[place - 1]
         if marker == _END:
@@ -98,8 +98,14 @@ def read_header(data: bytes) -> JpegHeader:
         elif marker == _ADOBE:
             is_adobe = is_adobe or data.startswith(b"Adobe", place + 2)
         place = max(end, place)
-    if not scans or len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
+    if junk and scans:
+        header = read_header(_without(data, junk))
+        header.num_bytes = num_bytes
+        return header
+    if not scans or len(frame) < 9 or len(frame) < 6 + 3 * frame[5]:
         raise ImageError("image_truncated", "a JPEG that ends before its image")
+    if not frame[5]:
+        raise ImageError("image_undecodable", "a JPEG without components")
     components = {frame[k]: divmod(frame[k + 1], 16) for k in range(6, 6 + 3 * frame[5], 3)}
     if len(scans) > _MAX_SCANS:
         raise ImageError("image_undecodable", f"a JPEG of {len(scans)} scans, the limit is {_MAX_SCANS}")
@@ -118,6 +124,14 @@ def read_header(data: bytes) -> JpegHeader:
         is_adobe=is_adobe,
         notes=tuple(notes),
     )
+
+
+def _without(data: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
+    kept, place = [], 0
+    for start, end in spans:
+        kept.append(data[place:start])
+        place = end
+    return b"".join([*kept, data[place:]])
 
 
 def _joined(parts: dict[int, bytes]) -> bytes | None:
