@@ -15,7 +15,6 @@ pysimdjson loguru
 from __future__ import annotations
 
 import contextlib
-import html
 import importlib.util
 import itertools
 import multiprocessing
@@ -91,7 +90,7 @@ def cc2dataset(file: Path) -> Callable[[], Pairs]:
 
 def check_same(ours: Path, peers: Pairs) -> None:
     """Our pairs from alt texts are among the peer's, up to the cleaning that it leaves out."""
-    known = {(url.partition("#")[0], " ".join(html.unescape(alt).split())) for _, url, alt, _, _ in peers}
+    known = {(url.partition("#")[0], " ".join(alt.split())) for _, url, alt, _, _ in peers}
     rows = pq.read_table(ours, columns=["url", "caption", "caption_from"]).to_pylist()
     missing = [row for row in rows if row["caption_from"] == "alt" and (row["url"], row["caption"]) not in known]
     assert not missing, f"{len(missing)} pairs that the peer does not find, e.g. {missing[0]}"

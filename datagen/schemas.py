@@ -83,7 +83,7 @@ NAMES = pa.dictionary(pa.int32(), pa.string())
 PAIRS = pa.schema(
     [
         ("url", pa.string()),  # as it stands in the page, maybe relative; may be empty where the caption is
-        ("caption", pa.string()),  # as it stands there, with entities and line breaks; empty where there is none
+        ("caption", pa.string()),  # as it is read there, with its line breaks; empty where there is none
         ("caption_from", NAMES),  # the attribute that gave it, alt or title; empty for tables
         ("base_url", NAMES),  # what a relative URL is resolved against; empty: nothing
         ("page_url", NAMES),  # empty where the source does not know it

@@ -5,6 +5,8 @@ A config is a frozen keyword-only dataclass. The comment behind a field is its h
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
 import functools
 import hashlib
@@ -105,14 +107,14 @@ def _suggestion(config: IsDataclass, wanted: str, prefix: str) -> str:
 
 
 def parse_value(kind: object, text: str, path: str) -> object:
-    """The value that `text` means for a field of type `kind`; tuples are comma-separated. Raises ConfigError."""
+    """The value that `text` means for a field of type `kind`; of a tuple those of its items. Raises ConfigError."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if text.lower() in ("none", "null"):
             return None
         return parse_value(next(a for a in arguments if a is not type(None)), text, path)
     if origin is tuple:
-        return tuple(parse_value(arguments[0], item.strip(), path) for item in text.split(",") if item.strip())
+        return tuple(parse_value(arguments[0], item, path) for item in split_items(text, path))
     if kind is str:
         return text
     try:
@@ -122,6 +124,24 @@ def parse_value(kind: object, text: str, path: str) -> object:
     if isinstance(value, float) and not math.isfinite(value):  # JSON has no word for it
         raise ConfigError(f"--{path}={text}: expected a finite number")
     return cast(object, value)
+
+
+def split_items(text: str, path: str) -> list[str]:
+    """What a comma-separated `text` names, without empty ones. One that holds a comma stands in double quotes, as in
+    csv ("a, b",c), or all are written as a JSON list (["a, b", "c"]). Raises ConfigError, which names `path`."""
+    if text.lstrip().startswith("["):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # else it is no such list
+            return [str(item) for item in msgspec.json.decode(text, type=list[str | int | float])]
+    if '"' not in text:
+        return [item.strip() for item in text.split(",") if item.strip()]
+    try:
+        found = list(csv.reader(text.splitlines(keepends=True), skipinitialspace=True, strict=True))
+    except csv.Error:
+        raise ConfigError(
+            f"--{path}={text}: expected double quotes around each whole part with a comma, "
+            'e.g. "one, two",three, or a JSON list, e.g. ["one, two", "three"]'
+        ) from None
+    return [item.strip() for row in found for item in row if item.strip()]
 
 
 def type_name(kind: object) -> str:
@@ -206,7 +226,7 @@ def from_json(kind: type[C], data: bytes) -> C:
     try:
         written = msgspec.json.decode(data)
         config = cast(C, _from_builtins(kind, written, "$"))
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{kind.__name__}: {error}") from None
     known = {entry.path for entry in describe(config)}
     if unknown := [path for path in _paths(written) if path not in known]:

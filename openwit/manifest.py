@@ -78,7 +78,7 @@ def read(folder: str) -> Manifest:
     data = storage.read_bytes(url)
     try:
         return msgspec.json.decode(data, type=Manifest)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{url}: is no manifest of openwit ({error})") from None
 
 

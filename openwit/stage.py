@@ -309,7 +309,7 @@ def _finished(folder: str) -> dict[int, Part]:
             continue
         try:
             part = msgspec.json.decode(storage.read_bytes(storage.join(folder, name)), type=Part)
-        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue  # it vouches for nothing
         if name == f"{part.index:05d}.json" and all(sizes.get(file.name) == file.bytes for file in part.files):
             parts[part.index] = part

@@ -49,6 +49,9 @@ OPTIONS = {  # of some commands: (commands, value; none for a flag, what it does
     "json": (("stats",), "", "the figures as JSON instead of a table"),
 }
 WORK_FORMAT = 2  # of a work folder's files; another number where this version cannot go on with them
+LISTS = (
+    """comma-separated: what holds a comma itself stands in quotes, '"one, two",three', or '["one, two", "three"]'"""
+)
 USAGE = "openwit COMMAND RECIPE [--work DIR] [--section.field VALUE …] [--dry-run] [--debug]"
 
 
@@ -238,6 +241,7 @@ def _recipe_help() -> list[str]:
         "recipes: demo, laptop, cc_small, wit400m (the paper's scale, with ViT-B/32), and the paper's nine:",
         f"  {', '.join(paper_recipes.ROWS)}",
         "openwit COMMAND RECIPE --help lists every field",
+        LISTS,
     ]
 
 
@@ -260,4 +264,4 @@ def _field_help(command: str, recipe: Recipe) -> str:
         shown = json.dumps(entry.value, ensure_ascii=False).replace('"', "")
         lines.append(f"  --{entry.path} {shown}")
         lines.append(f"        {entry.help} ({entry.type})")
-    return "\n".join(lines)
+    return "\n".join([*lines, LISTS])

@@ -39,6 +39,10 @@ def summarize(folder: str) -> str:
     examples.append(("tail of the counts", _counted(seen.slice(max(0, seen.num_rows - NUM_EXAMPLES)))))
     lines += [text_table(("source", "terms", "threshold", "also"), shown), text_table(("", "for example"), examples)]
     lines.append(f"  {table.num_rows - seen.num_rows:,} terms do not occur in the text or have more than two words")
+    asked, found = thresholds["num_bigrams"], record["terms_found"]["bigram"]
+    if asked is not None and found < asked:
+        reason = f"pairs of kept words with count >= {thresholds['min_bigram_count']}"
+        lines.append(f"  {found:,} bigrams, not terms.num_bigrams={asked:,}: this corpus has no more {reason}")
     if dropped.get("max_queries"):
         lines.append(f"  {dropped['max_queries']:,} terms came too late for max_queries={thresholds['max_queries']:,}")
     if thresholds["block_list"]:

@@ -6,7 +6,6 @@ RE2, case is ignored. Whoever changes one raises the version of the stages in ca
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 
 import numpy as np
@@ -39,9 +38,7 @@ TRACKERS = (
     r"/(?:1x1|pixel|spacer|blank|clear|transparent|tracking|trackingpixel)\.(?:gif|png)\b",
 )
 
-_UNCLEAN = (
-    r"&|  |^ | $|[\x00-\x09\x0a-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
-)
+_UNCLEAN = r"  |^ | $|[\x00-\x09\x0a-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
 _BOILERPLATE = rf"(?i)^{_NO_LETTER}*(?:{'|'.join(EMPTY_CAPTIONS)})$"
 _TRACKER = rf"(?i){'|'.join(TRACKERS)}"
 _DATA_URI = r"(?i)^\s*data:"
@@ -51,11 +48,11 @@ Mask = npt.NDArray[np.bool_]
 
 
 def clean_captions(captions: pa.Array) -> pa.Array:
-    """The captions with HTML entities decoded and every run of white space made one space, none at the ends."""
+    """The captions with every run of white space made one space, none at the ends."""
     unclean = pc.match_substring_regex(captions, _UNCLEAN)
     if not pc.any(unclean).as_py():
         return captions
-    texts = [" ".join(html.unescape(text).split()) for text in captions.filter(unclean).to_pylist()]
+    texts = [" ".join(text.split()) for text in captions.filter(unclean).to_pylist()]
     return pc.replace_with_mask(captions, unclean, pa.array(texts, pa.string()))
 
 

@@ -51,8 +51,8 @@ def list_file(config: MatchConfig, source: Source, target: Target) -> Counts:
     return counts
 
 
-MATCH: Stage[MatchConfig] = Stage("match", 2, match_file)
-LIST: Stage[MatchConfig] = Stage("candidates", 1, list_file)
+MATCH: Stage[MatchConfig] = Stage("match", 3, match_file)
+LIST: Stage[MatchConfig] = Stage("candidates", 2, list_file)
 
 
 def _with_captions(config: MatchConfig, source: Source, counts: Counts) -> Iterator[pa.Table]:

@@ -1,12 +1,9 @@
-"""Absolute URLs of links as they stand in pages: exactly urllib's, most of them without its cost.
+"""Absolute URLs of links as they stand in pages: exactly those of openwit/urls.py, most of them without its cost.
 
 The files of a run's sources, and of which kind each is.
 """
 
 from __future__ import annotations
-
-import gzip
-from urllib.parse import urldefrag, urljoin
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,20 +12,32 @@ from fsspec.core import url_to_fs
 from datagen.config import FileKind, SourcesConfig
 from openwit import storage
 from openwit.errors import ConfigError, InputError
+from openwit.storage.lines import split_lines
+from openwit.urls import resolve
+from wit_queries.wikipedia.compressed import DamagedInput, InputStream
 
-# What urllib leaves as it is: printable ASCII without fragments, parameters and empty queries; in the path of a base
-# or a relative URL beside that no empty and no dot segments; in a relative URL no colon, which could end a scheme.
-_HOST = r"//[A-Za-z0-9.-]+(?::[0-9]+)?"
-_PATH = r'(?:/[!"$-:<->@-~]*)?'
-_SEGMENT = r'[!"$-\-0-:<->@-~][!"$-.0-:<->@-~]*'
-_NO_COLON = r'[!"$-\-0-9<->@-~][!"$-.0-9<->@-~]*'
-_QUERY = r'(?:\?[!"$-~]+)?'
-_BASE = rf"^(?:(?P<scheme>https?:)(?P<host>{_HOST})(?:(?P<folder>/(?:{_SEGMENT}/)*)(?:{_SEGMENT})?)?(?:[?#][!-~]*)?)?$"
-_WHOLE = rf"^https?:{_HOST}{_PATH}{_QUERY}$"
+# What is left as it is: printable ASCII without fragments, backslashes and dot segments (%2e is a dot, too), a host
+# that does not end in a number, a port of up to four digits; in a relative URL's first segment no colon, which could
+# end a scheme.
+_HOST = r"//(?:[A-Za-z0-9][A-Za-z0-9-]*\.)*[A-Za-z](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?::[0-9]{1,4})?"
+
+
+def _name(symbols: str) -> str:
+    """The pattern of a path's segment that is not empty, with those of the symbols between 9 and ? that it may hold."""
+    first, then = rf'[!"$&-\-0-9{symbols}@-\[\]-~]', rf'[!"$-.0-9{symbols}@-\[\]-~]'
+    escape = rf'%[!"$-.013-9{symbols}@-\[\]-~]|%2[0-9A-DFa-df]'
+    return f"(?:{first}|{escape}){then}*"
+
+
+_NAME, _NO_COLON = _name(":;<=>"), _name(";<=>")
+_REST = rf"(?:/(?:{_NAME})?)"
+_QUERY = r'(?:\?[!"$-~]*)?'
+_BASE = rf"^(?:(?P<scheme>https?:)(?P<host>{_HOST})(?:(?P<folder>/(?:(?:{_NAME})?/)*)(?:{_NAME})?)?(?:[?#][!-~]*)?)?$"
+_WHOLE = rf"^https?:{_HOST}{_REST}+{_QUERY}$"
 _KINDS = {
-    "host": rf"^{_HOST}{_PATH}{_QUERY}$",
-    "path": rf"^(?:/{_SEGMENT})+/?{_QUERY}$",
-    "name": rf"^{_NO_COLON}(?:/{_NO_COLON})*{_QUERY}$",
+    "host": rf"^{_HOST}{_REST}+{_QUERY}$",
+    "path": rf"^/(?:{_NAME}{_REST}*)?{_QUERY}$",
+    "name": rf"^{_NO_COLON}{_REST}*{_QUERY}$",
 }
 
 
@@ -59,14 +68,6 @@ def _parts(bases: pa.Array) -> dict[str, pa.Array]:
     return {"host": scheme, "path": origin, "name": folder}
 
 
-def resolve(base: str, url: str) -> str | None:
-    """The absolute URL without its fragment; None where urllib finds none."""
-    try:
-        return urldefrag(urljoin(base, url.strip())).url
-    except ValueError:
-        return None
-
-
 _WAT = (".wat", ".wat.gz")
 _TABLES: dict[str, FileKind] = {
     ".parquet": "parquet",
@@ -75,6 +76,7 @@ _TABLES: dict[str, FileKind] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+MAX_PATH_BYTES = 4096  # of a line of the crawl's list
 _PACKED = (".gz", ".zst")
 
 
@@ -121,14 +123,16 @@ def _matching(pattern: str) -> list[str]:
 
 def _listed(paths: str, prefix: str) -> list[str]:
     """The URLs of the WAT files that a crawl's path list names, `prefix` before each."""
-    data = storage.read_bytes(paths)
-    if data.startswith(b"\x1f\x8b"):
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, OSError) as error:
-            raise InputError(f"{paths}: is damaged ({error}); fetch it again") from None
-    lines = [line.strip() for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
-    for line in lines or ["nothing"]:
-        if not line.endswith(_WAT):
-            raise InputError(f"{paths}: expected lines that end in .warc.wat.gz, found {line[:80]!r}")
-    return [line if "://" in line else storage.join(prefix, line) for line in lines]
+    found = []
+    try:
+        for data in split_lines(InputStream(paths).chunks(), MAX_PATH_BYTES):
+            line = "a line without end" if data is None else data.decode("utf-8", "replace").strip()
+            if line and not line.endswith(_WAT):
+                raise InputError(f"{paths}: expected lines that end in .warc.wat.gz, found {line[:80]!r}")
+            if line:
+                found.append(line if "://" in line else storage.join(prefix, line))
+    except DamagedInput as error:
+        raise InputError(f"{paths}: is damaged ({error})") from None
+    if not found:
+        raise InputError(f"{paths}: expected lines that end in .warc.wat.gz, found 'nothing'")
+    return found

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from openwit import storage
 from openwit.errors import InputError
-from openwit.hosts import host_of
 from openwit.storage.tables import read_table
+from openwit.urls import host_of
 
 KINDS = ("uid", "url", "domain")
 REQUEST = pa.schema([("kind", pa.string()), ("value", pa.string())])

@@ -1,25 +1,18 @@
-"""Which columns of a table hold image URLs, captions and pages: by the config, by the usual names, or by their look.
-
-Rows of csv, tsv and jsonl files; one that is damaged is counted (`records_damaged`) and left out.
-"""
+"""Which columns of a table hold image URLs, captions and pages: by the config, by the usual names, or by their look."""
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import IO, Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-import msgspec
-
-from datagen.sources.compressed import open_pieces
 from openwit.errors import InputError
 
 # As LAION (URL, TEXT), COYO and DataComp (url, text), cc2dataset (url, alt, page_url) and others name them; whatever
-# their case, the first of these names that a table has.
-URL_NAMES = ("url", "image_url")
+# their case, the first of these names that a table has. Beside an image_url, url is the page.
+IMAGE_URL_NAME, URL_NAME = "image_url", "url"
 CAPTION_NAMES = ("caption", "text", "alt")
 PAGE_NAME = "page_url"
+MAX_NAMES = 10_000  # of keys that are remembered of the objects of a file
 
 
 class Wanted(NamedTuple):
@@ -42,9 +35,9 @@ def find_columns(file: str, names: Sequence[str], wanted: Wanted) -> FoundColumn
     if wanted.url:
         missing = [name for name in wanted if name not in names]
         if missing:
-            raise InputError(f"{file}: lacks the column {missing[0]}; it has {', '.join(names)}")
+            raise InputError(f"{file}: lacks the column {missing[0]}; it has {', '.join(names)[:200]}")
         return FoundColumns(names.index(wanted.url), names.index(wanted.caption), _place([PAGE_NAME], names))
-    found = FoundColumns(_place(URL_NAMES, names), _place(CAPTION_NAMES, names), _place([PAGE_NAME], names))
+    found = _usual(names, names)
     if found.url < 0 or found.caption < 0:
         raise InputError(
             f"{file}: which column is the image URL, which the caption? It has {', '.join(names)[:200]}; "
@@ -67,71 +60,47 @@ def find_in_first_row(file: str, row: Sequence[str], wanted: Wanted) -> tuple[Fo
     return find_columns(file, [name.strip() for name in row], wanted), True
 
 
+class RowKeys:
+    """The keys of a file's objects, which need not have them all."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._names: dict[str, None] = {}
+        self._known: dict[tuple[str, ...], tuple[str | None, ...]] = {}  # by the keys of an object
+
+    def note(self, row: Iterable[str]) -> None:
+        """Remembers an object's keys."""
+        if not self._names.keys() >= set(row) and len(self._names) < MAX_NAMES:
+            self._names.update(dict.fromkeys(row))
+            self._known.clear()
+
+    def of(self, row: Iterable[str]) -> tuple[str | None, ...]:
+        """Of an object that was noted the keys of image URL, caption and page; None for one that it lacks."""
+        names = tuple(row)
+        if names not in self._known:
+            if len(self._known) > MAX_NAMES:
+                self._known.clear()
+            found = _usual(names, self._names)
+            keys = [names[place] if place >= 0 else None for place in found]
+            if self._wanted.url:
+                keys = [*(name if name in names else None for name in self._wanted), keys[2]]
+            self._known[names] = tuple(keys)
+        return self._known[names]
+
+    def check(self, file: str) -> None:
+        """Raises InputError where no object had the keys."""
+        if not self._names:
+            raise InputError(f"{file}: holds no JSON objects; expected one a line")
+        find_columns(file, list(self._names), self._wanted)
+
+
+def _usual(names: Sequence[str], all_names: Iterable[str]) -> FoundColumns:
+    """The usual names among those of a row, or of a table; `all_names` has those of all rows."""
+    has_image_url = IMAGE_URL_NAME in (name.lower() for name in all_names)
+    image_names, page_names = ([IMAGE_URL_NAME], [PAGE_NAME, URL_NAME]) if has_image_url else ([URL_NAME], [PAGE_NAME])
+    return FoundColumns(_place(image_names, names), _place(CAPTION_NAMES, names), _place(page_names, names))
+
+
 def _place(candidates: Sequence[str], names: Sequence[str]) -> int:
     lowered = [name.lower() for name in names]
     return next((lowered.index(name) for name in candidates if name in lowered), -1)
-
-
-_OBJECT = msgspec.json.Decoder(dict[str, Any])
-
-
-def read_objects(url: str, stream: IO[bytes], counts: Counter[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a jsonl file with the numbers of their lines, from 1."""
-    for number, line in enumerate(_lines(url, stream, counts), 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, _OBJECT.decode(line)
-        except msgspec.DecodeError:
-            counts["records_damaged"] += 1
-
-
-def read_fields(url: str, stream: IO[bytes], is_tsv: bool, counts: Counter[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a csv or tsv file, its header among them, with the numbers of their (last) lines, from 1. Rows with
-    another number of fields than the first are damaged. In tsv a quote is a letter like others, as in CC3M and CC12M.
-    """
-    lines = _lines(url, stream, counts)
-    rows = csv.reader(lines, csv.excel_tab, quoting=csv.QUOTE_NONE) if is_tsv else csv.reader(lines)
-    num_fields = 0
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error:
-            counts["records_damaged"] += 1
-            continue
-        num_fields = num_fields or len(row)
-        if len(row) == num_fields:
-            yield rows.line_num, row
-        elif row:
-            counts["records_damaged"] += 1
-
-
-def _lines(url: str, stream: IO[bytes], counts: Counter[str]) -> Iterator[str]:
-    """The lines with their ends, an empty one in the place of one that is not UTF-8, which is counted."""
-    for line in _byte_lines(url, stream, counts):
-        try:
-            yield line.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            counts["records_damaged"] += 1
-            yield ""
-
-
-def _byte_lines(url: str, stream: IO[bytes], counts: Counter[str]) -> Iterator[bytes]:
-    """The lines with their ends. What a file that breaks off holds of its last line is left out."""
-    held = b""
-    after_damage = False
-    for _, piece in open_pieces(url, stream, counts)[1]:
-        if piece is None:
-            counts["records_damaged"] += 1
-            held, after_damage = b"", True
-            continue
-        if after_damage:  # the end of a line whose beginning is lost
-            piece = piece[piece.find(b"\n") + 1 or len(piece) :]
-            after_damage = not piece
-        *lines, held = (held + piece).split(b"\n")
-        for line in lines:
-            yield line + b"\n"
-    if held and not counts["files_truncated"]:
-        yield held

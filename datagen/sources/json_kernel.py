@@ -67,6 +67,8 @@ def unescape(data: Bytes, pos: int, end: int, out: Bytes, size: int) -> int:
         if byte != BACKSLASH:
             out[size] = byte
             size += 1
+        elif pos == end:
+            return -1
         elif data[pos] != 0x75:  # u
             meaning = _ESCAPES[data[pos]]
             if meaning < 0:

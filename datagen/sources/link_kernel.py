@@ -88,7 +88,7 @@ def _find_image(data: Bytes, pos: int, end: int) -> int:
         for i in range(len(block) - 4):
             least = min(least, (block[i] ^ _QUOTE) | (block[i + 1] ^ _I) | (block[i + 3] ^ _G) | (block[i + 4] ^ _AT))
         if least == 0:
-            for i in range(pos, pos + _BLOCK):
+            for i in range(pos, min(pos + _BLOCK, end)):
                 if data[i] == _QUOTE and _stands(data, i, end, _IMAGE):
                     return i
         pos += _BLOCK
@@ -111,7 +111,7 @@ def _object_start(data: Bytes, value: int, begin: int) -> int:
     """The brace that opens the link whose path stands at `value`; -1 where it is no path of a link, -2 where that
     cannot be said."""
     colon = _back(data, value, begin)
-    if data[colon] != _COLON:
+    if colon < 0 or data[colon] != _COLON:
         return -1
     key = _back(data, colon, begin) + 1 - len(_PATH)
     if key <= begin or not _stands(data, key, value, _PATH) or string_start(data, key + len(_PATH) - 1, begin) != key:
@@ -128,8 +128,8 @@ def _object_start(data: Bytes, value: int, begin: int) -> int:
         pos = _back(data, pos, begin)
     if data[pos] != _OPEN:
         return -2
-    before = data[_back(data, pos, begin)]
-    return pos if before in (_LIST, _COMMA) else -1
+    before = _back(data, pos, begin)
+    return pos if before >= 0 and data[before] in (_LIST, _COMMA) else -1
 
 
 @compiled
@@ -159,7 +159,7 @@ def _read_object(data: Bytes, start: int, end: int, spans: Numbers) -> int:
 
 @compiled
 def _back(data: Bytes, pos: int, begin: int) -> int:
-    """The last place before `pos` that is no white space."""
+    """The last place before `pos` that is no white space; begin - 1 where there is none before it."""
     pos -= 1
     while pos > begin and (data[pos] == 0x20 or 0x09 <= data[pos] <= 0x0D):
         pos -= 1

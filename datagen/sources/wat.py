@@ -9,19 +9,21 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Generic, TypeVar
-from urllib.parse import urljoin
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
 from datagen.schemas import PAIRS
+from datagen.sources.entities import resolve_all_entities, resolve_entities
 from datagen.sources.link_kernel import scan_links
 from datagen.sources.warc import read_records
 from openwit import storage
 from openwit.errors import InputError
 from openwit.kernels.buffers import string_array
 from openwit.kernels.compiled import UNSURE
+from openwit.storage.tables import one_chunk
+from openwit.urls import resolve
 
 IMAGE_PATH = "IMG@/src"
 _SHORTEST_LINK = len('{"path":"IMG@/src"}')
@@ -87,9 +89,11 @@ def parse_base(body: bytes | memoryview) -> str:
 
 
 class LinkTable:
-    """The image links of records, found by the kernel, in columns of at most `room_bytes` of texts."""
+    """The image links of records, found by the kernel, in columns of at most `room_bytes` of texts. In those of an
+    extractor that left them alone, the page's character references are resolved (`has_entities`)."""
 
-    def __init__(self, room_bytes: int) -> None:
+    def __init__(self, room_bytes: int, has_entities: bool = False) -> None:
+        self.has_entities = has_entities
         self._urls, self._captions = np.empty(room_bytes, np.uint8), np.empty(room_bytes, np.uint8)
         self._columns = np.zeros((4, room_bytes // _SHORTEST_LINK + 2), np.int64)
         self._pages: list[str] = []
@@ -115,10 +119,11 @@ class LinkTable:
                 assert number >= 0, "what this file has written is read"
             elif holds_base:
                 base = parse_base(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             counts["records_damaged"] += 1
             return
         self._number = number
+        base = resolve_entities(base) if self.has_entities else base
         self._pages.append(page)
         self._bases.append(_join(page, base) if base else page)
         self._places.append(place)
@@ -143,11 +148,18 @@ class LinkTable:
         }
         table = pa.table(columns, schema=PAIRS)
         wrong = [row for row in range(number) if not _is_utf8(table, row)] if not _is_utf8(table) else []
-        if not wrong:
-            return table
-        damaged = np.unique(records[wrong])
-        counts["records_damaged"] += len(damaged)
-        return table.filter(pa.array(~np.isin(records, damaged)))
+        if wrong:
+            damaged = np.unique(records[wrong])
+            counts["records_damaged"] += len(damaged)
+            table = table.filter(pa.array(~np.isin(records, damaged)))
+        return _without_entities(table) if self.has_entities else table
+
+
+def _without_entities(table: pa.Table) -> pa.Table:
+    for name in ("url", "caption"):
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, resolve_all_entities(one_chunk(table[name])))
+    return table
 
 
 def _is_utf8(table: pa.Table, row: int | None = None) -> bool:
@@ -161,32 +173,38 @@ def _is_utf8(table: pa.Table, row: int | None = None) -> bool:
 
 
 def _join(page: str, base: str) -> str:
-    """The base element's address, which may be relative to the page."""
-    try:
-        return urljoin(page, base)
-    except ValueError:
-        return page
+    """The base element's address, which may be relative to the page. A script or data is none to browsers."""
+    joined = resolve(page, base)
+    return joined if joined and not joined.lower().startswith(("javascript:", "data:")) else page
 
 
 BATCH_BYTES = 4 << 20  # of URLs, or of captions, a table
-_METADATA = re.compile(rb"\r\nWARC-Type:[ \t]*metadata", re.IGNORECASE)
-_ADDRESS = re.compile(rb"\r\nWARC-Target-URI:[ \t]*<?([^\r\n>]*)", re.IGNORECASE)
+# Common Crawl's extractor resolves the character references of pages since the crawl of June 2019:
+# https://github.com/commoncrawl/ia-web-commons/issues/14. The date of a record is that of its extraction.
+ENTITIES_RESOLVED = b"2019-06-15"
+_METADATA = re.compile(rb"\nWARC-Type:[ \t]*metadata", re.IGNORECASE)
+_ADDRESS = re.compile(rb"\nWARC-Target-URI:[ \t]*<?([^\r\n>]*)", re.IGNORECASE)
+_DATE = re.compile(rb"\nWARC-Date:[ \t]*(\d{4}-\d\d-\d\d)", re.IGNORECASE)
+_PAGES = re.compile(rb"\nWARC-Type:[ \t]*(request|response|resource|revisit|conversion)", re.IGNORECASE)
 
 
 def read_wat(url: str, counts: Counter[str]) -> Iterator[pa.Table]:
     """The image links of a WAT file in its order, in tables of the columns PAIRS; `place` is the record's offset.
 
     Damaged records are counted (`records_damaged`), the rest of the file is kept; of a file that breaks off, all
-    before the end is kept (`files_truncated`). Raises InputError where the file is missing or holds no WARC records.
+    before the end is kept (`files_truncated`). Raises InputError where the file is missing, holds no WARC records, or
+    those of a WARC or WET file.
     """
     table = LinkTable(BATCH_BYTES)
     with storage.open_input(url) as stream:
-        for record in read_records(url, stream, IMAGE_PATH.encode(), counts):
+        for record in read_records(url, stream, IMAGE_PATH.encode(), counts, lambda header: _check_is_wat(url, header)):
             if not _METADATA.search(record.header):
                 continue
-            if not table.has_room(record.body):
+            date = _DATE.search(record.header)
+            has_entities = date is not None and date[1] < ENTITIES_RESOLVED
+            if table.has_entities != has_entities or not table.has_room(record.body):
                 yield table.take(counts)
-                table = LinkTable(max(BATCH_BYTES, len(record.body)))
+                table = LinkTable(max(BATCH_BYTES, len(record.body)), has_entities)
             address = _ADDRESS.search(record.header)
             page = address[1].decode("utf-8", "replace") if address else ""
             table.add(record.body, page, record.offset, counts)
@@ -194,3 +212,14 @@ def read_wat(url: str, counts: Counter[str]) -> Iterator[pa.Table]:
         yield last
     if not counts["records"]:
         raise InputError(f"{url}: no WAT record in it; expected WARC metadata records as Common Crawl writes them")
+
+
+def _check_is_wat(url: str, header: bytes) -> None:
+    """Raises InputError for a record that no WAT file holds."""
+    if found := _PAGES.search(header.replace(b"\r", b"").partition(b"\n\n")[0]):
+        kind = found[1].decode().lower()
+        what = "WET file, which has texts" if kind == "conversion" else "WARC file, which has pages"
+        raise InputError(
+            f"{url}: holds a {kind} record: it is a {what} and no list of links; expected a WAT file "
+            "(….warc.wat.gz), of which the crawl's wat.paths.gz has the list"
+        )

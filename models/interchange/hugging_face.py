@@ -140,7 +140,7 @@ def _read_preprocess(folder: Path) -> PreprocessConfig:
         return PreprocessConfig()
     try:
         found = msgspec.json.decode(path.read_bytes(), type=_HuggingFacePreprocess)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: {error}") from None
     if found.resample not in RESAMPLE:
         raise InputError(f"{path}: resample={found.resample}; expected 3 (bicubic) or 2 (bilinear)")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from models.interchange.convert import ACTIVATIONS, FORMATS, MEANING
 from openwit import storage
+from openwit.config import split_items
 from openwit.errors import ConfigError, InputError
 from openwit.log.text_table import text_table
 from pipelines.session import Arguments
@@ -102,7 +103,7 @@ def run_segment(words: Sequence[str]) -> None:
 
 
 def _labels(text: str) -> list[str]:
-    labels = [label.strip() for label in text.split(",") if label.strip()]
+    labels = split_items(text, "labels")
     if not 2 <= len(labels) <= len(COLORS) or len(set(labels)) < len(labels):
         raise ConfigError(f"--labels {text}: expected 2 to {len(COLORS)} different names, parted by commas")
     return labels

@@ -329,3 +329,44 @@ def test_type_names_are_words() -> None:
 def test_a_config_never_holds_what_json_cannot_write() -> None:
     with pytest.raises(AssertionError):
         digest(dataclasses.replace(Network(), rate=math.nan))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a photo of a {label}.,b", ("a photo of a {label}.", "b")),
+        ('"a photo of a {label}, a type of pet."', ("a photo of a {label}, a type of pet.",)),
+        ('"one, two", three ,"four"', ("one, two", "three", "four")),
+        ('"say ""hello"", please",b', ('say "hello", please', "b")),
+        ('["one, two", "three"]', ("one, two", "three")),
+        (' [ "a" , "" ]', ("a", "")),
+        ("[ab]*.csv,[c].csv", ("[ab]*.csv", "[c].csv")),
+        ("[ab]", ("[ab]",)),
+        ('5" pipe,b', ('5" pipe', "b")),
+        ("[]", ()),
+        ("", ()),
+        (" , ", ()),
+        ("[" * 200_000, ("[" * 200_000,)),
+    ],
+)
+def test_an_item_of_a_list_may_hold_commas_in_quotes_or_json(text: str, found: tuple[str, ...]) -> None:
+    assert override(Recipe(), {"languages": text}).languages == found
+
+
+def test_lists_of_numbers_may_be_json_too() -> None:
+    recipe = override(Recipe(), {"sizes": "[1, 2]", "weights": '[0.5, 2, "3"]'})
+    assert (recipe.sizes, recipe.weights) == ((1, 2), (0.5, 2.0, 3.0))
+    assert failure({"sizes": "[1, 2.5]"}) == "--sizes=2.5: expected int"
+
+
+@pytest.mark.parametrize("text", ['"one, two', '"one" two', 'a,"b'])
+def test_a_quote_that_does_not_close_its_item_says_how_to_write_it(text: str) -> None:
+    assert f"--languages={text}: expected double quotes around each whole part" in failure({"languages": text})
+
+
+@pytest.mark.parametrize(
+    "data", [b"[" * 200_000, b'{"seed": ' * 200_000, b'{"training": ' + b"[" * 200_000 + b"]" * 200_000]
+)
+def test_json_nested_without_measure_is_a_config_error(data: bytes) -> None:
+    with pytest.raises(ConfigError, match="Recipe: "):
+        from_json(Recipe, data)

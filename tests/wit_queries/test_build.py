@@ -231,7 +231,6 @@ def test_the_real_excerpt_and_wordnet_give_a_list_with_known_terms(tmp_path: Pat
     [
         ({"terms": TermsConfig(min_count=9, num_bigrams=0)}, "terms.min_count=9: no word .* 8 times"),
         ({"terms": TermsConfig(min_count=1, num_bigrams=None, min_pmi=30.0)}, "out of reach of this corpus of"),
-        ({"terms": TermsConfig(min_count=1, num_bigrams=500)}, "terms.num_bigrams=500: .*has 0 bigrams"),
         ({"terms": TermsConfig(min_count=1, num_bigrams=0, min_total_views=10**9)}, "none of the .* viewed titles"),
         ({"views": ViewsConfig(min_hourly_views=10**9), "terms": TERMS}, "none of the 0 viewed titles"),
     ],

@@ -17,6 +17,9 @@ TERMS = {
     "title": [],
     "synset": ["word3", "physical entity", "grand slam", "a b c", "word5"],
 }
+THRESHOLDS = {
+    "min_count": 60, "min_bigram_count": 5, "num_bigrams": 1, "min_total_views": 70, "block_list": "",
+}  # fmt: skip
 
 
 def write_list(folder: Path, reached_min_pmi: float | None, **changes: Any) -> str:
@@ -26,7 +29,8 @@ def write_list(folder: Path, reached_min_pmi: float | None, **changes: Any) -> s
     record = {
         "words_counted": 12_345,
         "different_words": 2_345,
-        "thresholds": {"min_count": 60, "min_total_views": 70, "reached_min_pmi": reached_min_pmi, "block_list": ""},
+        "thresholds": THRESHOLDS | {"reached_min_pmi": reached_min_pmi},
+        "terms_found": {"bigram": 1},
         "queries_by_all_sources": {"word": 38, "word+synset": 2, "bigram+synset": 1, "synset": 2},
         "dropped": {"other_source": 3},
         "blocked_in_vain": [],
@@ -69,13 +73,35 @@ def test_a_folder_without_a_list_is_named(tmp_path: Path) -> None:
 
 
 def test_it_tells_what_was_blocked_and_which_lines_matched_nothing(tmp_path: Path) -> None:
-    thresholds = {"min_count": 60, "min_total_views": 70, "reached_min_pmi": None, "block_list": "block.txt"}
+    thresholds = {
+        "min_count": 60,
+        "num_bigrams": None,
+        "min_total_views": 70,
+        "reached_min_pmi": None,
+        "block_list": "block.txt",
+    }
     changes = {"thresholds": thresholds, "dropped": {"blocked": 4}, "blocked_in_vain": ["St. Nowhere", "zz"]}
     last = summarize(write_list(tmp_path, None, **changes)).splitlines()[-1]
     assert last == "  4 terms are in the block list; 2 lines match no term: St. Nowhere, zz"
 
 
 def test_it_tells_what_the_cap_cost(tmp_path: Path) -> None:
-    thresholds = {"min_count": 60, "min_total_views": 70, "reached_min_pmi": None, "block_list": "", "max_queries": 100}
+    thresholds = {
+        "min_count": 60,
+        "num_bigrams": None,
+        "min_total_views": 70,
+        "reached_min_pmi": None,
+        "block_list": "",
+        "max_queries": 100,
+    }
     text = summarize(write_list(tmp_path, None, thresholds=thresholds, dropped={"max_queries": 1234}))
     assert "1,234 terms came too late for max_queries=100" in text
+
+
+def test_it_says_where_the_corpus_has_fewer_bigrams_than_were_asked_for(tmp_path: Path) -> None:
+    text = summarize(write_list(tmp_path, 9.5))
+    assert "num_bigrams" not in text
+    thresholds = json.loads((tmp_path / "queries.json").read_text())["thresholds"] | {"num_bigrams": 100_000}
+    text = summarize(write_list(tmp_path, 9.5, thresholds=thresholds))
+    assert "  1 bigrams, not terms.num_bigrams=100,000: this corpus has no more pairs of kept words" in text
+    assert "num_bigrams" not in summarize(write_list(tmp_path, 9.5, thresholds=thresholds | {"num_bigrams": None}))

@@ -19,7 +19,10 @@ class ZeroShotConfig:
             raise ConfigError("zero_shot.prompts=(): must hold at least one; write ('a photo of a {label}.',)")
         for prompt in self.prompts:
             if "{label}" not in prompt:
-                raise ConfigError(f"zero_shot.prompts={prompt!r}: lacks the place of the name; write {{label}} in it")
+                raise ConfigError(
+                    f"zero_shot.prompts={prompt!r}: lacks the place of the name; write {{label}} in it, and a sentence "
+                    'with commas in double quotes, e.g. "a photo of a {label}, a type of pet."'
+                )
         if self.batch_images < 1:
             raise ConfigError(f"zero_shot.batch_images={self.batch_images}: must be at least 1")
 

@@ -96,4 +96,4 @@ class CountFiles(contextlib.ExitStack):
             self._titles = []
 
 
-ARTICLES: Stage[PagesConfig] = Stage("articles", 2, count_articles)
+ARTICLES: Stage[PagesConfig] = Stage("articles", 3, count_articles)

@@ -144,7 +144,7 @@ BEST_FIRST = [("pmi", "descending"), ("count", "descending"), ("query", "ascendi
 @dataclass(frozen=True)
 class Bigrams:
     """`table`: query · count · pmi, highest PMI first, then by count and text; `min_pmi` is the lowest taken, given or
-    calibrated (None where no bigram was asked for)."""
+    calibrated (None where no bigram was asked for, or there is none)."""
 
     table: pa.Table
     min_pmi: float | None
@@ -154,8 +154,8 @@ def select(
     parts: Iterable[pa.Table], *, min_count: int, min_pmi: float | None, target: int | None, num_words: int
 ) -> Bigrams:
     """Of the candidates (query · count · pmi, each with count >= `min_count`) either those with pmi >= `min_pmi`, or
-    the `target` ones of highest PMI; memory holds these and one of the `parts`. Raises InputError where a corpus of
-    `num_words` words can't give so high a PMI or so many bigrams."""
+    the `target` ones of highest PMI, all where there are no more; memory holds these and one of the `parts`. Raises
+    InputError where a corpus of `num_words` words can't give so high a PMI."""
     chosen = None
     num_candidates, highest = 0, -math.inf
     for part in parts:
@@ -167,20 +167,15 @@ def select(
         if target is not None:
             chosen = chosen.sort_by(BEST_FIRST).slice(0, target)
     assert chosen is not None, "there is at least one part"
-    size = f"this corpus of {num_words:,} words"
     if target is not None:
-        if num_candidates < target:
-            raise InputError(
-                f"terms.num_bigrams={target}: {size} has {num_candidates:,} bigrams of kept words with count >= "
-                f"{min_count}; write at most that, a smaller terms.min_bigram_count, or give a larger dump"
-            )
-        return Bigrams(chosen, float(chosen["pmi"][-1].as_py()) if target else None)
+        return Bigrams(chosen, float(chosen["pmi"][-1].as_py()) if chosen.num_rows else None)
     assert min_pmi is not None
     if not chosen.num_rows:
         found = f"{highest:.2f}" if num_candidates else "none"
         bound = math.log2(max(num_words, 1) / min_count)
         raise InputError(
-            f"terms.min_pmi={min_pmi}: out of reach of {size} (highest PMI: {found}; no bigram with count >= "
-            f"{min_count} can have more than {bound:.2f}); write a smaller one, or terms.num_bigrams to calibrate it"
+            f"terms.min_pmi={min_pmi}: out of reach of this corpus of {num_words:,} words (highest PMI: {found}; no "
+            f"bigram with count >= {min_count} can have more than {bound:.2f}); write a smaller one, or "
+            "terms.num_bigrams to calibrate it"
         )
     return Bigrams(chosen.sort_by(BEST_FIRST), float(min_pmi))

@@ -66,6 +66,10 @@ class ZstdFrame:
         self._in_blocks = True
         return self._inner.decompress(piece)
 
+    def unfinished(self) -> bytes:
+        """What a block says so far whose end is missing; nothing can follow."""
+        return self._inner.decompress(self.unused_data) if self._in_blocks else b""
+
     def _skip(self, piece: bytes) -> None:
         if self._num_skipped:
             self._num_skipped -= len(piece)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from openwit.config import to_json
 from openwit.errors import InputError
 from openwit.stage import Source, Stage, Target
+from openwit.storage.lines import split_lines
 from wit_queries.config import ViewsConfig
 from wit_queries.wikipedia.compressed import InputStream
 from wit_queries.wikipedia.dump import MAIN_NAMESPACE, WikiSite
@@ -27,7 +27,9 @@ VIEWS_FILE = ".views.parquet"
 VIEWS = pa.schema([("title", pa.string()), ("views", pa.int64())])
 MAX_BROKEN_SHARE = 0.01
 
-_LINE = re.compile(rb"(\S+) (\S+) (\d+) (\d+)$")
+MAX_LINE_BYTES = 1 << 16  # titles have 255 bytes, three letters each when percent-encoded
+
+_LINE = re.compile(rb"(\S+) (\S+) (\d{1,12}) (\d+)$")  # no hour has a million millions of views
 
 
 def sift_views(config: ViewsConfig, source: Source, target: Target) -> Counter[str]:
@@ -50,12 +52,12 @@ def read_views(
     counts: Counter[str] = Counter()
     views: dict[str, int] = {}
     broken = b""
-    for line in _lines(stream):
+    for line in split_lines(stream.chunks(), MAX_LINE_BYTES):
         counts["in"] += 1
-        match = _LINE.match(line)
+        match = _LINE.match(line or b"")
         if match is None:
             counts["dropped.broken"] += 1
-            broken = broken or line
+            broken = broken or line or b"a line without end"
         elif match[1] not in wanted:
             counts["dropped.project"] += 1
         elif site.namespace_of(title := page_title(match[2].decode("utf-8", "replace"))) != MAIN_NAMESPACE:
@@ -83,13 +85,4 @@ def page_title(name: str) -> str:
     return title[:1].upper() + title[1:]
 
 
-def _lines(stream: InputStream) -> Iterator[bytes]:
-    rest = b""
-    for chunk in stream.chunks():
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
-
-
-PAGE_VIEWS: Stage[ViewsConfig] = Stage("page views", 2, sift_views)
+PAGE_VIEWS: Stage[ViewsConfig] = Stage("page views", 3, sift_views)

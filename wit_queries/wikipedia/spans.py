@@ -27,6 +27,7 @@ from wit_queries.wikipedia.compressed import (
     kind_of,
 )
 
+MAX_LINE_BYTES = 1 << 16
 _LINE = re.compile(rb"(\d+):\d+:")
 _DUMP_NAME = re.compile(r"(.*-multistream)(\d*)\.xml(.*)\.bz2")
 
@@ -111,6 +112,8 @@ def _whole_lines(index: str) -> Iterator[list[bytes]]:
             *lines, rest = (rest + chunk).split(b"\n")
             if lines:
                 yield lines
+            if len(rest) > MAX_LINE_BYTES:
+                _offset(index, b"a line without end")
     except DamagedInput as error:
         raise InputError(f"{error}, or move it away and the dump is cut without it") from None
     if rest:

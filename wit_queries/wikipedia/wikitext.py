@@ -18,6 +18,7 @@ _UNREAD_TAGS = (
 _SIMPLE_REF = re.compile(r"<ref\b[^<>]*+>(?:(?<=/>)|[^<]*+</ref>)")
 _UNREAD = re.compile(rf"<(/?)({_UNREAD_TAGS}|nowiki)\b([^<>]*)>", re.IGNORECASE)
 _MARKUP_TO_SPACE = str.maketrans("[]{}<>|='", "         ")
+_NOTHING = "\0"  # parts marks and no words; no XML holds it
 _MAX_LEVELS = 40
 _TABLE_OPEN = re.compile(r"\n[ \t:*#]*+\{\|")
 _TABLE_CLOSE = re.compile(r"\n[ \t]*+\|\}")
@@ -36,6 +37,7 @@ _BOLD_IN_WORD = re.compile(r"'''(?=\w)(?<=\w''')")
 _MARK_OF_QUOTES = re.compile("''(?:'''|')?")
 _QUOTES = re.compile("''+")
 _ODD_BOLD = (re.compile(r"(?<= \S)'''(?!')"), re.compile(r"(?<=[^\s'])'''(?!')"))
+_REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9A-Fa-f]+|[A-Za-z][A-Za-z0-9]*);")  # MediaWiki asks for the semicolon
 _MAGIC_WORD = re.compile(r"__[^\W\d_a-z]+__")
 DEFAULT_HIDDEN_PREFIXES = frozenset({"file", "image", "category"})
 
@@ -45,19 +47,21 @@ def plain_text(wikitext: str, hidden_prefixes: frozenset[str] = DEFAULT_HIDDEN_P
     categories (namespaces named in lower case by `hidden_prefixes`) or other languages; what other links show
     is kept. Markup that never closes is taken for text, as MediaWiki does."""
     text = _resolved(_without_unread(wikitext), "{{", "}}", _line_break)
-    if "{|" in text or "<table" in text:
+    if "{|" in text or ("<" in text and _HTML_TABLE.search(text)):
         text = _without_tables("\n" + text)
     text = "".join(_BRACKETED_URL.split(text))
     text = "".join(_SIMPLE_LINK.split(text))
     text = _resolved(text, "[[", "]]", functools.partial(_shown, hidden_prefixes))
     if "://" in text:
         text = _BARE_URL.sub(" ", text)
+    text = _without_quotes(text)  # while tags still part them: ''a''<sub>''n''</sub>
     if "<" in text:
         text = _TAG.sub(" ", _INLINE_TAG.sub("", text))
-    text = _without_quotes(text)
     if "__" in text:
         text = _MAGIC_WORD.sub(" ", text)
-    return html.unescape(text)
+    if "&" in text:
+        text = _REFERENCE.sub(lambda reference: html.unescape(reference[0]), text)
+    return text.replace(_NOTHING, "")
 
 
 def _without_unread(text: str) -> str:
@@ -69,9 +73,9 @@ def _without_unread(text: str) -> str:
     position = 0
     unclosed: set[str] = set()
     while found := _UNREAD.search(text, position):
-        kept += text[position : found.start()], " "
-        position = found.end()
         name = found[2].lower()
+        kept += text[position : found.start()], _NOTHING if name == "nowiki" else " "
+        position = found.end()
         if found[1] or found[3].endswith("/") or name in unclosed:
             continue
         close = _closing(name).search(text, position)
@@ -79,7 +83,7 @@ def _without_unread(text: str) -> str:
             unclosed.add(name)
             continue
         if name == "nowiki":
-            kept.append(text[position : close.start()].translate(_MARKUP_TO_SPACE))
+            kept += text[position : close.start()].translate(_MARKUP_TO_SPACE), _NOTHING
         position = close.end()
     kept.append(text[position:])
     return "".join(kept)
@@ -121,7 +125,7 @@ def _resolved(text: str, opening: str, closing: str, shown: Callable[[str], str]
 def _without_tables(text: str) -> str:
     """Cuts {| tables |} and those of HTML; `text` begins with a line break."""
     text = _TABLE_CLOSE.sub("}}", _TABLE_OPEN.sub("{{", text))
-    if "<table" in text:
+    if "<" in text:
         text = _HTML_TABLE.sub(lambda tag: "}}" if tag[1] else "{{", text)
     return _resolved(text, "{{", "}}", _line_break)
 

@@ -1,18 +1,16 @@
-"""A URL taken apart as it is fetched: scheme, host in ASCII, port, and a request target that is percent-encoded."""
+"""A URL as it is fetched: scheme, host in ASCII, port, and a request target that is percent-encoded."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 from datagen.crawl.fetch.failures import FetchFailed
-from openwit.hosts import ascii_host
+from openwit import urls
+from openwit.urls import PORTS
 
 MAX_URL_BYTES = 8192  # what servers commonly take
-PORTS = {"http": 80, "https": 443}
-_DOTS = re.compile(r"/\.\.?(/|$)")
 _KEPT = "%/:=&?~+!$,;'@()*[]"  # characters that stay as they are; quote() keeps letters, digits and _.-~
 
 
@@ -31,29 +29,28 @@ class WebAddress:
         if len(url) > MAX_URL_BYTES:
             raise FetchFailed("url_too_long", f"longer than {MAX_URL_BYTES} bytes")
         try:
-            parts = urlsplit(url)
-            port = parts.port
+            parts = urls.parse(url)
+        except urls.OtherScheme as error:
+            raise FetchFailed("scheme", str(error)) from None
         except ValueError as error:
             raise FetchFailed("url", str(error)) from None
-        if parts.scheme not in PORTS:
-            raise FetchFailed("scheme", f"{parts.scheme[:20] or 'no scheme'}: only http and https are fetched")
-        if "@" in parts.netloc:
+        if "@" in parts.authority:
             raise FetchFailed("url", "it carries a user name")
-        if port == 0:
+        if parts.port == 0:
             raise FetchFailed("url", "port 0")
-        target = _path(parts.path) + (f"?{_encoded(parts.query)}" if parts.query else "")
+        target = _encoded(parts.path + parts.query)
         if len(target) > MAX_URL_BYTES:
             raise FetchFailed("url_too_long", f"longer than {MAX_URL_BYTES} bytes")
-        return cls(parts.scheme, _ascii_host(parts.hostname or ""), port or PORTS[parts.scheme], target)
+        return cls(parts.scheme, parts.host, parts.port, target)
 
     def joined(self, location: str) -> str:
         """The URL of a redirect from here; header values arrive as Latin-1."""
         with contextlib.suppress(UnicodeError):  # else it is Latin-1 indeed
             location = location.encode("latin-1").decode("utf-8")
-        try:
-            return urljoin(self.url, location)
-        except ValueError as error:
-            raise FetchFailed("url", str(error)) from None
+        joined = urls.resolve(self.url, location)
+        if joined is None:
+            raise FetchFailed("url", "a redirect to no URL")
+        return joined
 
     @property
     def netloc(self) -> str:
@@ -72,20 +69,9 @@ class WebAddress:
         return self.origin + self.target
 
 
-def _ascii_host(host: str) -> str:
-    try:
-        return ascii_host(host)
-    except ValueError as error:
-        raise FetchFailed("url", str(error)) from None
-
-
-def _path(path: str) -> str:
-    """Percent-encoded and without . and .. where it holds any, so that robots.txt is asked about what is fetched."""
-    path = _encoded(path or "/")
-    if _DOTS.search(path) and not path.startswith("//"):
-        path = urljoin("http://host/", path).removeprefix("http://host")
-    return path
-
-
 def _encoded(text: str) -> str:
-    return quote(text, safe=_KEPT, errors="replace")
+    """In ASCII; a lone surrogate as browsers send it."""
+    try:
+        return quote(text, safe=_KEPT)
+    except UnicodeEncodeError:
+        return quote(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), safe=_KEPT)

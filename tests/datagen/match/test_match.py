@@ -28,7 +28,7 @@ LINKS = [
     image("http://s.test/6.jpg", "Logo image"),
     image("data:image/png;base64,AA", "cat"),
     image("http://s.test/7.jpg", "cat " * 300),
-    image("/8.jpg#x", " Cat &amp;\n dog ", "a title"),
+    image("/8.jpg#x", " Cat &\n dog ", "a title"),
     image("http://[/9.jpg", "cat"),
     image("ftp://s.test/10.jpg", "cat"),
     image("http://s.test/1x1.gif", "cat"),

@@ -4,6 +4,7 @@ import gzip
 import io
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -79,3 +80,17 @@ def test_a_file_that_cannot_be_read_further_is_an_error_and_not_its_end() -> Non
 
     with pytest.raises(InputError, match=r"x: cannot be read .*connection lost"):
         list(open_pieces("x", Broken(gzip.compress(b"one")), Counter())[1])
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_a_few_bytes_that_stand_for_many_come_in_bounded_pieces(
+    monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(compressed, "MAX_PIECE_BYTES", 1 << 17)
+    text = b"x" * 5_000_000 + NOISE
+    data = pack(text) + pack(b"two")
+    found, counts = pieces(data)
+    assert b"".join(piece or b"!" for _, piece in found) == text + b"two"
+    assert max(len(piece or b"") for _, piece in found) <= 1 << 17
+    assert {offset for offset, _ in found} == {0, len(pack(text))}
+    assert not counts

@@ -164,3 +164,126 @@ def test_real_conceptual_captions_are_read() -> None:
     assert len(rows) == 15_833 - counts["records_damaged"]
     assert not +counts
     assert all(row["url"].startswith("http") and row["caption"] for row in rows)
+
+
+def test_keys_of_objects_are_looked_up_in_each(tmp_path: Path) -> None:
+    lines = [
+        '{"url": "u"}',
+        '{"text": "a", "URL": "v", "height": NaN, "page_url": "p"}',
+        '{"alt": "b", "Url": "w", "page_url": NaN}',
+        '{"text": NaN, "url": "x"}',
+        '{"text": "c"}',
+        '{"text": 7, "url": "y"}',
+        '{"text": "\\ud800", "url": "y"}',
+        '{"text": "d", "url": ["y"]}',
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    rows, counts = read(tmp_path / "a.jsonl")
+    found = [(row["url"], row["caption"], row["page_url"]) for row in rows]
+    assert found == [("u", "", ""), ("v", "a", "p"), ("w", "b", ""), ("x", "", "")]
+    assert counts == {"records_damaged": 4}
+    named, counts = read(tmp_path / "a.jsonl", Wanted("url", "alt"))
+    assert [row["url"] for row in named] == ["u", "x", "y", "y"]
+    with pytest.raises(InputError, match=r"a\.jsonl: lacks the column subject; it has url, text, URL"):
+        read(tmp_path / "a.jsonl", Wanted("url", "subject"))
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl"])
+def test_beside_an_image_url_the_url_is_the_page(tmp_path: Path, name: str) -> None:
+    first = {"url": "http://s.test/p", "image_url": "http://s.test/i", "caption": "a cat"}
+    rows = [first, {**first, "page_url": "q"}] if name == "a.jsonl" else [first, first]
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    elif name == "a.jsonl":
+        sparse = {"url": "http://s.test/p", "caption": "no image"}
+        (tmp_path / name).write_text("\n".join(json.dumps(row) for row in [sparse, *rows]))
+    else:
+        (tmp_path / name).write_text("\n".join([",".join(first), *(",".join(row.values()) for row in rows)]))
+    found, counts = read(tmp_path / name)
+    pages = ["http://s.test/p", "q" if name == "a.jsonl" else "http://s.test/p"]
+    assert [(row["url"], row["page_url"]) for row in found] == [("http://s.test/i", page) for page in pages]
+    assert counts["records_damaged"] == (name == "a.jsonl")
+
+
+URLS, TEXTS = ["http://s.test/1", "http://s.test/2", None], ["a cat", None, "a dog"]
+ODD_TYPES = [
+    pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view(),
+    pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int8(), pa.large_string()), pa.null(),
+]  # fmt: skip
+
+
+def odd(values: list[str | None], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_null(kind):
+        return pa.nulls(len(values))
+    if pa.types.is_dictionary(kind):
+        return pa.array(values, kind.value_type).dictionary_encode().cast(kind)
+    return pa.array(values, pa.string()).cast(kind)
+
+
+@pytest.mark.parametrize("kind", ODD_TYPES, ids=str)
+def test_text_of_every_type_is_read(tmp_path: Path, kind: pa.DataType) -> None:
+    columns = {"url": odd(URLS, kind), "text": odd(TEXTS, kind), "page_url": odd(TEXTS, kind)}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    rows, counts = read(tmp_path / "a.parquet")
+    if pa.types.is_null(kind):
+        assert (rows, counts["records_damaged"]) == ([], 3)
+    else:
+        assert [(row["url"], row["caption"], row["page_url"]) for row in rows] == [
+            (URLS[0], "a cat", "a cat"),
+            (URLS[1], "", ""),
+        ]
+        assert counts["records_damaged"] == 1
+    pq.write_table(pa.table({**columns, "url": ["u"] * 3, "text": pa.nulls(3)}), tmp_path / "a.parquet")
+    rows, counts = read(tmp_path / "a.parquet")
+    assert [row["caption"] for row in rows] == ["", "", ""]
+    assert not counts["records_damaged"]
+
+
+def test_of_columns_of_one_name_the_first_is_read(tmp_path: Path) -> None:
+    arrays = [pa.array(["u", "v"]), pa.array(["a", "b"]), pa.array([1, 2]), pa.array(["w", "x"]), pa.array(["c", "d"])]
+    pq.write_table(pa.Table.from_arrays(arrays, ["url", "text", "n", "url", "text"]), tmp_path / "a.parquet")
+    assert texts(read(tmp_path / "a.parquet")[0]) == [("u", "a"), ("v", "b")]
+    assert texts(read(tmp_path / "a.parquet", Wanted("text", "url"))[0]) == [("a", "u"), ("b", "v")]
+
+
+ODD_COLUMNS = {
+    "numbers": pa.array([1, 2]),
+    "lists": pa.array([["u"], ["v"]]),
+    "structs": pa.array([{"url": "u"}, {"url": "v"}]),
+    "maps": pa.array([[("a", "u")], []], pa.map_(pa.string(), pa.string())),
+    "numbers in a dictionary": pa.array([1, 2]).dictionary_encode(),
+    "dates": pa.array([0, 1], pa.timestamp("s")),
+    "booleans": pa.array([True, False]),
+    "decimals": pa.array([1, 2], pa.decimal128(5, 2)),
+}
+
+
+@pytest.mark.parametrize("column", ODD_COLUMNS)
+@pytest.mark.parametrize("name", ["url", "text"])
+def test_a_column_that_is_no_text_is_an_error_that_names_the_file(tmp_path: Path, name: str, column: str) -> None:
+    table = pa.table({"url": ["u", "v"], "text": ["a", "b"]})
+    place = table.column_names.index(name)
+    pq.write_table(table.set_column(place, name, ODD_COLUMNS[column]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: a column of .*; expected text"):
+        read(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("column", ODD_COLUMNS)
+def test_a_page_that_is_no_text_is_no_page(tmp_path: Path, column: str) -> None:
+    columns = {"url": ["u", "v"], "text": ["a", "b"], "page_url": ODD_COLUMNS[column]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert [row["page_url"] for row in read(tmp_path / "a.parquet")[0]] == ["", ""]
+
+
+@pytest.mark.parametrize("rows", [pa.table({"a": []}), pa.Table.from_arrays([], [])])
+def test_a_table_without_the_columns_is_an_error_that_names_it(tmp_path: Path, rows: pa.Table) -> None:
+    pq.write_table(rows, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: which column is the image URL"):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_table_without_rows_gives_none(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"url": pa.array([], pa.string()), "text": pa.array([], pa.string())}), tmp_path / "a.parquet"
+    )
+    assert read(tmp_path / "a.parquet") == ([], Counter())

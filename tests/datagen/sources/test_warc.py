@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from datagen.sources import compressed
+from datagen.sources import compressed, warc
 from datagen.sources.warc import read_records
 from helpers.wat import member, plain_record
 
@@ -16,8 +16,8 @@ FOUND = [body for body in BODIES if b"needle" in body]
 
 def read(data: bytes) -> tuple[list[tuple[int, bytes]], Counter[str]]:
     counts: Counter[str] = Counter()
-    found = [(record.offset, record.body) for record in read_records("x", io.BytesIO(data), b"needle", counts)]
-    return found, counts  # type: ignore[return-value]
+    records = read_records("x", io.BytesIO(data), b"needle", counts, lambda header: None)
+    return [(record.offset, bytes(record.body)) for record in records], counts
 
 
 def blocks(data: bytes, size: int) -> bytes:
@@ -62,3 +62,38 @@ def test_a_plain_file_that_breaks_off_says_so() -> None:
     found, counts = read(data)
     assert [body for _, body in found] == [b"needle 1"]
     assert counts == {"records": 1, "files_truncated": 1}
+
+
+def test_headers_may_end_their_lines_without_carriage_returns() -> None:
+    records = [plain_record(b"", body) for body in (b"needle 1", b"hay", b"needle 2")]
+    bare = [record.replace(b"\r\n", b"\n") for record in records]
+    for data in (b"".join(bare), b"".join(map(gzip.compress, bare)), bare[0] + records[1] + bare[2]):
+        found, counts = read(data)
+        assert [body for _, body in found] == [b"needle 1", b"needle 2"]
+        assert counts == {"records": 3}
+
+
+def test_the_first_headers_are_checked_whatever_they_hold() -> None:
+    seen: list[bytes] = []
+    plain = [plain_record(b"X-Number: %d\r\n" % number, b"hay") for number in range(20)]
+    for parts in (plain, [gzip.compress(part) for part in plain]):
+        seen.clear()
+        assert list(read_records("x", io.BytesIO(b"".join(parts)), b"needle", Counter(), seen.append)) == []
+        assert len(seen) == warc.FIRST_RECORDS
+        assert all(b"X-Number: %d\r\n" % number in header for number, header in enumerate(seen))
+
+
+@pytest.mark.parametrize("length", [b"99999999999999", b"9" * 5000, b"-1", b"1e3", b""])
+def test_a_record_longer_than_any_is_damaged_and_the_next_one_read(length: bytes) -> None:
+    bad = b"WARC/1.0\r\nContent-Length: " + length + b"\r\n\r\nneedle\r\n\r\n"
+    found, counts = read(plain_record(b"", b"needle 1") + bad + plain_record(b"", b"needle 2"))
+    assert [body for _, body in found] == [b"needle 1", b"needle 2"]
+    assert counts == {"records": 2, "records_damaged": 1}
+
+
+def test_a_header_without_end_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warc, "MAX_HEADER_BYTES", 200)
+    monkeypatch.setattr(compressed, "READ_BYTES", 100)
+    found, counts = read(b"WARC/1.0\r\nX: " + b"x" * 1000 + b"\r\n\r\n" + plain_record(b"", b"needle"))
+    assert [body for _, body in found] == [b"needle"]
+    assert counts["records_damaged"] > 0

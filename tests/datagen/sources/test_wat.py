@@ -83,7 +83,8 @@ def test_a_response_without_a_target_has_an_empty_page(tmp_path: Path) -> None:
 
 def test_records_of_other_types_are_no_source_of_links(tmp_path: Path) -> None:
     body = json.dumps({"Links": [image("a.jpg", "x")]}).encode()
-    assert read(tmp_path / "x.wat.gz", made.member(b"WARC-Type: conversion\r\n", body))[0] == []
+    data = wat_file(ONE, TWO, THREE, [made.member(b"WARC-Type: conversion\r\n", body)])
+    assert captions(tmp_path / "x.wat.gz", data)[0] == ["one", "two", "three"]
 
 
 def test_a_record_that_is_no_json_is_counted_and_the_rest_of_the_file_kept(tmp_path: Path) -> None:
@@ -144,11 +145,64 @@ def test_a_file_without_records_is_refused_by_name(tmp_path: Path, content: byte
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real WAT and WARC files are not on this machine")
-def test_real_archives_are_walked_to_their_end() -> None:
-    for name, records in (("whirlwind.warc.wat.gz", 2), ("whirlwind.warc.gz", 4), ("aut_example.warc.gz", 822)):
-        counts: Counter[str] = Counter()
-        assert list(wat.read_wat(str(SHARED / "warc" / name), counts)) == []
-        assert counts == {"records": records}, name
+def test_real_archives_are_walked_to_their_end_or_refused_where_they_hold_pages() -> None:
+    counts: Counter[str] = Counter()
+    assert list(wat.read_wat(str(SHARED / "warc" / "whirlwind.warc.wat.gz"), counts)) == []
+    assert counts == {"records": 2}
+    for name in ("whirlwind.warc.gz", "aut_example.warc.gz"):
+        with pytest.raises(InputError, match=rf"{name}: holds a \w+ record: it is a WARC file"):
+            list(wat.read_wat(str(SHARED / "warc" / name), Counter()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"), [("request", "WARC"), ("response", "WARC"), ("resource", "WARC"), ("Conversion", "WET")]
+)
+def test_a_file_of_pages_or_texts_given_as_wat_is_refused_as_what_it_is(tmp_path: Path, kind: str, what: str) -> None:
+    record = made.member(f"WARC-Type: {kind}\r\nWARC-Target-URI: http://s.test/\r\n".encode(), b"<html>IMG@/src")
+    for data in (made.warcinfo() + record, gzip.decompress(made.warcinfo() + record)):
+        with pytest.raises(InputError, match=rf"x\.wat: holds a {kind.lower()} record: it is a {what} file"):
+            read(tmp_path / "x.wat", data)
+
+
+def test_records_with_bare_line_feeds_are_read(tmp_path: Path) -> None:
+    data = b"".join(gzip.compress(gzip.decompress(member).replace(b"\r\n", b"\n")) for member in (*ONE, *TWO))
+    found, counts = captions(tmp_path / "x.wat.gz", data)
+    assert (found, counts) == (["one", "two"], {"records": 6})
+
+
+def test_character_references_are_resolved_where_the_extractor_had_left_them_alone(tmp_path: Path) -> None:
+    """Common Crawl's resolves them since June 2019: what then still looks like one is text."""
+    links = [image("a.jpg?x=1&amp;y=2&copy=3", "R&amp;D &amp;lt;b&amp;gt; tea&notebook"), image("b", "", "&eacute;")]
+    data = wat_file(page("http://s.test/", links, base="/m&amp;n/"), page("http://s.test/2", [image("c", "&lt;")]))
+    found = []
+    for year in ("2019-05-27", "2019-06-20", "2024-05-31"):
+        members = [gzip.decompress(data).replace(b"2024-05-31", year.encode())]
+        rows, _ = read(tmp_path / "x.wat.gz", gzip.compress(members[0]))
+        found.append([(row["url"], row["caption"], row["base_url"]) for row in rows])
+    assert found[0] == [
+        ("a.jpg?x=1&y=2&copy=3", "R&D &lt;b&gt; tea&notebook", "http://s.test/m&n/"),
+        ("b", "é", "http://s.test/m&n/"),
+        ("c", "<", "http://s.test/2"),
+    ]
+    assert found[1] == found[2]
+    assert [(url, caption) for url, caption, _ in found[1]] == [
+        (links[0]["url"], links[0]["alt"]),
+        ("b", "&eacute;"),
+        ("c", "&lt;"),
+    ]
+
+
+def test_a_record_nested_without_measure_is_counted(tmp_path: Path) -> None:
+    deep = b"[" * 200_000 + b"]" * 200_000
+    head = b'{"Envelope":{"Payload-Metadata":{"HTTP-Response-Metadata":{"HTML-Metadata":{"Links":'
+    bodies = [
+        head + b'[{"path":"IMG@/src","url":"a","alt":' + deep + b"}]}}}}}",
+        head + b'[{"path":"IMG@/src","url":"a","alt":"x"}],"Head":{"Base":' + deep + b"}}}}}}",
+    ]
+    for body in bodies:
+        data = wat_file(ONE, [made.json_member("http://s.test/d", body)], TWO)
+        found, counts = captions(tmp_path / "x.wat.gz", data)
+        assert (found, counts["records_damaged"]) == (["one", "two"], 1)
 
 
 # Texts that JSON escapes, that look like the layout, or are blank; no lone surrogates, which no parser reads.
@@ -220,7 +274,10 @@ def test_a_damaged_record_spoils_no_other_one_and_nothing_is_read_past_its_end(
 
 @pytest.mark.parametrize(
     ("base", "resolved"),
-    [("/m/", "http://s.test/m/"), ("http://o.test", "http://o.test"), ("", "http://s.test/p/1"), ("http://[", "http://s.test/p/1")],
+    [("/m/", "http://s.test/m/"), ("http://o.test", "http://o.test/"), ("", "http://s.test/p/1"),
+     ("http://[", "http://s.test/p/1"), ("javascript:void(0)", "http://s.test/p/1"), (" DATA:,x", "http://s.test/p/1"),
+     ("\\m\\x", "http://s.test/m/x"), ("https:/o.test/d/e", "https://o.test/d/e"), ("j\nava\tscript:x", "http://s.test/p/1"),
+     ("m/?q", "http://s.test/p/m/?q")],
 )  # fmt: skip
 def test_a_base_element_may_be_relative_empty_or_impossible(base: str, resolved: str) -> None:
     html = {"Head": {"Base": base}, "Links": [{"path": "IMG@/src", "url": "a.jpg"}]}

@@ -178,6 +178,10 @@ def test_a_threshold_out_of_reach_of_a_small_corpus_says_so_with_the_bound() -> 
         chosen([], 30.0, None)
 
 
-def test_more_bigrams_than_the_corpus_has_says_how_many_there_are() -> None:
-    with pytest.raises(InputError, match=r"terms.num_bigrams=500: .* has 5 bigrams"):
-        chosen(ROWS, None, 500, 3)
+@pytest.mark.parametrize("num_parts", [1, 3])
+def test_of_more_bigrams_than_the_corpus_has_all_are_taken(num_parts: int) -> None:
+    found = select(parts_of(ROWS, num_parts), min_count=2, min_pmi=None, target=500, num_words=1000)
+    assert found.table["query"].to_pylist() == chosen(ROWS, None, len(ROWS))
+    assert found.min_pmi == -1.0
+    nothing = select(parts_of([], num_parts), min_count=2, min_pmi=None, target=500, num_words=1000)
+    assert (nothing.table.num_rows, nothing.min_pmi) == (0, None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,22 @@ def test_titles_of_the_wiki_s_own_namespaces_are_left_out_beside_the_canonical_o
     table, counts = read_views(hour(tmp_path, [f"de {name} 60 0" for name in names]), ("de",), 50, site)
     assert table["title"].to_pylist() == ["2001: Odyssee", "Katze"]
     assert counts["dropped.namespace"] == 4
+
+
+@pytest.mark.parametrize("views", ["99999999999999999999", "9" * 5000, "-1", "1e9", "0x10"])
+def test_a_number_that_no_hour_can_have_is_a_broken_line(tmp_path: Path, views: str) -> None:
+    lines = [f"en Title_{n} 60 0" for n in range(200)]
+    table, counts = read_views(hour(tmp_path, [*lines, f"en Cat {views} 0"]), ("en",), 50, WikiSite())
+    assert "Cat" not in table["title"].to_pylist()
+    assert (counts["dropped.broken"], counts["kept"]) == (1, 200)
+
+
+def test_a_line_without_end_is_broken_and_is_not_held(tmp_path: Path) -> None:
+    lines = [f"en Title_{n} 60 0" for n in range(200)]
+    stream = hour(tmp_path, [*lines, "x" * 80_000_000, "en Cat 60 0"])
+    tracemalloc.start()
+    _, counts = read_views(stream, ("en",), 50, WikiSite())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (counts["dropped.broken"], counts["kept"]) == (1, 201)
+    assert peak < 10_000_000

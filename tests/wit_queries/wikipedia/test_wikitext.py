@@ -55,6 +55,11 @@ from wit_queries.wikipedia.wikitext import plain_text
         ("[[a\nlong | text]] [[zh-min-nan:X]] [[:fr:Y]]", "a long text fr y"),
         ("[mailto:a@b.c write] [http://x.org] [not a link] ftp://y.z/w", "write not a link"),
         ("__БЕЗСЪДЪРЖАНИЕ__ __init__ a", "init a"),
+        ("''a''<sub>''n''</sub> ''b''<SUP>'''m'''</SUP>''c''", "an bmc"),
+        ("[[Cat]]<nowiki/>s [[Dog]]<nowiki />s [[Cow]]<nowiki></nowiki>s <NOWIKI/>x", "cats dogs cows x"),
+        ("l'<nowiki/>''amour'' a<nowiki>b</nowiki>c", "l'amour abc"),
+        ("<TABLE><TR><TD>cell</TD></TR></TABLE> text <Table border=1>x</tABLE>", "text"),
+        ("rock&roll tea&notebook &copy2 &copy; &#233;&#xE9; &eacute", "rock roll tea notebook copy2 éé eacute"),
         ("", ""),
     ],
 )

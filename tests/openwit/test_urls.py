@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from openwit.hosts import ascii_host, host_of
+from openwit.urls import ascii_host, host_of
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_the_host_is_the_one_asked_on_the_wire(url: str, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "example.org", "http:///a", "http://[::1", "http://[fe80::1%25eth0]/", "http://-a-/"]
+    "url", ["", "example.org", "http:///", "http://[::1", "http://[fe80::1%25eth0]/", "http://-a-/"]
 )
 def test_a_url_without_a_host_is_a_value_error(url: str) -> None:
     with pytest.raises(ValueError, match=r"host|IPv6"):
