@@ -33,7 +33,7 @@ class TiffHeader(Header):
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _TiffEntry:
     tag: int
     kind: int
     count: int
@@ -76,7 +76,7 @@ def read_header(data: bytes) -> TiffHeader:
     )
 
 
-def _entries(data: bytes, order: Literal["little", "big"], is_big: bool) -> Iterator[_Entry]:
+def _entries(data: bytes, order: Literal["little", "big"], is_big: bool) -> Iterator[_TiffEntry]:
     """The directory's entries of types that are known."""
     wide = 8 if is_big else 4
     head, length = (8, 20) if is_big else (2, 12)
@@ -93,7 +93,7 @@ def _entries(data: bytes, order: Literal["little", "big"], is_big: bool) -> Iter
             continue
         num_bytes = count * _TYPE_BYTES[kind]
         at = place + 4 + wide if num_bytes <= wide else int.from_bytes(raw[4 + wide :], order)
-        yield _Entry(
+        yield _TiffEntry(
             int.from_bytes(raw[:2], order), kind, count, raw, data[at : at + min(num_bytes, _MAX_PROFILE_BYTES)]
         )
 

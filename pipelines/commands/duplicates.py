@@ -71,6 +71,7 @@ def run_calibrate(invocation: Invocation) -> None:
 
 
 MADE_FROM = b"made_from"
+DECODING = 2  # how images are decoded; with another number, a model is asked anew
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def write_answers(invocation: Invocation) -> None:
     if path is None:
         storage.delete(about)
         return
-    marks = digest(_weights(path), invocation.recipe.evaluate.zero_shot.prompts)
+    marks = digest(_weights(path), invocation.recipe.evaluate.zero_shot.prompts, DECODING)
     asked = [_asked(folder, entry, marks) for entry in invocation.recipe.overlap.eval_sets]
     todo = [entry for entry in asked if not entry.is_done]
     if todo:
