@@ -6,7 +6,6 @@ import dataclasses
 import math
 import os
 import shutil
-import time
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -37,7 +36,7 @@ from train.loss import contrastive_loss
 from train.objectives.clip import ClipObjective, kept_patches
 from train.optim.optimizer import build_optimizer, scheduled_learning_rate, set_learning_rate, steps_taken
 from train.ranks import Ranks
-from train.step import Learner, Measured, StragglerTimer
+from train.step import Learner, Measured
 
 PAIRS = 48  # of a global batch: 1 to 4 ranks' parts can be cut into 1, 2 and 4
 VOCABULARY = 300
@@ -382,23 +381,3 @@ def test_steps_from_shards_cost_what_they_cost_open_clip(num_steps: int, tmp_pat
     assert len(ours) == num_steps
     assert ours[-1] < ours[0] - (0.3 if num_steps == 200 else 0.1)
     assert ours == pytest.approx(peer, abs=1e-4)
-
-
-def test_only_what_lies_between_begin_and_end_counts_and_a_lap_begins_anew() -> None:
-    own, begun = StragglerTimer(torch.device("cpu")), time.monotonic()
-    for _ in range(2):
-        own.begin()
-        time.sleep(0.02)
-        own.end()
-    time.sleep(0.5)  # in the collective
-    assert 0.02 <= own.lap() <= time.monotonic() - begun - 0.5
-    assert own.lap() == 0.0
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_on_a_gpu_it_is_the_streams_time() -> None:
-    own = StragglerTimer(torch.device("cuda"))
-    own.begin()
-    torch.cuda._sleep(100_000_000)
-    own.end()
-    assert own.lap() > 0.02

@@ -13,6 +13,7 @@ import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import brotli
 import pytest
@@ -126,7 +127,13 @@ def test_a_server_that_answers_before_it_is_asked_is_not_believed() -> None:
     threading.Thread(target=serve, daemon=True).start()
     with fetching(listener.getsockname()[1], robots_txt=False, tdm_reservation=False) as policy:
         connect = policy.client._connect
-        policy.client._connect = lambda *where: (connect(*where), time.sleep(0.2))[0]  # type: ignore[method-assign]
+
+        def connect_and_wait(*where: Any) -> Any:
+            made = connect(*where)
+            time.sleep(0.2)
+            return made
+
+        policy.client._connect = connect_and_wait  # type: ignore[method-assign]
         assert failure(policy, f"{SITE}/ok/1") == "protocol"
     listener.close()
 
