@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,8 @@ _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # none of those that stand w
 _END_OF_IMAGE = b"\xff\xd9"
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_KNOWN = {*range(0xC0, 0xFF)} - {*range(0xD0, 0xD9)}
 _START_OF_SCAN, _END, _COMMENT, _ADOBE = 0xDA, 0xD9, 0xFE, 0xEE
-_HUFFMAN, _QUANTIZATION = 0xC4, 0xDB
 _NOTES = {*range(0xE0, 0xF0), _COMMENT} - {_ADOBE}
 _SPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}  # components → the colours decoded to
 
@@ -59,68 +59,77 @@ class JpegHeader(Header):
         return _without(self.data, self.notes)
 
 
-def read_header(data: bytes) -> JpegHeader:
-    """The JPEG's header. Raises ImageError where it is none, has too many scans, or lacks some."""
-    place, num_segments, scans_start, num_bytes = 2, 0, 0, len(data)
+def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Each segment before the end of the image: its marker, and where it, its content and what follows begin. Raises
+    ImageError where they are very many."""
+    place, num_bytes = 2, len(data)
+    for _ in range(_MAX_SEGMENTS):
+        if place + 2 <= num_bytes and data[place] == 0xFF and data[place + 1] in _KNOWN:  # as it is nearly always
+            start, place = place, place + 2
+        elif (found := _MARKER.search(data, place)) is not None:
+            start, place = found.span()
+        else:
+            return
+        marker = data[place - 1]
+        if marker == _END:
+            return
+        if marker in (0x01, 0xD8):  # they have no content
+            continue
+        content = place + 2
+        end = max(content, place + (data[place] << 8 | data[place + 1])) if content <= num_bytes else num_bytes
+        yield marker, start, content, end
+        place = end
+    raise ImageError("image_undecodable", f"a JPEG of more than {_MAX_SEGMENTS} segments")
+
+
+def read_header(data: bytes, may_hold_junk: bool = True) -> JpegHeader:
+    """The JPEG's header. Raises ImageError where it is none, has too many scans, or lacks some. Junk between segments,
+    where it may be, is left out of what decoders are given."""
     frame, exif, is_adobe, progressive = b"", b"", False, False
     notes: list[tuple[int, int]] = []
     junk: list[tuple[int, int]] = []  # between segments, where libjpeg passes over it and complains
     profile: dict[int, bytes] = {}
     scans: list[bytes] = []
-    while (found := _MARKER.search(data, place)) is not None:
-        if found.start() > place and not scans:
-            junk.append((place, found.start()))
-        start, place = found.span()
-        marker = data[place - 1]
-        if marker == _END:
-            break
-        if marker in (0x01, 0xD8):
-            continue
-        num_segments += 1
-        if num_segments > _MAX_SEGMENTS:
-            raise ImageError("image_undecodable", f"a JPEG of more than {_MAX_SEGMENTS} segments")
-        end = place + (data[place] << 8 | data[place + 1]) if place + 2 <= num_bytes else num_bytes
-        if marker in (_HUFFMAN, _QUANTIZATION):
-            pass
-        elif marker in _NOTES:
+    last = 2  # where the segment before ended; at last, where the last scan's data begins
+    for marker, start, content, end in _segments(data):
+        if marker in _NOTES:
             notes.append((start, end))
-            if marker == 0xE1 and not exif and data.startswith(b"Exif\0\0", place + 2):
-                exif = data[place + 2 : end]
-            elif marker == 0xE2 and data.startswith(b"ICC_PROFILE\0", place + 2):
-                profile.setdefault(int.from_bytes(data[place + 14 : place + 15], "big"), data[place + 15 : end])
-        elif marker == _START_OF_SCAN:
-            scans.append(data[place + 2 : end])
-            scans_start = end
+            if marker == 0xE1 and not exif and data.startswith(b"Exif\0\0", content):
+                exif = data[content:end]
+            elif marker == 0xE2 and data.startswith(b"ICC_PROFILE\0", content):
+                profile.setdefault(int.from_bytes(data[content + 12 : content + 13], "big"), data[content + 13 : end])
+        elif marker in _FRAMES and not frame:
+            frame, progressive = data[content:end], marker in _PROGRESSIVE
+        elif marker == _ADOBE:
+            is_adobe = is_adobe or data.startswith(b"Adobe", content)
+        if not scans:
+            if start > last:
+                junk.append((last, start))
+            last = end
+        if marker == _START_OF_SCAN:
+            scans.append(data[content:end])
+            last = end
             if not progressive and scans[0][:1] == frame[5:6]:
                 break  # all components are in this scan: there can be no other
-        elif marker in _FRAMES and not frame:
-            frame, progressive = data[place + 2 : end], marker in _PROGRESSIVE
-        elif marker == _ADOBE:
-            is_adobe = is_adobe or data.startswith(b"Adobe", place + 2)
-        place = max(end, place)
-    if junk and scans:
-        header = read_header(_without(data, junk))
-        header.num_bytes = num_bytes
+    if junk and scans and may_hold_junk:
+        header = read_header(_without(data, junk), may_hold_junk=False)
+        header.num_bytes = len(data)
         return header
     if not scans or len(frame) < 9 or len(frame) < 6 + 3 * frame[5]:
         raise ImageError("image_truncated", "a JPEG that ends before its image")
-    if not frame[5]:
-        raise ImageError("image_undecodable", "a JPEG without components")
     components = {frame[k]: divmod(frame[k + 1], 16) for k in range(6, 6 + 3 * frame[5], 3)}
-    if len(scans) > _MAX_SCANS:
-        raise ImageError("image_undecodable", f"a JPEG of {len(scans)} scans, the limit is {_MAX_SCANS}")
-    if progressive or len(scans) > 1 or scans[0][:1] != frame[5:6]:
+    if progressive or len(scans) > 1 or scans[0][:1] != frame[5:6] or not components:
         _check_scans(scans, set(components), progressive)
     return JpegHeader(
         format="JPEG",
         size=(frame[3] << 8 | frame[4], frame[1] << 8 | frame[2]),
         data=data if data.endswith(_END_OF_IMAGE) else data + _END_OF_IMAGE,
-        num_bytes=num_bytes,
+        num_bytes=len(data),
         orientation=orientation(exif) if exif else 1,
         profile=_joined(profile) if profile else None,
         components=tuple(components.values()),
         num_scans=len(scans),
-        last_scan=scans_start,
+        last_scan=last,
         is_adobe=is_adobe,
         notes=tuple(notes),
     )
@@ -141,7 +150,10 @@ def _joined(parts: dict[int, bytes]) -> bytes | None:
 
 
 def _check_scans(scans: list[bytes], components: set[int], progressive: bool) -> None:
-    """Raises ImageError where scans are missing: a component, a frequency, or the last bits of one."""
+    """Raises ImageError where scans are very many, or some are missing: a component, a frequency, or the last bits of
+    one."""
+    if len(scans) > _MAX_SCANS or not components:
+        raise ImageError("image_undecodable", f"a JPEG of {len(scans)} scans, the limit is {_MAX_SCANS}")
     bits = {component: [1] * 64 for component in components}  # how many are not there yet, at least
     for scan in scans:
         named = scan[1 : 1 + 2 * scan[0] : 2] if scan else b""

@@ -73,3 +73,13 @@ def test_notes_are_left_out_of_what_the_plain_twin_is_given() -> None:
     header = read_header(hostile.jpeg_with(b"\xff\xe1\0\x08Exif\0\0" * 9 + b"\xff\xfe\0\4hi"))
     assert b"Exif" not in header.without_notes()
     assert np.array_equal(hostile.shown(header.without_notes()), hostile.shown(hostile.JPEG))
+
+
+def test_segments_of_no_length_and_frames_of_no_components_end_in_the_one_error() -> None:
+    frame = hostile.JPEG.index(b"\xff\xc0")
+    assert refused(hostile.JPEG[:frame] + b"\xff\xc4\0\0" * 5000 + hostile.START_OF_SCAN) == "image_truncated"
+    bare = bytearray(hostile.JPEG)
+    bare[frame + 9], bare[hostile.JPEG.index(hostile.START_OF_SCAN) + 4] = 0, 0
+    assert refused(bytes(bare)) == "image_undecodable"
+    chain = hostile.JPEG[:2] + b"\xff\xe0\0\0x" * 9000 + hostile.JPEG[2:]  # junk between all of them
+    assert np.abs(decode(chain).astype(int) - hostile.shown(hostile.JPEG)).max() <= 1
