@@ -68,6 +68,7 @@ TESTS_OF_MORE_THAN_ONE_FILE = {
     "tests/test_architecture.py": "the whole house",
     "tests/test_pages.py": "README, CONTRIBUTING, docs/ and what they name",
     "tests/datagen/crawl/test_kills.py": "a whole crawl, killed again and again",
+    "tests/datagen/sources/test_shared_cases.py": "failing inputs of others, through all readers",
     "tests/models/test_models_page.py": "docs/models.md and all that it tells of",
     "tests/train/test_golden.py": "the demo's recipe and network, trained by the whole loop",
     "tests/train/test_hostile_shards.py": "damaged shards through the whole stream and the loop",

@@ -145,6 +145,7 @@ class _Scan:
     def __init__(self, namespace_of: Callable[[str], int], max_page_bytes: int) -> None:
         self.namespace_of, self.max_page_bytes = namespace_of, max_page_bytes
         self.buffer, self.offset = b"", 0
+        self.num_new = 0  # bytes of the buffer that were not looked through
         self.limit: int | None = None
         self.is_open = False  # the buffer begins with a page that is not whole yet
         self.has_ended = False  # </mediawiki> was seen
@@ -160,11 +161,16 @@ class _Scan:
         if is_past and self.limit is None:
             self.limit = self.end
         self.buffer += chunk
+        self.num_new += len(chunk)
 
     def pages(self) -> Iterator[WikiPage | BrokenPage]:
         """The pages that are whole or broken, each once. Where a page ends or is too long does not depend on how
         the text came in chunks."""
-        buffer, done, self.is_open = self.buffer, 0, False
+        is_short = len(self.buffer) <= self.max_page_bytes
+        if self.is_open and is_short and self.buffer.find(b"page>", -self.num_new - len(_CLOSE)) < 0:
+            self.num_new = 0  # its end is still to come
+            return
+        buffer, done, self.is_open, self.num_new = self.buffer, 0, False, 0
         limit = len(buffer) if self.limit is None else self.limit - self.offset
         while 0 <= (start := buffer.find(_OPEN, done)) < limit:
             found: tuple[WikiPage | BrokenPage, int] | None = read_plain(buffer, start)

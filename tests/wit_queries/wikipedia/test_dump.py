@@ -224,3 +224,13 @@ def test_memory_does_not_grow_with_the_dump(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert num_pages == 200
     assert peak < 12_000_000 < len(body) * 200
+
+
+def test_a_page_longer_than_any_is_passed_over_in_bounded_memory(tmp_path: Path) -> None:
+    path = str(write_dump(tmp_path / "dump.xml.gz", [page("A", "x" * 80_000_000), PAGES[0]]))
+    tracemalloc.start()
+    found = list(Dump(path).pages())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == [BrokenPage(found[0].offset, "is longer than 67108864 bytes"), WHOLE[0]]  # type: ignore[union-attr]
+    assert peak < 150_000_000
