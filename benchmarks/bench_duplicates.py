@@ -74,7 +74,8 @@ from datagen.duplicates.overlap.check import (  # noqa: E402
     merge_sets,
     shard_sources,
 )
-from datagen.duplicates.overlap.scan import BATCH_IMAGES, OVERLAP_STAGE, read_seconds  # noqa: E402
+from datagen.duplicates.overlap.scan import OVERLAP_STAGE, read_seconds  # noqa: E402
+from datagen.shards.rows import BATCH_IMAGES  # noqa: E402
 from models.detector.augmentations import TRANSFORMS  # noqa: E402
 from models.detector.config import DetectorConfig, DetectorResNetConfig  # noqa: E402
 from models.detector.detector import Detector  # noqa: E402
