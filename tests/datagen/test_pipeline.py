@@ -47,6 +47,7 @@ def content(work: Path) -> dict[str, bytes]:
     return files
 
 
+@pytest.mark.slow
 def test_shards_hold_every_selected_image_and_their_lineage(undisturbed: dict[str, bytes]) -> None:
     shards = msgspec.json.decode(undisturbed["shards/manifest.json"], type=manifest.Manifest)
     selected = msgspec.json.decode(undisturbed["selected/manifest.json"], type=manifest.Manifest)
@@ -55,6 +56,7 @@ def test_shards_hold_every_selected_image_and_their_lineage(undisturbed: dict[st
     assert shards.software["img2dataset"].startswith("1.47.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_number_of_workers_changes_no_byte(
     workers: int, undisturbed: dict[str, bytes], port: int, tmp_path: Path

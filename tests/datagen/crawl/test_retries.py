@@ -117,6 +117,7 @@ def test_shards_of_other_settings_are_not_thrown_away_by_a_retry(tmp_path: Path,
     assert {len(crawl_run.rows(str(work)))} == {20}
 
 
+@pytest.mark.slow
 def test_a_failed_partition_is_named_after_the_others_have_finished(tmp_path: Path, server: web.Server) -> None:
     work = tmp_path / "work"
     crawl_run.prepare(str(work), FETCHED, num_parts=2)
@@ -139,6 +140,7 @@ def test_words_that_are_no_reasons_are_refused() -> None:
             RetryConfig(reasons=(word,))
 
 
+@pytest.mark.slow
 def test_the_manifest_names_the_rows_that_count_no_more(tmp_path: Path, server: web.Server) -> None:
     crawl_run.prepare(str(tmp_path), ONCE)
     crawl(str(tmp_path), server.server_port)

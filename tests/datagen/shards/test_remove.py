@@ -230,6 +230,7 @@ def port() -> Iterator[int]:
         yield number
 
 
+@pytest.mark.slow
 def test_what_was_removed_is_not_crawled_again(tmp_path: Path, port: int) -> None:
     """Neither by the same build, which finds all done, nor by one with other settings, which fetches everything."""
     crawl_run.prepare(str(tmp_path), [f"ok/{n}" for n in range(12)] + ["status/404"])

@@ -73,6 +73,7 @@ def assert_same_ids(tokenizer: Tokenizer, reference: Any, texts: list[str]) -> N
     assert not differing, [(texts[i], tokenizer.encode([texts[i]]), reference([texts[i]])) for i in differing[:3]]
 
 
+@pytest.mark.slow
 def test_hostile_texts_get_the_reference_ids(tokenizer: Tokenizer, reference: Any) -> None:
     assert_same_ids(tokenizer, reference, HOSTILE)
 
@@ -142,6 +143,7 @@ def _twin() -> ExactEncoder:
     return ExactEncoder(read_vocabulary(find_merges()))
 
 
+@pytest.mark.slow
 def test_every_known_character_in_word_number_and_quote_gets_the_reference_ids(
     tokenizer: Tokenizer, reference: Any
 ) -> None:
@@ -243,6 +245,7 @@ def test_a_wrong_merges_file_is_named(tmp_path: Path) -> None:
         Tokenizer(merges_path=path)
 
 
+@pytest.mark.slow
 def test_the_tokenizer_does_not_import_open_clip() -> None:
     code = (
         "import sys; from models.tokenizer.tokenizer import Tokenizer; Tokenizer(); print('open_clip' in sys.modules)"

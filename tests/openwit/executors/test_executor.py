@@ -143,6 +143,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_ray_on_this_machine_listens_on_loopback_only(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = start(["-c", LISTENING], log)  # a process of its own: Ray decides at its first import
@@ -188,6 +189,7 @@ def test_an_address_where_no_cluster_answers_is_one_line_soon(
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "ray"])
 def test_after_kill_9_of_worker_and_driver_the_same_command_ends_in_the_same_bytes(bench: Bench, kind: str) -> None:
     wanted = fresh(bench)

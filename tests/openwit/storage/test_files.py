@@ -162,6 +162,7 @@ def test_a_scratch_folder_is_gone_afterwards_with_what_was_in_it(folder: str) ->
     assert not scratch.exists()
 
 
+@pytest.mark.slow
 def test_a_reader_never_sees_a_part_of_a_file_though_its_writer_is_killed(tmp_path: Path) -> None:
     url, size = str(tmp_path / "data.bin"), 1 << 22
     for _ in range(3):

@@ -42,6 +42,7 @@ def test_copies_and_overlap_are_excluded_together_and_merged_captions_with_them(
     }
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_thresholds_and_says_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_shards(tmp_path / "shards", [[Fetched(f"http://host.test/{n}.jpg", jpeg(scene(n))) for n in range(60)]])
     eval_set = write_eval_set(tmp_path / "e.parquet", {f"k{seed}": png(scene(500 + seed)) for seed in range(12)})

@@ -36,6 +36,7 @@ def test_what_is_computed_twice_takes_its_time() -> None:
     assert any("at an MFU of 24% (assumed: 40%, with 1.67 times the arithmetic)" in line for line in lines(tiny, both))
 
 
+@pytest.mark.slow
 def test_memory_grows_with_pairs_and_shrinks_with_checkpoints_and_halved_statistics() -> None:
     tiny = dataclasses.replace(CONFIG, precision="bf16")
     plain = forecast(tiny, 10)

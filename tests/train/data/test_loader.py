@@ -188,6 +188,7 @@ def test_a_sample_comes_at_most_once_an_epoch(tmp_path: Path) -> None:
         assert len(keys) == len(set(keys))
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_any_step_on_another_number_of_ranks(data: Path) -> None:
     whole = parts(data, 2)
     for done in (3, 4, 9):

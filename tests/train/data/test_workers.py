@@ -66,6 +66,7 @@ def test_batches_are_bit_for_bit_those_of_one_process_from_any_cursor(
             assert part.stride()[1:] == plain.stride()[1:]
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_a_process_is_raised_where_the_batch_is_wanted(tmp_path: Path) -> None:
     write_shards(tmp_path, [8, 8])
     for name in ("00000.tar", "00001.tar"):
@@ -74,6 +75,7 @@ def test_what_goes_wrong_in_a_process_is_raised_where_the_batch_is_wanted(tmp_pa
         some(tmp_path, 2)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_training_with_a_word(data: Path) -> None:
     with batches_of(data, 2) as batches:
         next(batches)
@@ -83,6 +85,7 @@ def test_a_killed_process_ends_the_training_with_a_word(data: Path) -> None:
             deque(batches, maxlen=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_taken", [0, 3])
 def test_leaving_ends_the_processes(data: Path, num_taken: int) -> None:
     with batches_of(data, 2) as batches:
@@ -110,6 +113,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_processes_end_with_a_rank_that_was_killed(data: Path, tmp_path: Path) -> None:
     script = tmp_path / "rank.py"
     script.write_text(RANK)

@@ -21,6 +21,7 @@ from train.evals.config import EvaluateConfig, LinearProbeConfig, ZeroShotConfig
 from train.evals.suite import Periodic, Scores, Suite
 
 
+@pytest.mark.slow
 def test_a_small_clip_goes_through_every_evaluation_and_comes_back_as_it_was(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Clip(

@@ -37,6 +37,7 @@ def test_two_nodes_of_one_rank_learn_bit_for_bit_what_one_node_of_two_learns(
     undisturbed.assert_same(curve(tmp_path / "two"), two.checkpoints)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_the_launchers_of_all_nodes_end_with_the_error_of_one_rank(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [16, 20])

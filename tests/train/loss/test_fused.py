@@ -60,6 +60,7 @@ def test_the_kernels_are_as_near_the_truth_as_the_definition_in_half_precision(
     assert_as_near_the_truth(*kind(n, 32), scale)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize(("n", "width"), [(400, 512), (130, 640), (257, 768), (129, 1024), (65, 100), (3, 1)])
 def test_any_number_of_pairs_and_any_width_will_do(n: int, width: int) -> None:
@@ -73,6 +74,7 @@ def test_many_pairs_are_as_near_the_truth(n: int) -> None:
     assert_as_near_the_truth(*peaked(n, 64), 100.0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("kind", [flat, with_duplicates])
 def test_pairs_in_many_launches_panels_and_stretches_are_as_near_the_truth(

@@ -137,6 +137,7 @@ def test_a_parameter_without_a_gradient_is_refused() -> None:
         optimizer_of(model).step()
 
 
+@pytest.mark.slow
 def test_a_clip_learns_as_with_float32_statistics_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [20, 20])
     changes = {"ranks": 1, "duration": "80 steps", "learning_rate": 0.004, "beta2": 0.999, "save_every": 40}

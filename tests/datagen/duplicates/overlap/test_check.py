@@ -76,6 +76,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_the_report_says_exactly_what_was_planted(tmp_path: Path) -> None:
     report = check(tmp_path, plant(tmp_path))
     both = {entry.name: entry for entry in report.sets}
@@ -372,6 +373,7 @@ def test_a_set_without_rows_is_an_input_error(tmp_path: Path) -> None:
         index_sets(run, OverlapConfig(eval_sets=(f"things={tmp_path}/e.parquet",)))
 
 
+@pytest.mark.slow
 def test_all_missing_sets_are_named_before_anything_is_indexed(tmp_path: Path) -> None:
     path = write_eval_set(tmp_path / "e.parquet", {"a": png(scene(1))})
     with run_in(tmp_path) as run, pytest.raises(InputError, match="gone"):
