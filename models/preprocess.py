@@ -13,6 +13,7 @@ from torch import Tensor
 from models.config import PreprocessConfig
 from openwit.images import decode
 from openwit.images.color import resizable, to_srgb
+from openwit.images.exif import orientation, turn_upright
 
 OPENAI = PreprocessConfig()
 MEAN_RGB, STD_RGB = OPENAI.mean, OPENAI.std
@@ -26,8 +27,12 @@ def decode_image(encoded: bytes) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An opened image in sRGB: what is transparent over white, 16 bits scaled to 8, its own colour profile applied."""
-    return to_srgb(resizable(image), image.info.get("icc_profile"))
+    """An opened image in sRGB, upright by its EXIF: what is transparent over white, 16 bits scaled to 8, its own colour
+    profile applied."""
+    image.load()  # Pillow turns a TIFF as it loads it, and forgets how it lay
+    exif = image.info.get("exif", b"") if image.format != "TIFF" else b""
+    upright = turn_upright(np.asarray(to_srgb(resizable(image), image.info.get("icc_profile"))), orientation(exif))
+    return Image.fromarray(upright)
 
 
 def resize_and_crop(image: Image.Image, image_px: int, config: PreprocessConfig = OPENAI) -> Tensor:

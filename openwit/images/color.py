@@ -16,6 +16,7 @@ from openwit.images.header import U8
 _WHITE = (255, 255, 255)
 _MAX_PROFILE_BYTES = 3_000_000  # a printer's is 0.5 to 2.5 MB, a screen's 3 kB
 _EIGHT_OF_SIXTEEN = np.round(np.arange(65536) / 257).astype(np.uint8)
+_SRGB_LEVELS = 2  # what moves no colour further is sRGB by another name
 _SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}  # Pillow's mode → the profile's space
 
 
@@ -59,8 +60,8 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def transform_to_srgb(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From the profile to sRGB; None where there is none to make: it is sRGB, not of the mode's space, damaged, or
-    missing."""
+    """From the profile to sRGB; None where there is none to make: it gives sRGB already, is not of the mode's space,
+    damaged, or missing."""
     return _transform(profile, mode) if profile and len(profile) <= _MAX_PROFILE_BYTES else None
 
 
@@ -68,13 +69,22 @@ def transform_to_srgb(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTran
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        described = source.profile.profile_description or ""
-        if source.profile.xcolor_space != _SPACES[mode] or "sRGB" in described:
+        if source.profile.xcolor_space != _SPACES[mode]:
             return None
-        return ImageCms.buildTransform(
+        transform = ImageCms.buildTransform(
             source, _srgb(), mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
         )
+        return None if mode == "RGB" and _moves_nothing(transform) else transform
     return None
+
+
+def _moves_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether colours all over the cube stay where they are: names tell nothing, as "Linear sRGB" is none."""
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(len(levels), -1, 3)
+    probe = Image.fromarray(cube)
+    moved = np.asarray(ImageCms.applyTransform(probe, transform))
+    return int(np.abs(moved.astype(np.int16) - cube).max()) <= _SRGB_LEVELS
 
 
 @functools.cache

@@ -40,7 +40,6 @@ class JpegHeader(Header):
     components: tuple[tuple[int, int], ...] = ()  # how often each is sampled: across, down
     num_scans: int = 1
     last_scan: int = 0  # where its data starts
-    is_adobe: bool = False  # inks are stored inverted
     notes: tuple[tuple[int, int], ...] = ()  # start and end of the segments that no decoder needs
 
     def decoding_bytes(self, factor: int = 1) -> int:
@@ -85,7 +84,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
 def read_header(data: bytes, may_hold_junk: bool = True) -> JpegHeader:
     """The JPEG's header. Raises ImageError where it is none, has too many scans, or lacks some. Junk between segments,
     where it may be, is left out of what decoders are given."""
-    frame, exif, is_adobe, progressive = b"", b"", False, False
+    frame, exif, progressive = b"", b"", False
     notes: list[tuple[int, int]] = []
     junk: list[tuple[int, int]] = []  # between segments, where libjpeg passes over it and complains
     profile: dict[int, bytes] = {}
@@ -93,15 +92,14 @@ def read_header(data: bytes, may_hold_junk: bool = True) -> JpegHeader:
     last = 2  # where the segment before ended; at last, where the last scan's data begins
     for marker, start, content, end in _segments(data):
         if marker in _NOTES:
-            notes.append((start, end))
+            if not data.startswith(b"JFIF\0", content):  # by it decoders know the colours
+                notes.append((start, end))
             if marker == 0xE1 and not exif and data.startswith(b"Exif\0\0", content):
                 exif = data[content:end]
             elif marker == 0xE2 and data.startswith(b"ICC_PROFILE\0", content):
                 profile.setdefault(int.from_bytes(data[content + 12 : content + 13], "big"), data[content + 13 : end])
         elif marker in _FRAMES and not frame:
             frame, progressive = data[content:end], marker in _PROGRESSIVE
-        elif marker == _ADOBE:
-            is_adobe = is_adobe or data.startswith(b"Adobe", content)
         if not scans:
             if start > last:
                 junk.append((last, start))
@@ -130,7 +128,6 @@ def read_header(data: bytes, may_hold_junk: bool = True) -> JpegHeader:
         components=tuple(components.values()),
         num_scans=len(scans),
         last_scan=last,
-        is_adobe=is_adobe,
         notes=tuple(notes),
     )
 
@@ -175,7 +172,7 @@ def decode_jpeg(header: JpegHeader, factor: int = 1, buffer: U8 | None = None) -
     except ValueError as error:
         _check_end(header, str(error))
         return None
-    if pixels.shape[2] == 4 and header.is_adobe:
+    if pixels.shape[2] == 4:  # inks are stored inverted, as browsers read them with and without Adobe's mark
         np.subtract(255, pixels, out=pixels)
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 

@@ -73,7 +73,7 @@ def read_record(members: Mapping[str, Encoded], shard: str, key: str) -> SampleR
                 own = (Caption(entry.uid, _text(entry.caption)) for entry in notes.captions or ())
                 return SampleRecord(_text(notes.url), notes.sha256 or "", tuple(own))
             fields = msgspec.to_builtins(notes)
-    text = str(members["txt"], "utf-8", "replace") if "txt" in members else ""
+    text = str(members["txt"], "utf-8-sig", "replace") if "txt" in members else ""
     return record_of(fields, shard, key, text)
 
 
@@ -83,11 +83,11 @@ def record_of(fields: Mapping[str, object], shard: str, key: str, text: str = ""
     A uid is taken as it stands where it is one (32 hex digits). Else it is worked out from URL and caption, or where
     there is no URL from the shard's name, the key and the caption."""
     url = _text(fields.get("url"))
-    captions = tuple(
-        Caption(uid or (pair_uid(url, caption) if url else place_uid(shard, key, caption)), caption, told)
-        for uid, caption, told in _captions(fields, text)
-    )
-    return SampleRecord(url, _text(fields.get("sha256")), captions)
+    captions: dict[str, Caption] = {}  # of two with one uid, the first
+    for known, caption, told in _captions(fields, text):
+        uid = known or (pair_uid(url, caption) if url else place_uid(shard, key, caption))
+        captions.setdefault(uid, Caption(uid, caption, told))
+    return SampleRecord(url, _text(fields.get("sha256")), tuple(captions.values()))
 
 
 def caption_texts(fields: Mapping[str, object]) -> list[str]:
@@ -98,7 +98,11 @@ def caption_texts(fields: Mapping[str, object]) -> list[str]:
 def _captions(fields: Mapping[str, object], text: str) -> list[tuple[str, str, Mapping[str, Any] | None]]:
     """(uid, caption, entry) of each; the uid is empty where there is none."""
     first, uid = _text(fields.get("caption")), _uid(fields.get("uid"))
-    found = [entry for entry in map(_entry, _listed(fields.get("captions"))) if entry is not None]
+    first = first if first.strip() else ""
+    told = [entry for entry in map(_entry, _listed(fields.get("captions"))) if entry is not None]
+    found = [entry for entry in told if entry[1].strip()]
+    if not found and told and not first:
+        return [(told[0][0] or uid, text, told[0][2] if not text else None)]
     if not found:
         return [(uid, first or text, None)]
     if first and all(caption != first for _, caption, _ in found):

@@ -81,6 +81,7 @@ class TarReader:
     def __init__(self, file: BinaryIO | IO[bytes], pool: BufferPool | None = None) -> None:
         self._file, self._pool = file, pool
         self._place = self.end = 0  # where the file stands, and where the next member begins
+        self._may_end = False  # whether a file that ends at `end` is whole
 
     def next(self) -> TarEntry | None:
         """The next member, whose content may be read until the one after it is asked for; None at the archive's end.
@@ -110,7 +111,7 @@ class TarReader:
             if not named:
                 named = "header" if not is_certain else "sparse" if sparse else ""
             stored = 0 if kind in WITHOUT_CONTENT else size
-            self.end = place + stored + -stored % BLOCK
+            self.end, self._may_end = place + stored + -stored % BLOCK, True
             return TarEntry(name or own_name, size, named, start, place)
 
     def read(self, entry: TarEntry) -> Encoded:
@@ -125,16 +126,23 @@ class TarReader:
         return buffer
 
     def _next_block(self) -> bytes:
-        """The block where the next member begins, together with what is left before it."""
+        """The block where the next member begins, read together with what is left before it; END where the file ends
+        there."""
         gap = self.end - self._place
         if gap >= SEEK_BYTES:
-            self._skip(gap)
-            gap = 0
-        return self._read(gap + BLOCK)[gap:]
+            self._skip(gap - BLOCK)
+            gap = BLOCK
+        data = self._file.read(gap + BLOCK)
+        self._place += len(data)
+        if len(data) == gap and self._may_end:
+            return END  # not marked, as some writers leave it; the last member is whole
+        if len(data) < gap + BLOCK:
+            raise BrokenTar(f"ends at byte {self._place}, inside the archive")
+        return data[gap:]
 
     def _header(self, num_bytes: int) -> bytes:
         """The content of a long name or pax header; nothing of one that is too long."""
-        self.end = self._place + num_bytes + -num_bytes % BLOCK
+        self.end, self._may_end = self._place + num_bytes + -num_bytes % BLOCK, False
         return self._read(num_bytes) if num_bytes <= MAX_NAME_BYTES else b""
 
     def _after_sparse_map(self) -> int:

@@ -18,11 +18,11 @@ WIDE_PRIMARIES = np.array(  # XYZ of red, green, blue under D50 in columns: Disp
 SRGB_PRIMARIES = np.array([(0.43607, 0.38515, 0.14307), (0.22249, 0.71687, 0.06061), (0.01392, 0.09708, 0.71410)])
 
 
-def wide_profile(gamma: float) -> bytes:
+def wide_profile(gamma: float, description: str = "made") -> bytes:
     """A screen with the primaries of Display P3 and that gamma."""
     columns = {f"{name}XYZ".encode(): _xyz(tuple(WIDE_PRIMARIES[:, i].tolist())) for i, name in enumerate("rgb")}
     curves = {f"{name}TRC".encode(): _curve(gamma) for name in "rgb"}
-    return _profile(b"RGB ", {**columns, **curves})
+    return _profile(b"RGB ", {**columns, **curves, b"desc": _text(description)})
 
 
 def grey_profile(gamma: float) -> bytes:
@@ -101,5 +101,6 @@ def _curve(gamma: float) -> bytes:
     return b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
 
 
-def _text() -> bytes:
-    return b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", 8, 28) + "made".encode("utf-16-be")
+def _text(text: str = "made") -> bytes:
+    data = text.encode("utf-16-be")
+    return b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(data), 28) + data

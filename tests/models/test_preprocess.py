@@ -30,6 +30,16 @@ def test_pixels_are_those_of_open_clips_evaluation_transform(size: tuple[int, in
     torch.testing.assert_close(preprocess(noise(*size), 64), theirs(noise(*size)), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_opened_image_is_prepared_as_its_bytes_are_decoded(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(noise(90, 60), kind, exif=exif)
+    opened = preprocess(Image.open(io.BytesIO(data)), 48)
+    torch.testing.assert_close(opened, preprocess(decode_image(data), 48), atol=0.05, rtol=0)
+
+
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("resize_mode", ["shortest", "squash"])
 @pytest.mark.parametrize("size", [(300, 200), (40, 61), (64, 64)])

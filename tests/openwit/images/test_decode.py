@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from helpers import hostile_images as hostile
+from helpers.icc_profiles import wide_profile
 from helpers.odd_images import OddImage, odd_images
 from helpers.photographs import encoded, photograph
 from helpers.places import CASES
@@ -40,6 +41,34 @@ def refused(data: bytes) -> str:
 def test_the_quick_decoders_and_their_plain_twin_agree(image: OddImage) -> None:
     quick, plain = (finish(way(read_header(image.data)), read_header(image.data)) for way in (load, load_plain))
     assert np.abs(quick.astype(int) - plain).max() <= 2
+
+
+def test_a_profile_is_judged_by_what_it_does_and_not_by_its_name() -> None:
+    flat = Image.new("RGB", (8, 8), (60, 50, 55))
+    shown = {
+        name: decode(encoded(flat, "PNG", icc_profile=wide_profile(1.0, name)))[0, 0].tolist()
+        for name in ("made", "Linear sRGB", "sRGB-elle-g10", "not sRGB")
+    }
+    assert shown["made"][0] > 100  # linear light, and wider primaries
+    assert all(colours == shown["made"] for colours in shown.values())
+    own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert decode(encoded(flat, "PNG", icc_profile=own))[0, 0].tolist() == [60, 50, 55]
+
+
+def test_inks_are_inverted_with_and_without_adobes_mark() -> None:
+    data = encoded(Image.new("RGB", (16, 16), (60, 50, 55)).convert("CMYK"), quality=100)
+    mark = data.index(b"\xff\xee")
+    bare = data[:mark] + data[mark + 2 + int.from_bytes(data[mark + 2 : mark + 4], "big") :]
+    for found in (decode(data), decode(bare), finish(load_plain(read_header(bare)), read_header(bare))):
+        assert np.abs(found.astype(int) - (60, 50, 55)).max() <= 3
+
+
+def test_jfif_says_the_colours_where_adobes_mark_contradicts_it() -> None:
+    data = encoded(Image.new("RGB", (16, 16), (60, 50, 55)), quality=100)
+    end = 4 + int.from_bytes(data[4:6], "big")
+    both = data[:end] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0" + data[end:]
+    for found in (decode(both), finish(load_plain(read_header(both)), read_header(both))):
+        assert np.abs(found.astype(int) - (60, 50, 55)).max() <= 3
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

@@ -67,6 +67,17 @@ def test_captions_of_any_form_are_found_and_the_caption_itself_stays_the_first(c
     assert caption_texts(fields) == found
 
 
+@pytest.mark.parametrize("captions", [[""], [None], [], ["  \n"], [{"caption": ""}], [{"caption": None}], "", {}])
+def test_captions_that_say_nothing_leave_it_to_the_text(captions: Any) -> None:
+    assert told({"url": URL, "captions": captions}, "\ufeffwords") == derived("words")
+    assert told({"url": URL, "caption": " \n", "captions": captions}) == derived("words")
+    assert told({"url": URL, "caption": "said", "captions": captions}) == derived("said")
+
+
+def test_a_caption_that_says_nothing_or_stands_twice_is_none_more() -> None:
+    assert told({"url": URL, "captions": ["a", "", "a", {"caption": " "}, "b"]}) == derived("a", "b")
+
+
 def test_a_uid_beside_captions_without_uids_is_that_of_the_first() -> None:
     assert told({"uid": UID, "url": URL, "caption": "one", "captions": ["one", "two"]})[0] == (UID, "one")
 

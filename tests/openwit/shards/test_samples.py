@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from helpers.crawled import Fetched, write_shards
@@ -76,13 +76,27 @@ def test_an_empty_archive_has_no_samples_and_an_empty_file_is_broken() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 20_000), st.booleans())
-def test_a_tar_cut_anywhere_gives_whole_samples_then_its_damage(length: int, is_pooled: Any) -> None:
+def test_a_tar_cut_inside_a_member_gives_whole_samples_then_its_damage(length: int, is_pooled: Any) -> None:
     data = tar_of(PAIRS)
+    assume(length not in member_ends(data))
     pool = BufferPool() if is_pooled else None
     *whole, last = scan_tar(io.BytesIO(data[:length] if length < 14_000 else data), 0, pool)
     expected = [TarSample(key, members) for key, members in PAIRS]
     assert whole == expected[: len(whole)]
     assert isinstance(last, Unusable) == (length < 14_000)
+
+
+def member_ends(data: bytes) -> list[int]:
+    """Where a member of the tar is over, its padding included."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return [member.offset_data + -(-member.size // BLOCK) * BLOCK for member in tar]
+
+
+def test_a_tar_without_its_end_of_archive_blocks_is_whole_as_tarfile_reads_it() -> None:
+    data = tar_of(PAIRS)
+    expected = [TarSample(key, members) for key, members in PAIRS]
+    assert samples_of(data[: member_ends(data)[-1]]) == expected
+    assert samples_of(data[: member_ends(data)[0]])[0].key == PAIRS[0][0]
 
 
 @settings(deadline=None)
