@@ -133,7 +133,7 @@ def test_a_server_that_answers_before_it_is_asked_is_not_believed() -> None:
             time.sleep(0.2)
             return made
 
-        policy.client._connect = connect_and_wait  # type: ignore[method-assign]
+        policy.client._connect = connect_and_wait  # type: ignore[assignment, method-assign]
         assert failure(policy, f"{SITE}/ok/1") == "protocol"
     listener.close()
 
