@@ -226,6 +226,7 @@ def test_memory_does_not_grow_with_the_dump(tmp_path: Path) -> None:
     assert peak < 12_000_000 < len(body) * 200
 
 
+@pytest.mark.slow
 def test_a_page_longer_than_any_is_passed_over_in_bounded_memory(tmp_path: Path) -> None:
     path = str(write_dump(tmp_path / "dump.xml.gz", [page("A", "x" * 80_000_000), PAGES[0]]))
     tracemalloc.start()
