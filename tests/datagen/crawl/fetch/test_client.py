@@ -114,15 +114,19 @@ def test_idle_connections_are_limited_in_number_and_time(monkeypatch: pytest.Mon
             each.close()
 
 
-def test_a_failure_closes_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_closes_its_connection_unless_the_response_was_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with web.serving() as server, fetching(server.server_port, deadline_s=0.2) as policy:
         made: list[socket.socket] = []
         connect = policy.client._connect
         monkeypatch.setattr(policy.client, "_connect", lambda *where: made.append(connect(*where)) or made[-1])
-        for path in ("drip", "short", "reset", "gzip", "huge", "drip_headers"):
+        for path in ("drip", "short", "reset", "huge", "drip_headers"):
             failure(policy, f"http://a.example.test/{path}")
-        assert len(made) == 6
+        assert len(made) == 5
         assert all(sock.fileno() == -1 for sock in made)
+        assert failure(policy, "http://a.example.test/gzip") == "not_an_image"
+        assert made[-1].fileno() != -1
 
 
 @pytest.mark.usefixtures("_trusted")
