@@ -67,11 +67,13 @@ def without_text(folder: Path) -> None:
 def empty_caption(folder: Path) -> None:
     with rewritten(folder / "00001.tar") as members:
         members["000010003.json"] = json.dumps({"captions": [{"uid": "u", "caption": "  "}]}).encode()
+        members["000010003.txt"] = b" \n"
 
 
 def broken_text(folder: Path) -> None:
     with rewritten(folder / "00001.tar") as members:
         members["000010003.json"] = b'{"captions": ['
+        del members["000010003.txt"]  # which would do instead
 
 
 def broken_image(folder: Path) -> None:
@@ -96,7 +98,7 @@ HARMS = [
     (more, "", [0], ""),
     (without_text, "text", [1], "000010003: it has no caption"),
     (empty_caption, "text", [1], "000010003: it has no caption"),
-    (broken_text, "text", [1], "000010003: its json cannot be read"),
+    (broken_text, "text", [1], "000010003: it has no caption"),
     (broken_image, "image", [1], "000010003: not a readable image"),
 ]
 
