@@ -158,7 +158,9 @@ class _Notes(msgspec.Struct):
         """Whether the captions are complete as they stand: `record_of` would say the same, at four times the time."""
         if not self.captions or self.caption != self.captions[0].caption:
             return False
-        return all(entry.caption is not None and _UID.fullmatch(entry.uid) for entry in self.captions)
+        if len({entry.uid for entry in self.captions}) < len(self.captions):
+            return False
+        return all(entry.caption and entry.caption.strip() and _UID.fullmatch(entry.uid) for entry in self.captions)
 
 
 _DECODER = msgspec.json.Decoder(_Notes)

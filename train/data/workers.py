@@ -226,7 +226,7 @@ def _work(link: Connection, spec: LoaderSpec, source_of: Callable[[LoaderSpec], 
             _send(link, free, batches)
     except OpenwitError as error:
         link.send(error)
-    except Exception as error:
+    except Exception as error:  # whatever it is, the rank must hear of it instead of waiting for this process
         traceback.print_exc()
         link.send(WorkError(f"{type(error).__name__}: {error}"))
 

@@ -76,6 +76,8 @@ def test_captions_that_say_nothing_leave_it_to_the_text(captions: Any) -> None:
 
 def test_a_caption_that_says_nothing_or_stands_twice_is_none_more() -> None:
     assert told({"url": URL, "captions": ["a", "", "a", {"caption": " "}, "b"]}) == derived("a", "b")
+    ours = [{"uid": UID, "caption": "a"}, {"uid": UID[::-1], "caption": " "}, {"uid": UID, "caption": "a"}]
+    assert told({"uid": UID, "url": URL, "caption": "a", "captions": ours}) == [(UID, "a")]
 
 
 def test_a_uid_beside_captions_without_uids_is_that_of_the_first() -> None:
